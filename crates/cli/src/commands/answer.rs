@@ -1,0 +1,95 @@
+//! `stepwell answer`: answers a question, durable when the command returns.
+
+use std::io::Read;
+
+use serde_json::{Value, json};
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::{RunId, WaitId};
+use stepwell_store::{Page, Store, WaitFilter, WaitState};
+
+use crate::args::Answer;
+use crate::exit::Exit;
+use crate::{output, project};
+
+pub(crate) async fn answer(store: Option<&str>, args: &Answer) -> Result<Exit, ErrorObject> {
+    let engine = project::open_idle(store).await?;
+    let wait = find(&**engine.store(), &args.target).await?;
+    let value = value(args)?;
+    let receipt = engine.answer(&wait, value, args.by.clone()).await?;
+    if args.json {
+        output::json(&json!({ "wait_id": wait, "state": "answered", "status": receipt.status.as_str() }));
+    } else {
+        output::talk(&format!("{wait} is answered"));
+    }
+    let row = engine.store().wait(&wait).await.map_err(super::stored)?;
+    let others = engine.store().others().await.map_err(super::stored)?;
+    if others.is_empty() && !receipt.status.is_terminal() {
+        output::talk(&format!("nobody is carrying the run; `stepwell resume {}` goes on", row.run));
+    }
+    Ok(Exit::Ok)
+}
+
+/// Finds the question: by its id, or as the only open one of a run.
+async fn find(store: &dyn Store, target: &str) -> Result<WaitId, ErrorObject> {
+    match store.wait(&WaitId::from(target)).await {
+        Ok(row) => return Ok(row.wait),
+        Err(stepwell_store::Error::NotFound(_)) => {}
+        Err(error) => return Err(super::stored(error)),
+    }
+    let run: RunId = project::find_run(store, target).await.map_err(|error| {
+        if error.code == Code::WORKFLOW_NOT_FOUND {
+            ErrorObject::new(Code::WORKFLOW_NOT_FOUND, format!("no question or run {target} is in the store"))
+                .with_hint("`stepwell inbox` shows the open questions")
+        } else {
+            error
+        }
+    })?;
+    let filter = WaitFilter {
+        state: Some(WaitState::Open),
+        kind: Some("human".into()),
+        run: Some(run.clone()),
+        ..WaitFilter::default()
+    };
+    let mut open = store.waits(&filter, &Page::first(100)).await.map_err(super::stored)?.items;
+    let refuse = |reason: &str, message: String| {
+        ErrorObject::new(Code::WORKFLOW_INVALID_STATE, message).with("reason", reason)
+    };
+    match open.len() {
+        0 => Err(refuse("no_open_wait", format!("run {run} asks nothing"))),
+        1 => Ok(open.remove(0).wait),
+        _ => {
+            let ids: Vec<&str> = open.iter().map(|row| row.wait.as_str()).collect();
+            Err(refuse(
+                "wait_ambiguous",
+                format!("run {run} asks {} questions: {}", ids.len(), ids.join(", ")),
+            )
+            .with("wait_ids", ids)
+            .with_hint("name the question by its id"))
+        }
+    }
+}
+
+fn value(args: &Answer) -> Result<Value, ErrorObject> {
+    let bad = |message: String| ErrorObject::new(Code::ANSWER_INVALID, message);
+    if let Some(text) = &args.text {
+        return Ok(Value::String(text.clone()));
+    }
+    let (name, text) = if let Some(text) = &args.json_value {
+        ("--json-value".to_owned(), text.clone())
+    } else if let Some(file) = &args.file {
+        let name = file.display().to_string();
+        let mut text = String::new();
+        let read = if name == "-" {
+            std::io::stdin().read_to_string(&mut text).map(|_| ())
+        } else {
+            std::fs::read_to_string(file).map(|content| text = content)
+        };
+        read.map_err(|error| bad(format!("{name}: {error}")))?;
+        (name, text)
+    } else {
+        return Err(bad("no answer is given".into()).with_hint(
+            "give it with --text, --json-value or --file; `stepwell inbox WAIT` shows what is asked",
+        ));
+    };
+    serde_json::from_str(&text).map_err(|error| bad(format!("{name}: not JSON: {error}")))
+}

@@ -1,0 +1,20 @@
+//! `stepwell cancel`: ends a run by request.
+
+use serde_json::json;
+use stepwell_core::error::ErrorObject;
+
+use crate::args::Cancel;
+use crate::exit::Exit;
+use crate::{output, project};
+
+pub(crate) async fn cancel(store: Option<&str>, args: &Cancel) -> Result<Exit, ErrorObject> {
+    let engine = project::open_idle(store).await?;
+    let run = project::find_run(&**engine.store(), &args.run).await?;
+    let receipt = engine.cancel(&run, args.reason.clone()).await?;
+    if args.json {
+        output::json(&json!({ "run_id": run, "status": receipt.status.as_str() }));
+    } else {
+        output::talk(&format!("run {run} is {}", receipt.status));
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,52 @@
+//! `stepwell events`: the journal of a run.
+
+use stepwell_core::error::ErrorObject;
+use stepwell_core::ids::Seq;
+use stepwell_store::Recorded;
+
+use crate::args::Events;
+use crate::exit::Exit;
+use crate::{output, project, shape};
+
+pub(crate) async fn events(store: Option<&str>, args: &Events) -> Result<Exit, ErrorObject> {
+    const PAGE: usize = 1_000;
+    let engine = project::open_idle(store).await?;
+    let run = project::find_run(&**engine.store(), &args.run).await?;
+    let mut after = Seq(args.after);
+    if args.follow {
+        let mut follow = engine.follow(&run, after);
+        loop {
+            let news = follow.next().await?;
+            if news.is_empty() {
+                return Ok(Exit::Ok);
+            }
+            for recorded in &news {
+                print(recorded, args.json);
+            }
+        }
+    }
+    loop {
+        let page = engine.store().events(&run, after, PAGE).await.map_err(super::stored)?;
+        let Some(last) = page.last() else { return Ok(Exit::Ok) };
+        after = last.seq;
+        for recorded in &page {
+            print(recorded, args.json);
+        }
+    }
+}
+
+fn print(recorded: &Recorded, json: bool) {
+    let event = shape::event(recorded);
+    if json {
+        output::json(&event);
+        return;
+    }
+    let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
+    let step = match (event["step"].as_str(), event["execution"].as_u64()) {
+        (Some(step), Some(1)) => format!(" {step}"),
+        (Some(step), Some(ordinal)) => format!(" {step}#{ordinal}"),
+        (Some(step), None) => format!(" {step}"),
+        (None, _) => String::new(),
+    };
+    output::data(&format!("{:>6} {} {}{step}", recorded.seq, text("at"), text("type")));
+}

@@ -1,0 +1,85 @@
+//! `stepwell inbox`: open questions, or one of them in full.
+
+use serde_json::json;
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::WaitId;
+use stepwell_store::{Page, WaitFilter, WaitRow, WaitState};
+
+use crate::args::Inbox;
+use crate::exit::Exit;
+use crate::values::{moment, pairs, time};
+use crate::{output, project, shape};
+
+pub(crate) async fn inbox(store: Option<&str>, args: &Inbox) -> Result<Exit, ErrorObject> {
+    let opened = project::open_existing(store).await?;
+    if let Some(wait) = &args.wait {
+        let row = opened.wait(&WaitId::from(wait.as_str())).await.map_err(|error| match error {
+            stepwell_store::Error::NotFound(_) => {
+                ErrorObject::new(Code::WORKFLOW_NOT_FOUND, format!("no question {wait} is in the store"))
+                    .with_hint("`stepwell inbox` shows the open questions")
+            }
+            other => super::stored(other),
+        })?;
+        if args.json {
+            output::json(&shape::wait(&row));
+        } else {
+            in_full(&row);
+        }
+        return Ok(Exit::Ok);
+    }
+    let now = super::list::now();
+    let due = args.due_before.as_deref().map(|text| moment("--due-before", text, now)).transpose()?;
+    let filter = WaitFilter {
+        state: Some(WaitState::Open),
+        kind: Some("human".into()),
+        assignee: args.assignee.clone(),
+        workflow: args.workflow.clone(),
+        run: None,
+        metadata: pairs("--metadata", &args.metadata, true)?,
+        due_before: due,
+    };
+    let page = Page { limit: args.limit, cursor: args.cursor.clone() };
+    let found = opened.waits(&filter, &page).await.map_err(super::stored)?;
+    if args.json {
+        let waits: Vec<_> = found.items.iter().map(shape::wait).collect();
+        output::json(&json!({ "waits": waits, "next": found.next }));
+        return Ok(Exit::Ok);
+    }
+    for row in &found.items {
+        let prompt = shape::question(row).unwrap_or_default().prompt;
+        let first = prompt.lines().next().unwrap_or_default();
+        output::data(&format!("{} {} {}: {first}", row.wait, row.workflow, row.step));
+    }
+    if found.items.is_empty() {
+        output::talk("no open questions");
+    }
+    if let Some(next) = &found.next {
+        output::talk(&format!("more with --cursor '{next}'"));
+    }
+    Ok(Exit::Ok)
+}
+
+fn in_full(row: &WaitRow) {
+    let question = shape::question(row).unwrap_or_default();
+    output::data(&format!("question  {}", row.wait));
+    output::data(&format!("run       {} ({}, step '{}')", row.run, row.workflow, row.step));
+    output::data(&format!("opened    {}", time(row.opened_at).as_str().unwrap_or_default()));
+    if row.state != WaitState::Open {
+        let state = serde_json::to_value(row.state).unwrap_or_default();
+        let by = row.closed_by.as_deref().map_or_else(String::new, |by| format!(" by {by}"));
+        output::data(&format!("state     {}{by}", state.as_str().unwrap_or_default()));
+    }
+    if let Some(deadline) = row.deadline {
+        output::data(&format!("deadline  {}", time(deadline).as_str().unwrap_or_default()));
+    }
+    if let Some(assignee) = &row.assignee {
+        output::data(&format!("assignee  {assignee}"));
+    }
+    output::data(&format!("\n{}\n", question.prompt));
+    if let Some(options) = &question.options {
+        output::data(&format!("options: {options}"));
+    }
+    if let Some(schema) = &question.schema {
+        output::data(&format!("schema: {}", serde_json::to_string_pretty(schema).unwrap_or_default()));
+    }
+}

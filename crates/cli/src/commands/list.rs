@@ -1,0 +1,57 @@
+//! `stepwell list`: runs, newest first.
+
+use serde_json::json;
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::Timestamp;
+use stepwell_store::{Page, RunFilter};
+
+use crate::args::List;
+use crate::exit::Exit;
+use crate::values::{moment, pairs, time};
+use crate::{output, project, shape};
+
+pub(crate) async fn list(store: Option<&str>, args: &List) -> Result<Exit, ErrorObject> {
+    let now = now();
+    let at =
+        |name: &str, given: &Option<String>| given.as_deref().map(|text| moment(name, text, now)).transpose();
+    let status = args.status.iter().map(|word| {
+        word.parse().map_err(|error: stepwell_core::status::UnknownWord| {
+            ErrorObject::new(Code::INVALID_PARAMS, format!("--status: {error}")).with("parameter", "--status")
+        })
+    });
+    let filter = RunFilter {
+        status: status.collect::<Result<_, _>>()?,
+        workflow: args.workflow.clone(),
+        metadata: pairs("--metadata", &args.metadata, true)?,
+        since: at("--since", &args.since)?,
+        until: at("--until", &args.until)?,
+        parent: None,
+    };
+    let opened = project::open_existing(store).await?;
+    let page = Page { limit: args.limit, cursor: args.cursor.clone() };
+    let found = opened.runs(&filter, &page).await.map_err(super::stored)?;
+    if args.json {
+        let runs: Vec<_> = found.items.iter().map(shape::summary).collect();
+        output::json(&json!({ "runs": runs, "next": found.next }));
+        return Ok(Exit::Ok);
+    }
+    for row in &found.items {
+        let created = time(row.created_at);
+        output::data(&format!(
+            "{:<25} {:<10} {} {}",
+            row.run,
+            row.state.status,
+            created.as_str().unwrap_or_default(),
+            row.workflow
+        ));
+    }
+    if let Some(next) = &found.next {
+        output::talk(&format!("more with --cursor '{next}'"));
+    }
+    Ok(Exit::Ok)
+}
+
+/// Returns the moment, for ages such as `2h`.
+pub(super) fn now() -> Timestamp {
+    Timestamp(jiff::Timestamp::now().as_microsecond())
+}

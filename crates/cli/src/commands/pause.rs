@@ -1,0 +1,20 @@
+//! `stepwell pause`: no attempt of a run starts from now on, until it is resumed.
+
+use serde_json::json;
+use stepwell_core::error::ErrorObject;
+
+use crate::args::One;
+use crate::exit::Exit;
+use crate::{output, project};
+
+pub(crate) async fn pause(store: Option<&str>, args: &One) -> Result<Exit, ErrorObject> {
+    let engine = project::open_idle(store).await?;
+    let run = project::find_run(&**engine.store(), &args.run).await?;
+    let receipt = engine.pause(&run).await?;
+    if args.json {
+        output::json(&json!({ "run_id": run, "status": receipt.status.as_str() }));
+    } else {
+        output::talk(&format!("run {run} is {}; `stepwell resume {run}` lifts that", receipt.status));
+    }
+    Ok(Exit::Ok)
+}

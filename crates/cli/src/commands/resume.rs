@@ -1,0 +1,40 @@
+//! `stepwell resume`: continues a run here and now, and follows it as `run` does.
+
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::status::{PauseReason, RunStatus};
+use stepwell_engine::Leases;
+
+use crate::args::One;
+use crate::exit::Exit;
+use crate::{follow, project};
+
+pub(crate) async fn resume(store: Option<&str>, args: &One) -> Result<Exit, ErrorObject> {
+    let opened = project::open_existing(store).await?;
+    let run = project::find_run(&*opened, &args.run).await?;
+    let row = opened.run(&run).await.map_err(super::stored)?;
+    if row.state.status.is_terminal() {
+        let message = format!("run {run} is {} and cannot be resumed", row.state.status);
+        let error = ErrorObject::new(Code::WORKFLOW_INVALID_STATE, message)
+            .with("reason", "terminal")
+            .with("status", row.state.status.as_str());
+        return Err(match row.state.status {
+            RunStatus::Failed => error.with_hint(format!("`stepwell retry {run}` tries again what failed")),
+            _ => error,
+        });
+    }
+    let registry = project::registry(&[])?;
+    let engine = project::engine_over(opened, Leases::Tree(row.root), registry, "resume").await?;
+    match row.state.status {
+        RunStatus::Pending => {
+            engine.release(&run).await?;
+        }
+        _ if row.state.pause_reason == Some(PauseReason::Operator) => {
+            engine.resume(&run).await?;
+        }
+        _ => {}
+    }
+    follow::say_done(&engine.inspect(&run).await?);
+    let exit = follow::to_the_end(&engine, &run, row.seq, args.json).await;
+    engine.shutdown().await;
+    exit
+}

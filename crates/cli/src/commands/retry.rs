@@ -1,0 +1,23 @@
+//! `stepwell retry`: opens the next epoch of a failed run and follows it. What is completed stays.
+
+use stepwell_core::error::ErrorObject;
+use stepwell_engine::Leases;
+
+use crate::args::Retry;
+use crate::exit::Exit;
+use crate::{follow, project};
+
+pub(crate) async fn retry(store: Option<&str>, args: &Retry) -> Result<Exit, ErrorObject> {
+    let opened = project::open_existing(store).await?;
+    let run = project::find_run(&*opened, &args.run).await?;
+    let row = opened.run(&run).await.map_err(super::stored)?;
+    let input = args.input.as_deref().map(|text| project::json_argument("--input", text)).transpose()?;
+    let registry = project::registry(&[])?;
+    let engine = project::engine_over(opened, Leases::Tree(row.root), registry, "retry").await?;
+    let before = engine.inspect(&run).await?;
+    engine.retry(&run, input).await?;
+    follow::say_done(&before);
+    let exit = follow::to_the_end(&engine, &run, row.seq, args.json).await;
+    engine.shutdown().await;
+    exit
+}

@@ -1,0 +1,80 @@
+//! `stepwell run`: starts a workflow file and follows it to its end.
+
+use serde_json::{Map, Value};
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::{RunId, Seq};
+use stepwell_engine::{Engine, Leases, Start, load};
+
+use crate::args::Run;
+use crate::exit::Exit;
+use crate::{follow, output, project, values};
+
+pub(crate) async fn run(store: Option<&str>, args: &Run) -> Result<Exit, ErrorObject> {
+    let files = [args.file.clone()];
+    let registry = project::registry(&files)?;
+    let loaded = load::file(&args.file, &registry, false).map_err(|invalid| invalid.to_error())?;
+    for warning in &loaded.warnings {
+        output::talk(&format!("warning: {warning}"));
+    }
+    let start = Start {
+        input: input(args)?,
+        metadata: values::pairs("--metadata", &args.metadata, true)?,
+        base_dir: Some(project::working_dir()?.display().to_string()),
+        run_id: args.run_id.as_deref().map(RunId::from),
+        ..Start::of(loaded.workflow)
+    };
+    let opened = project::open_store(store).await?;
+    if args.detach {
+        if project::store_url(store)? == "memory:" {
+            let message = "a store in memory ends with this command, so nobody could carry the run on";
+            return Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", "--detach"));
+        }
+        let engine = project::engine_over(opened, Leases::None, registry, "run --detach").await?;
+        return detach(&engine, start, args.json).await;
+    }
+    // The id is chosen here so that this process takes the work of this run, and of no other.
+    let run = start.run_id.clone().unwrap_or_else(stepwell_engine::new_run_id);
+    let engine = project::engine_over(opened, Leases::Tree(run.clone()), registry, "run").await?;
+    let started = engine.start(Start { run_id: Some(run.clone()), ..start }).await?;
+    if started.existed {
+        output::talk(&format!("run {run} exists; following it"));
+    }
+    let exit = follow::to_the_end(&engine, &run, Seq(0), args.json).await;
+    engine.shutdown().await;
+    exit
+}
+
+/// Returns the input: `--input`, with the keys of `--param` set in it.
+fn input(args: &Run) -> Result<Value, ErrorObject> {
+    let given = args.input.as_deref().map(|text| project::json_argument("--input", text)).transpose()?;
+    let params = values::pairs("--param", &args.params, false)?;
+    if params.is_empty() {
+        return Ok(given.unwrap_or_else(|| Value::Object(Map::new())));
+    }
+    match given.unwrap_or_else(|| Value::Object(Map::new())) {
+        Value::Object(mut object) => {
+            object.extend(params);
+            Ok(Value::Object(object))
+        }
+        other => {
+            let message = format!("--param sets a key of the input, which is no object but {other}");
+            Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", "--param"))
+        }
+    }
+}
+
+async fn detach(engine: &Engine, start: Start, json: bool) -> Result<Exit, ErrorObject> {
+    let run = engine.start(start).await?.run;
+    if json {
+        output::json(&serde_json::json!({ "run_id": run }));
+    } else {
+        output::data(run.as_str());
+    }
+    let others = engine.store().others().await.map_err(super::stored)?;
+    if !others.iter().any(|label| label.contains("worker")) {
+        output::talk(&format!(
+            "no worker is alive; `stepwell worker` or `stepwell resume {run}` carries the run"
+        ));
+    }
+    Ok(Exit::Ok)
+}

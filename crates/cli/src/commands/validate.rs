@@ -1,0 +1,71 @@
+//! `stepwell validate`: checks workflow files. It touches no store and calls no provider.
+
+use serde_json::{Value, json};
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_engine::load;
+
+use crate::args::Validate;
+use crate::exit::Exit;
+use crate::{output, project};
+
+pub(crate) fn validate(args: &Validate) -> Result<Exit, ErrorObject> {
+    let registry = project::registry(&args.files)?;
+    let mut shown = Vec::new();
+    let mut exit = Exit::Ok;
+    for file in &args.files {
+        let name = file.display().to_string();
+        match load::file(file, &registry, args.strict) {
+            Ok(loaded) => {
+                let warnings: Vec<Value> =
+                    loaded.warnings.iter().map(|w| in_file(&w.to_json(), &name)).collect();
+                if !args.json {
+                    for warning in &warnings {
+                        output::talk(&format!("warning: {}", output::problem_line(warning)));
+                    }
+                    output::data(&format!("{name}: ok, {} steps", loaded.workflow.len()));
+                }
+                shown.push(json!({
+                    "file": name, "ok": true, "workflow": loaded.workflow.name(),
+                    "version": loaded.workflow.version(), "warnings": warnings, "error": null,
+                }));
+            }
+            Err(invalid) => {
+                let error = invalid.to_error();
+                if exit == Exit::Ok {
+                    exit = Exit::of(&error);
+                }
+                if !args.json {
+                    report(&invalid.problems, &error, &name);
+                }
+                shown.push(json!({ "file": name, "ok": false, "warnings": [], "error": error.to_json() }));
+            }
+        }
+    }
+    if args.json {
+        output::json(&json!({ "files": shown }));
+    }
+    Ok(exit)
+}
+
+fn report(problems: &[load::Problem], error: &ErrorObject, name: &str) {
+    if error.code == Code::CONFIGURATION_ERROR {
+        let _exit = output::error(error, false);
+        return;
+    }
+    for problem in problems {
+        output::talk(&format!(
+            "error[{} {}]: {}",
+            problem.code.name(),
+            problem.code.number(),
+            output::problem_line(&in_file(&problem.to_json(), name))
+        ));
+    }
+}
+
+fn in_file(problem: &Value, file: &str) -> Value {
+    let mut problem = problem.clone();
+    if let Value::Object(map) = &mut problem {
+        map.insert("file".into(), file.into());
+    }
+    problem
+}

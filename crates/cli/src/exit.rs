@@ -1,0 +1,60 @@
+//! Exit codes, in one place (DESIGN §7).
+
+use std::process::ExitCode;
+
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::status::RunStatus;
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Ok = 0,
+    /// The run failed or was cancelled, or a failure without a code of its own.
+    Failed = 1,
+    Usage = 2,
+    InvalidDefinition = 3,
+    NotFound = 4,
+    Conflict = 5,
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+impl Exit {
+    /// Returns how a command ends that was refused with this error.
+    pub(crate) fn of(error: &ErrorObject) -> Self {
+        match error.code {
+            Code::WORKFLOW_VALIDATION_FAILED
+            | Code::WORKFLOW_CIRCULAR_DEPENDENCY
+            | Code::PROTOCOL_NOT_FOUND
+            | Code::METHOD_NOT_SUPPORTED
+            | Code::PROTOCOL_VERSION_MISMATCH => Self::InvalidDefinition,
+            Code::INVALID_PARAMS if error.data.contains_key("validation_errors") => Self::InvalidDefinition,
+            Code::INVALID_PARAMS | Code::ANSWER_INVALID => Self::Usage,
+            Code::CONFIGURATION_ERROR => match error.data.get("reason").and_then(|reason| reason.as_str()) {
+                Some("not_found") => Self::NotFound,
+                Some("suffix") => Self::InvalidDefinition,
+                _ => Self::Failed,
+            },
+            Code::WORKFLOW_NOT_FOUND => Self::NotFound,
+            Code::WORKFLOW_INVALID_STATE
+            | Code::RUN_EXISTS
+            | Code::DEFINITION_MISMATCH
+            | Code::TASK_RETRY_ERROR
+            | Code::STATE_CONFLICT => Self::Conflict,
+            _ => Self::Failed,
+        }
+    }
+
+    /// Returns how `run` ends for a run of that status.
+    pub(crate) fn of_run(status: RunStatus) -> Self {
+        match status {
+            RunStatus::Failed | RunStatus::Cancelled => Self::Failed,
+            RunStatus::Pending | RunStatus::Running | RunStatus::Paused | RunStatus::Completed => Self::Ok,
+        }
+    }
+}

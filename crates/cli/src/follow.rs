@@ -1,0 +1,191 @@
+//! Following a run to its end: a line of talk for each thing that happens, the results when it is over.
+
+use serde_json::Value;
+use stepwell_core::error::ErrorObject;
+use stepwell_core::ids::{RunId, Seq, Timestamp};
+use stepwell_core::run::event::Event;
+use stepwell_core::run::wait::WaitKind;
+use stepwell_engine::Engine;
+
+use crate::exit::Exit;
+use crate::values::time;
+use crate::{output, shape};
+
+/// Follows a run, prints its results, and returns how the process ends.
+pub(crate) async fn to_the_end(
+    engine: &Engine,
+    run: &RunId,
+    after: Seq,
+    json: bool,
+) -> Result<Exit, ErrorObject> {
+    let mut fault = engine.fault();
+    let mut events = engine.follow(run, after);
+    loop {
+        let news = tokio::select! {
+            news = events.next() => news?,
+            interrupted = tokio::signal::ctrl_c() => {
+                if interrupted.is_ok() {
+                    output::talk(&format!(
+                        "interrupted; what is under way may finish, once more ends it now. The run is not \
+                         cancelled: `stepwell resume {run}` goes on, `stepwell cancel {run}` ends it"
+                    ));
+                    abort_on_second(engine);
+                }
+                return Ok(Exit::Interrupted);
+            }
+            error = failing(&mut fault) => return Err(error),
+        };
+        if news.is_empty() {
+            break;
+        }
+        for recorded in &news {
+            if let Some(line) = line(run, &recorded.event) {
+                output::talk(&line);
+            }
+        }
+    }
+    result(engine, run, json).await
+}
+
+/// A second interrupt does not wait for what is under way.
+fn abort_on_second(engine: &Engine) {
+    let engine = engine.clone();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            engine.abort();
+        }
+    });
+}
+
+/// Says what a run has behind it already.
+pub(crate) fn say_done(run: &stepwell_core::run::Run) {
+    let done: Vec<&str> = run
+        .executions()
+        .iter()
+        .filter(|execution| execution.status == stepwell_core::status::ExecutionStatus::Completed)
+        .map(|execution| execution.step.as_str())
+        .collect();
+    if !done.is_empty() {
+        output::talk(&format!("already done: {}", done.join(", ")));
+    }
+}
+
+/// Waits until the store has failed for so long that it is no hiccup.
+async fn failing(fault: &mut tokio::sync::watch::Receiver<Option<ErrorObject>>) -> ErrorObject {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+    loop {
+        let failed = fault.borrow_and_update().clone();
+        if failed.is_some() {
+            tokio::time::sleep(PATIENCE).await;
+            if let Some(still) = fault.borrow().clone() {
+                return still;
+            }
+        }
+        if fault.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Prints what came of a run.
+async fn result(engine: &Engine, run: &RunId, json: bool) -> Result<Exit, ErrorObject> {
+    let known = engine.inspect(run).await?;
+    let row = engine.store().run(run).await.map_err(|error| stepwell_engine::error::from_store(&error))?;
+    if json {
+        output::json(&shape::run(&known, row.seq));
+        return Ok(Exit::of_run(known.status()));
+    }
+    let sink = known.workflow().graph().sink().map(|ix| known.workflow().step(ix).name.clone());
+    for (step, view) in known.views() {
+        let status = view["status"].as_str().unwrap_or_default();
+        let is_last = sink.as_ref().is_some_and(|sink| sink.as_str() == step);
+        output::data(&format!(
+            "{step}: {status}{}",
+            if is_last { String::new() } else { brief(&view["result"]) }
+        ));
+        if is_last {
+            in_full(&view["result"]);
+        }
+    }
+    match known.error() {
+        Some(error) => {
+            let _exit = output::error(error, false);
+        }
+        None => output::talk(&format!("run {run} is {}", known.status())),
+    }
+    Ok(Exit::of_run(known.status()))
+}
+
+/// Shows a result on the line of its step; `--json` has all of it.
+fn brief(result: &Value) -> String {
+    const WIDTH: usize = 100;
+    let shown = match result {
+        Value::Null => return String::new(),
+        Value::String(text) => text.lines().next().unwrap_or_default().to_owned(),
+        other => other.to_string(),
+    };
+    match shown.char_indices().nth(WIDTH) {
+        None => format!("  {shown}"),
+        Some((at, _)) => format!("  {}…", &shown[..at]),
+    }
+}
+
+/// Shows the result of the last step.
+fn in_full(result: &Value) {
+    let text = match result {
+        Value::Null => return,
+        Value::String(text) => text.clone(),
+        other => serde_json::to_string_pretty(other).unwrap_or_default(),
+    };
+    for line in text.lines() {
+        output::data(&format!("  {line}"));
+    }
+}
+
+/// Returns what a terminal should say about an event, if anything.
+fn line(run: &RunId, event: &Event) -> Option<String> {
+    Some(match event {
+        Event::RunCreated { workflow, .. } => format!("run {run} of {workflow}"),
+        Event::AttemptStarted(started) if started.attempt > 1 => {
+            format!("  {} started, attempt {}", started.step, started.attempt)
+        }
+        Event::AttemptStarted(started) => format!("  {} started", started.step),
+        Event::StepCompleted { step, .. } => format!("  {step} completed"),
+        Event::AttemptFailed { step, attempt, error, retry_at: Some(at), .. } => {
+            format!("  {step} failed in attempt {attempt}: {}; next attempt at {}", error.message, shown(*at))
+        }
+        Event::AttemptLost { step, attempt, .. } => format!("  {step} lost its worker in attempt {attempt}"),
+        Event::StepFailed { step, error, .. } => format!("  {step} failed: {}", error.message),
+        Event::StepSkipped { step, reason, .. } => {
+            let reason = serde_json::to_value(reason).unwrap_or_default();
+            format!("  {step} skipped: {}", reason.as_str().unwrap_or_default())
+        }
+        Event::StepCancelled { step, .. } => format!("  {step} cancelled"),
+        Event::WaitOpened { wait, step, spec, .. } => match &spec.kind {
+            WaitKind::Human(question) => {
+                let how = if question.schema.is_some() { "--json-value '…'" } else { "--text '…'" };
+                format!("  {step} asks: {}\n  answer with `stepwell answer {wait} {how}`", question.prompt)
+            }
+            WaitKind::Signal { name } => {
+                format!("  {step} waits for signal '{name}': `stepwell signal {run} {name}`")
+            }
+            WaitKind::Timer => {
+                format!("  {step} sleeps until {}", spec.deadline.map(shown).unwrap_or_default())
+            }
+            WaitKind::Child(child) => format!("  {step} started child run {}", child.run),
+        },
+        Event::WaitResolved { step, .. } => format!("  {step} goes on"),
+        Event::RunPaused { reason } => format!("run {run} is paused: {reason}"),
+        Event::RunRetried { epoch, .. } => format!("run {run} is tried again, epoch {epoch}"),
+        Event::Emitted { step, data, .. } => format!("  {step}: {}", text(data)),
+        _ => return None,
+    })
+}
+
+fn shown(at: Timestamp) -> String {
+    time(at).as_str().unwrap_or_default().to_owned()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,52 @@
+//! The `stepwell` command line: arguments in, engine calls, words out. The composition root that hands providers
+//! to the engine. Rules live in the crates below; here is only what a terminal needs.
+//!
+//! Start reading at `args.rs` for what can be said, then `commands/`, one file a command.
+
+mod args;
+mod commands;
+mod exit;
+mod follow;
+mod output;
+mod project;
+mod shape;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::exit::Exit;
+
+/// Parses the arguments of the process and carries the command out.
+pub fn main() -> ExitCode {
+    // A reader that goes away early (`| head`) is no error of ours.
+    reset_sigpipe();
+    let args = match args::Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let is_help = !error.use_stderr();
+            // Where even help cannot be printed there is nobody to tell.
+            let _unheard = error.print();
+            return if is_help { Exit::Ok.into() } else { Exit::Usage.into() };
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("the system gives a process its threads");
+    let json = args.command.json();
+    let code =
+        runtime.block_on(commands::carry_out(args)).unwrap_or_else(|error| output::error(&error, json));
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    code.into()
+}
+
+#[expect(unsafe_code, reason = "restores the signal's default before any thread exists")]
+fn reset_sigpipe() {
+    // SAFETY: called first thing in main, with a valid signal number and the default disposition.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}

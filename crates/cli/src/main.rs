@@ -1,0 +1,5 @@
+//! The `stepwell` command.
+
+fn main() -> std::process::ExitCode {
+    stepwell_cli::main()
+}

@@ -1,0 +1,122 @@
+//! The project a command works in, its store, and the engine over it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_engine::{Engine, Leases, Options, Registry};
+use stepwell_store::Store;
+
+/// Returns the nearest directory upward with `stepwell.toml` or `.stepwell/`, else the working directory.
+pub(crate) fn root(from: &Path) -> PathBuf {
+    let is_project = |dir: &&Path| dir.join("stepwell.toml").is_file() || dir.join(".stepwell").is_dir();
+    from.ancestors().find(is_project).unwrap_or(from).to_owned()
+}
+
+/// Returns the working directory.
+pub(crate) fn working_dir() -> Result<PathBuf, ErrorObject> {
+    std::env::current_dir().map_err(|error| {
+        ErrorObject::new(Code::CONFIGURATION_ERROR, format!("the working directory cannot be read: {error}"))
+    })
+}
+
+/// Returns the URL of the store: as given, else the project's own.
+pub(crate) fn store_url(given: Option<&str>) -> Result<String, ErrorObject> {
+    if let Some(url) = given.filter(|url| !url.is_empty()) {
+        return Ok(url.to_owned());
+    }
+    let dir = root(&working_dir()?).join(".stepwell");
+    Ok(format!("sqlite://{}", dir.join("stepwell.db").display()))
+}
+
+/// Opens the store of a command that reads: one that does not exist is not made.
+pub(crate) async fn open_existing(given: Option<&str>) -> Result<Arc<dyn Store>, ErrorObject> {
+    let url = store_url(given)?;
+    if let Some(file) = url.strip_prefix("sqlite://").and_then(|rest| rest.split('?').next())
+        && !Path::new(file).exists()
+    {
+        return Err(ErrorObject::new(Code::CONFIGURATION_ERROR, format!("there is no store {file} yet"))
+            .with("reason", "not_found")
+            .with("path", file)
+            .with_hint("`stepwell run FILE` makes one; `--store` names another"));
+    }
+    open_store(given).await
+}
+
+/// Opens the store of a command, making it if it does not exist.
+pub(crate) async fn open_store(given: Option<&str>) -> Result<Arc<dyn Store>, ErrorObject> {
+    let url = store_url(given)?;
+    if let Some(dir) = url.strip_prefix("sqlite://").and_then(|file| Path::new(file).parent())
+        && dir.ends_with(".stepwell")
+    {
+        std::fs::create_dir_all(dir).map_err(|error| {
+            ErrorObject::new(Code::CONFIGURATION_ERROR, format!("{} cannot be made: {error}", dir.display()))
+        })?;
+    }
+    stepwell_store::open(&url).await.map_err(|error| stepwell_engine::error::from_store(&error))
+}
+
+/// Returns the providers of the command line. Files may lie in the working directory and in those of the workflow
+/// files that were named.
+pub(crate) fn registry(beside: &[PathBuf]) -> Result<Registry, ErrorObject> {
+    let mut roots = vec![working_dir()?];
+    roots.extend(beside.iter().filter_map(|file| file.canonicalize().ok()?.parent().map(Path::to_owned)));
+    Ok(stepwell::registry(roots))
+}
+
+/// Opens an engine over the store of a command that takes no work.
+pub(crate) async fn open_idle(given: Option<&str>) -> Result<Engine, ErrorObject> {
+    let store = open_existing(given).await?;
+    engine_over(store, Leases::None, registry(&[])?, "stepwell").await
+}
+
+/// Opens an engine over an open store.
+pub(crate) async fn engine_over(
+    store: Arc<dyn Store>,
+    leases: Leases,
+    registry: Registry,
+    what: &str,
+) -> Result<Engine, ErrorObject> {
+    let label = format!("pid {} ({what})", std::process::id());
+    let options = Options { leases, label, ..Options::default() };
+    Engine::open(store, registry, options).await
+}
+
+/// Reads a JSON argument: the text itself, or `@FILE`.
+pub(crate) fn json_argument(name: &str, given: &str) -> Result<Value, ErrorObject> {
+    let bad = |why: String| {
+        ErrorObject::new(Code::INVALID_PARAMS, format!("{name}: {why}")).with("parameter", name)
+    };
+    let text = match given.strip_prefix('@') {
+        None => given.to_owned(),
+        Some(file) => std::fs::read_to_string(file).map_err(|error| bad(format!("{file}: {error}")))?,
+    };
+    serde_json::from_str(&text).map_err(|error| bad(format!("not JSON: {error}")))
+}
+
+/// Finds the run that an argument means: an id, or the only one that begins like it.
+pub(crate) async fn find_run(
+    store: &dyn Store,
+    given: &str,
+) -> Result<stepwell_core::ids::RunId, ErrorObject> {
+    let fail = |error| stepwell_engine::error::from_store(&error);
+    let id = stepwell_core::ids::RunId::from(given);
+    match store.run(&id).await {
+        Ok(_) => return Ok(id),
+        Err(stepwell_store::Error::NotFound(_)) => {}
+        Err(error) => return Err(fail(error)),
+    }
+    let mut found = store.runs_with_prefix(given, 6).await.map_err(fail)?;
+    match found.len() {
+        0 => Err(ErrorObject::new(Code::WORKFLOW_NOT_FOUND, format!("no run {given} is in the store"))
+            .with("run_id", given)
+            .with_hint("`stepwell list` shows the runs; `--store` names another store")),
+        1 => Ok(found.remove(0)),
+        _ => {
+            let names: Vec<&str> = found.iter().map(stepwell_core::ids::RunId::as_str).collect();
+            let message = format!("{given} is the beginning of several runs: {}", names.join(", "));
+            Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("candidates", names))
+        }
+    }
+}

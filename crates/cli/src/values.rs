@@ -1,0 +1,73 @@
+//! Values given as `key=value`, and times.
+
+use serde_json::{Map, Value};
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::Timestamp;
+
+/// Reads `key=value` pairs: a value is JSON if it parses, else text; `a.b=1` nests.
+pub(crate) fn pairs(
+    argument: &str,
+    given: &[String],
+    nests: bool,
+) -> Result<Map<String, Value>, ErrorObject> {
+    let mut map = Map::new();
+    for pair in given {
+        let Some((key, text)) = pair.split_once('=').filter(|(key, _)| !key.is_empty()) else {
+            let message = format!("{argument} wants key=value, not {pair:?}");
+            return Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", argument));
+        };
+        let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+        let path: Vec<&str> = if nests { key.split('.').collect() } else { vec![key] };
+        insert(&mut map, &path, value);
+    }
+    Ok(map)
+}
+
+fn insert(map: &mut Map<String, Value>, path: &[&str], value: Value) {
+    match path {
+        [] => {}
+        [key] => {
+            map.insert((*key).to_owned(), value);
+        }
+        [key, rest @ ..] => {
+            let inner = map.entry((*key).to_owned()).or_insert_with(|| Value::Object(Map::new()));
+            if !inner.is_object() {
+                *inner = Value::Object(Map::new());
+            }
+            if let Value::Object(inner) = inner {
+                insert(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// Shows a moment as RFC 3339 in UTC.
+pub(crate) fn time(at: Timestamp) -> Value {
+    jiff::Timestamp::from_microsecond(at.0).map_or(Value::Null, |at| Value::String(at.to_string()))
+}
+
+/// Shows a moment that may not have come.
+pub(crate) fn time_or_null(at: Option<Timestamp>) -> Value {
+    at.map_or(Value::Null, time)
+}
+
+/// Reads a moment: RFC 3339, or `2h`, `3d`, `30m`, `10s` ago.
+pub(crate) fn moment(argument: &str, text: &str, now: Timestamp) -> Result<Timestamp, ErrorObject> {
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        return Ok(Timestamp(at.as_microsecond()));
+    }
+    let ago = text.char_indices().last().and_then(|(at, unit)| {
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3_600,
+            'd' => 86_400,
+            _ => return None,
+        };
+        text[..at].parse::<i64>().ok().and_then(|count| count.checked_mul(seconds * 1_000_000))
+    });
+    ago.map(|micros| Timestamp(now.0 - micros)).ok_or_else(|| {
+        let message = format!("{argument} wants an RFC 3339 time or an age such as 2h or 3d, not {text:?}");
+        ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", argument)
+    })
+}

@@ -1,0 +1,45 @@
+//! Every failure that a user can see has a page: `docs/errors/<NAME>.md`, listed in `docs/errors/README.md`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use stepwell_core::error::Code;
+
+#[test]
+fn every_code_has_a_page_that_states_its_number_and_whether_to_try_again() {
+    for &code in Code::ALL {
+        let name = code.name();
+        let page = fs::read_to_string(pages().join(format!("{name}.md")))
+            .unwrap_or_else(|error| panic!("docs/errors/{name}.md: {error}"));
+        let title = format!("# {name} ({})\n", code.number());
+        assert!(page.starts_with(&title), "docs/errors/{name}.md begins with {title:?}");
+        let again = if code.is_retryable() { "**Retryable:** yes" } else { "**Retryable:** no" };
+        assert!(page.contains(again), "docs/errors/{name}.md says {again:?}, as the table in core does");
+        for part in ["**What happened.**", "**Usual causes**", "**Remedy.**"] {
+            assert!(page.contains(part), "docs/errors/{name}.md has a part {part:?}");
+        }
+    }
+}
+
+#[test]
+fn every_page_belongs_to_a_code_and_is_listed() {
+    let index = fs::read_to_string(pages().join("README.md")).expect("docs/errors/README.md");
+    let known: BTreeSet<String> = Code::ALL.iter().map(|code| format!("{}.md", code.name())).collect();
+    let found: BTreeSet<String> = fs::read_dir(pages())
+        .expect("docs/errors")
+        .map(|entry| entry.expect("an entry of docs/errors").file_name().to_string_lossy().into_owned())
+        .filter(|file| file != "README.md")
+        .collect();
+    assert_eq!(known, found, "a page per code, and no other page");
+    for &code in Code::ALL {
+        let name = code.name();
+        let again = if code.is_retryable() { "yes" } else { "no" };
+        let line = format!("| [{name}]({name}.md) | {} | {again} | {} |\n", code.number(), code.meaning());
+        assert!(index.contains(&line), "docs/errors/README.md has a line {line:?}");
+    }
+}
+
+fn pages() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors")
+}

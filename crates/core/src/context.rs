@@ -1,0 +1,269 @@
+//! Values by key: what a run's steps share, and how changes to them are united and journaled.
+//!
+//! Only the change is journaled, so that the cost of a write grows with the change and not with the state.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Number, Value};
+
+use crate::ids::ExecutionRef;
+use crate::run::event::Payload;
+use crate::workflow::definition::Reducer;
+
+/// A change an attempt wants, against the snapshot it saw.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The key.
+    pub key: String,
+    /// The new value; none: the key is removed.
+    pub value: Option<Payload>,
+    /// What the snapshot held.
+    pub base: Option<Payload>,
+}
+
+/// A journaled change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Write {
+    /// The key.
+    pub key: String,
+    /// What happens to it.
+    pub op: Op,
+}
+
+/// What a journaled change does to the value that stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    /// Takes this value.
+    Set(Payload),
+    /// Is removed.
+    Remove,
+    /// Grows by this number; missing counts as 0.
+    Add(Number),
+    /// Grows by these elements; missing counts as an empty list.
+    Append(Vec<Value>),
+    /// Takes these keys and loses those.
+    Merge {
+        /// Keys that take a value.
+        set: Map<String, Value>,
+        /// Keys that go.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        remove: Vec<String>,
+    },
+}
+
+/// The context of a run: each key with its value and the version that wrote it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Context {
+    entries: HashMap<String, Entry>,
+    version: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    /// None: removed; remembered for conflicts.
+    value: Option<Payload>,
+    version: u64,
+    writer: Option<ExecutionRef>,
+}
+
+/// A change does not fit the reducer of its key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the write to '{key}' does not fit its reducer '{reducer}': {reason}")]
+pub struct Misfit {
+    /// The key.
+    pub key: String,
+    /// The reducer's word.
+    pub reducer: &'static str,
+    /// What does not fit.
+    pub reason: &'static str,
+}
+
+impl Context {
+    /// Returns a context with those values, at version 0.
+    pub fn new(values: Map<String, Value>) -> Self {
+        let entries = values
+            .into_iter()
+            .map(|(key, value)| (key, Entry { value: Some(Payload::new(value)), version: 0, writer: None }))
+            .collect();
+        Self { entries, version: 0 }
+    }
+
+    /// Returns the value of a key.
+    pub fn get(&self, key: &str) -> Option<&Payload> {
+        self.entries.get(key).and_then(|entry| entry.value.as_ref())
+    }
+
+    /// Returns all keys and values, in the order of keys.
+    pub fn values(&self) -> std::collections::BTreeMap<&str, &Payload> {
+        self.entries.iter().filter_map(|(k, e)| e.value.as_ref().map(|v| (k.as_str(), v))).collect()
+    }
+
+    /// Counts the appends that changed the context. An attempt remembers it as its snapshot.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Returns who wrote `key` after the snapshot, if anybody but `writer` did.
+    pub fn written_since(&self, key: &str, snapshot: u64, writer: &ExecutionRef) -> Option<&ExecutionRef> {
+        let entry = self.entries.get(key)?;
+        let other = entry.writer.as_ref()?;
+        (entry.version > snapshot && other != writer).then_some(other)
+    }
+
+    /// Applies the writes of one append.
+    pub fn apply(&mut self, writes: &[Write], writer: &ExecutionRef) {
+        if writes.is_empty() {
+            return;
+        }
+        self.version += 1;
+        for write in writes {
+            let entry = self.entries.entry(write.key.clone()).or_insert_with(|| Entry {
+                value: None,
+                version: 0,
+                writer: None,
+            });
+            entry.value = apply_op(entry.value.take(), &write.op);
+            entry.version = self.version;
+            entry.writer = Some(writer.clone());
+        }
+    }
+
+    /// Returns about how many bytes the keys and values take.
+    pub fn size_bytes(&self) -> usize {
+        self.entries.iter().map(|(k, e)| k.len() + 64 + e.value.as_deref().map_or(0, value_bytes)).sum()
+    }
+}
+
+/// Returns about how many bytes a value takes in memory.
+pub fn value_bytes(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 32,
+        Value::String(text) => 32 + text.len(),
+        Value::Array(items) => 32 + items.iter().map(value_bytes).sum::<usize>(),
+        Value::Object(map) => 64 + map.iter().map(|(k, v)| k.len() + 32 + value_bytes(v)).sum::<usize>(),
+    }
+}
+
+/// Turns a wanted change into what is journaled, by the key's reducer if it has one.
+///
+/// Fails if the values do not fit the reducer.
+pub fn reduce(change: &Change, reducer: Option<Reducer>) -> Result<Write, Misfit> {
+    let op = match (&change.value, reducer) {
+        (None, _) => Op::Remove,
+        (Some(value), None) => Op::Set(value.clone()),
+        (Some(value), Some(reducer)) => reduced(value, change.base.as_deref(), reducer)
+            .map_err(|(word, reason)| Misfit { key: change.key.clone(), reducer: word, reason })?,
+    };
+    Ok(Write { key: change.key.clone(), op })
+}
+
+fn reduced(
+    value: &Payload,
+    base: Option<&Value>,
+    reducer: Reducer,
+) -> Result<Op, (&'static str, &'static str)> {
+    match reducer {
+        Reducer::Sum => {
+            let now = value.as_number().ok_or(("sum", "the value is not a number"))?;
+            let before = match base {
+                None => Number::from(0),
+                Some(base) => base.as_number().ok_or(("sum", "the value before is not a number"))?.clone(),
+            };
+            difference(now, &before).map(Op::Add).ok_or(("sum", "the difference is not a number"))
+        }
+        Reducer::Extend => {
+            let now = value.as_array().ok_or(("extend", "the value is not a list"))?;
+            let before = match base {
+                None => &[][..],
+                Some(base) => base.as_array().ok_or(("extend", "the value before is not a list"))?,
+            };
+            let added =
+                now.strip_prefix(before).ok_or(("extend", "the list does not begin with what it was"))?;
+            Ok(Op::Append(added.to_vec()))
+        }
+        Reducer::Merge => {
+            let now = value.as_object().ok_or(("merge", "the value is not an object"))?;
+            let empty = Map::new();
+            let before = match base {
+                None => &empty,
+                Some(base) => base.as_object().ok_or(("merge", "the value before is not an object"))?,
+            };
+            let set = now.iter().filter(|(k, v)| before.get(*k) != Some(v));
+            let remove = before.keys().filter(|k| !now.contains_key(*k));
+            Ok(Op::Merge {
+                set: set.map(|(k, v)| (k.clone(), v.clone())).collect(),
+                remove: remove.cloned().collect(),
+            })
+        }
+        // A maximum needs no base: the comparison is made against what stands when it is applied.
+        Reducer::Max | Reducer::Min => {
+            let word = if reducer == Reducer::Max { "max" } else { "min" };
+            value.as_number().ok_or((word, "the value is not a number"))?;
+            Ok(Op::Set(value.clone()))
+        }
+    }
+}
+
+/// Returns the journaled form of a `max` or `min` write: the value that stands if it is the better one.
+pub(crate) fn keep_best(write: Write, standing: Option<&Payload>, reducer: Reducer) -> Write {
+    let (Op::Set(new), Some(old)) = (&write.op, standing) else { return write };
+    let (Some(new_number), Some(old_number)) = (new.as_f64(), old.as_f64()) else { return write };
+    let old_wins = match reducer {
+        Reducer::Max => old_number > new_number,
+        Reducer::Min => old_number < new_number,
+        Reducer::Sum | Reducer::Extend | Reducer::Merge => false,
+    };
+    if old_wins { Write { key: write.key, op: Op::Set(old.clone()) } } else { write }
+}
+
+fn difference(now: &Number, before: &Number) -> Option<Number> {
+    if let (Some(a), Some(b)) = (now.as_i128(), before.as_i128()) {
+        return integer(a.checked_sub(b)?);
+    }
+    Number::from_f64(now.as_f64()? - before.as_f64()?)
+}
+
+fn sum(a: &Number, b: &Number) -> Option<Number> {
+    if let (Some(a), Some(b)) = (a.as_i128(), b.as_i128()) {
+        return integer(a.checked_add(b)?);
+    }
+    Number::from_f64(a.as_f64()? + b.as_f64()?)
+}
+
+fn integer(value: i128) -> Option<Number> {
+    i64::try_from(value).map(Number::from).or_else(|_| u64::try_from(value).map(Number::from)).ok()
+}
+
+fn apply_op(standing: Option<Payload>, op: &Op) -> Option<Payload> {
+    let owned = |standing: Option<Payload>| standing.map_or(Value::Null, Payload::unwrap_or_clone);
+    match op {
+        Op::Set(value) => Some(value.clone()),
+        Op::Remove => None,
+        Op::Add(number) => {
+            let before = standing.as_deref().and_then(Value::as_number).cloned().unwrap_or(Number::from(0));
+            // A sum that leaves the range of numbers keeps the last number that was in it.
+            Some(Payload::new(Value::Number(sum(&before, number).unwrap_or(before))))
+        }
+        Op::Append(items) => {
+            let mut list = match owned(standing) {
+                Value::Array(list) => list,
+                _ => Vec::new(),
+            };
+            list.extend(items.iter().cloned());
+            Some(Payload::new(Value::Array(list)))
+        }
+        Op::Merge { set, remove } => {
+            let mut map = match owned(standing) {
+                Value::Object(map) => map,
+                _ => Map::new(),
+            };
+            for key in remove {
+                map.shift_remove(key);
+            }
+            map.extend(set.iter().map(|(k, v)| (k.clone(), v.clone())));
+            Some(Payload::new(Value::Object(map)))
+        }
+    }
+}

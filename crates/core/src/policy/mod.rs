@@ -1,0 +1,3 @@
+//! Rules without state of their own, one a file.
+
+pub mod retry;

@@ -1,0 +1,131 @@
+//! `Answer`: a person answers. Compare-and-set on the wait id: of several answers one is taken.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::{Refusal, Turn};
+use crate::error::{Code, ErrorObject};
+use crate::ids::WaitId;
+use crate::run::command::SettleVerb;
+use crate::run::event::{Event, Payload};
+use crate::run::wait::{Resolution, Then, WaitKind};
+
+impl Turn<'_> {
+    pub(super) fn answer(&mut self, wait: &WaitId, value: &Payload, by: Option<&str>) -> Result<(), Refusal> {
+        let Some(known) = self.run.waits.get(wait) else {
+            return Err(self.refuse("no_such_wait", format!("run {} asks no question {wait}", self.run.id())));
+        };
+        if let Some(resolution) = &known.resolution {
+            let state = match resolution {
+                Resolution::Answered { .. } => "answered",
+                Resolution::Defaulted { .. } | Resolution::TimedOut => "expired",
+                Resolution::Withdrawn => "withdrawn",
+                Resolution::Signalled { .. }
+                | Resolution::Fired
+                | Resolution::ChildCompleted { .. }
+                | Resolution::ChildFailed { .. } => "answered",
+            };
+            let same = matches!(resolution, Resolution::Answered { value: given, .. } if given == value);
+            return Err(self
+                .refuse("wait_closed", format!("question {wait} is {state} already"))
+                .with("state", state)
+                .with("same_answer", same));
+        }
+        self.refuse_terminal("answered")?;
+        let WaitKind::Human(question) = &known.spec.kind else {
+            return Err(self.refuse("not_a_question", format!("{wait} does not wait for a person")));
+        };
+        let resolution = Resolution::Answered { value: value.clone(), by: by.map(str::to_owned) };
+        if !question.settles {
+            self.finish_wait(wait, resolution);
+            return Ok(());
+        }
+        let ix = known.execution;
+        let verb = value.get("verb").cloned().and_then(|verb| serde_json::from_value(verb).ok());
+        let Some(verb) = verb else {
+            let message = format!("the answer to {wait} must name a verb: retry, complete or fail");
+            return Err(ErrorObject::new(Code::ANSWER_INVALID, message));
+        };
+        let given = match verb {
+            SettleVerb::Fail => value.get("reason"),
+            SettleVerb::Retry | SettleVerb::Complete => value.get("value"),
+        };
+        let given = given.cloned().map(Arc::new);
+        self.resolve(wait, resolution);
+        self.carry_out(ix, verb, given.as_ref());
+        Ok(())
+    }
+
+    /// Resolves a wait; a step that is nothing but a wait ends with it.
+    pub(super) fn finish_wait(&mut self, wait: &WaitId, resolution: Resolution) {
+        let known = &self.run.waits[wait];
+        let (ix, then, opened_at) = (known.execution, known.spec.then, known.opened_at);
+        let kind = known.spec.kind.clone();
+        let deadline = known.spec.deadline;
+        self.resolve(wait, resolution.clone());
+        if then == Then::Rerun || !self.is_waiting(ix) {
+            return;
+        }
+        let result = |pairs: Value| -> Payload {
+            let mut view = Map::new();
+            if let Value::Object(pairs) = pairs {
+                view.extend(pairs);
+            }
+            Arc::new(Value::Object(view))
+        };
+        let step = self.run.exec(ix).step.clone();
+        let output = match resolution {
+            Resolution::Answered { value, by } => result(json!({
+                "result": value, "answered_by": by, "answered_at": self.at, "wait_id": wait, "defaulted": false,
+            })),
+            Resolution::Signalled { id, value } => {
+                result(json!({ "result": value, "signal_id": id, "defaulted": false }))
+            }
+            Resolution::Fired => result(
+                json!({ "result": null, "due_at": deadline.unwrap_or(opened_at), "fired_at": self.at }),
+            ),
+            Resolution::Defaulted { value } => match kind {
+                WaitKind::Human(_) => result(json!({
+                    "result": value, "answered_by": null, "answered_at": null, "wait_id": wait, "defaulted": true,
+                })),
+                WaitKind::Signal { .. } | WaitKind::Timer | WaitKind::Child(_) => {
+                    result(json!({ "result": value, "signal_id": null, "defaulted": true }))
+                }
+            },
+            Resolution::ChildCompleted { output } => output,
+            Resolution::TimedOut => {
+                let (code, what) = match kind {
+                    WaitKind::Human(_) => (Code::HUMAN_TIMEOUT, "nobody answered"),
+                    WaitKind::Signal { .. } | WaitKind::Timer | WaitKind::Child(_) => {
+                        (Code::SIGNAL_TIMEOUT, "no signal came")
+                    }
+                };
+                let error = ErrorObject::new(code, format!("step '{step}': {what} in time"));
+                self.fail_for_good(ix, &error.with("wait_id", wait.as_str()), true);
+                return;
+            }
+            Resolution::ChildFailed { error } => {
+                self.fail_for_good(ix, &error, false);
+                return;
+            }
+            Resolution::Withdrawn => return,
+        };
+        self.complete_by_hand(ix, output);
+    }
+
+    /// Completes an execution with a value that no attempt brought.
+    pub(super) fn complete_by_hand(&mut self, ix: u32, output: Payload) {
+        self.withdraw_waits(ix);
+        let at = self.step_ref(ix);
+        self.emit(Event::StepCompleted {
+            step: at.step,
+            execution: at.execution,
+            attempt: 0,
+            output,
+            writes: Vec::new(),
+            to: Vec::new(),
+        });
+        self.after_compensation(ix);
+    }
+}

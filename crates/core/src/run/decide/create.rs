@@ -1,0 +1,50 @@
+//! `Create` and `Start`: a run comes to be, and its entries get their tokens.
+
+use super::{Refusal, Turn};
+use crate::run::command::Create;
+use crate::run::event::{Activation, Event};
+use crate::status::RunStatus;
+
+impl Turn<'_> {
+    pub(super) fn create(&mut self, create: &Create) -> Result<(), Refusal> {
+        if self.run.exists() {
+            return Err(self.refuse("exists", format!("run {} exists", self.run.id())));
+        }
+        let definition = create.workflow.definition();
+        let mut metadata = definition.metadata.clone();
+        metadata.extend(create.metadata.clone());
+        self.emit(Event::RunCreated {
+            workflow: definition.name.clone(),
+            version: create.workflow.version().to_owned(),
+            input: create.input.clone(),
+            context: create.context.clone(),
+            metadata,
+            parent: create.parent.clone(),
+            base_dir: create.base_dir.clone(),
+        });
+        if create.hold { Ok(()) } else { self.start() }
+    }
+
+    pub(super) fn start(&mut self) -> Result<(), Refusal> {
+        match self.run.status {
+            RunStatus::Pending => {}
+            RunStatus::Running
+            | RunStatus::Paused
+            | RunStatus::Completed
+            | RunStatus::Failed
+            | RunStatus::Cancelled => {
+                return Err(self.refuse("started", format!("run {} has already started", self.run.id())));
+            }
+        }
+        let workflow = self.run.workflow.clone();
+        let deadline = workflow.definition().timeout_ms.map(|ms| self.at.plus_ms(ms));
+        self.emit(Event::RunStarted { deadline });
+        for step in workflow.graph().entries() {
+            self.activate(step, Activation::Entry);
+        }
+        for step in workflow.graph().steps_of(crate::workflow::Role::ByNeeds) {
+            self.look_at_needs(step, None, false);
+        }
+        Ok(())
+    }
+}

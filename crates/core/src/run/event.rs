@@ -1,0 +1,427 @@
+//! What can be true of a run: facts in the past tense, appended to its journal and never changed.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::context::Write;
+use crate::error::ErrorObject;
+use crate::ids::{Epoch, ExecutionRef, Ordinal, RunId, StepName, Timestamp, WaitId};
+use crate::run::wait::{Resolution, WaitSpec};
+use crate::status::PauseReason;
+
+/// A JSON value that is shared, not copied, on its way through the engine.
+pub type Payload = Arc<Value>;
+
+/// A fact in a run's journal. In JSON: `{"type": "StepCompleted", "step": …, "execution": …, …}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Event {
+    /// The run exists. First event of every journal.
+    RunCreated {
+        /// Workflow name.
+        workflow: String,
+        /// Workflow version.
+        version: String,
+        /// What the caller gave.
+        input: Payload,
+        /// First context.
+        #[serde(default, skip_serializing_if = "Map::is_empty")]
+        context: Map<String, Value>,
+        /// Tags; fixed from here on.
+        #[serde(default, skip_serializing_if = "Map::is_empty")]
+        metadata: Map<String, Value>,
+        /// The run that waits for this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<Parent>,
+        /// Directory that relative paths of the run start at.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base_dir: Option<String>,
+    },
+    /// Its entries have tokens.
+    RunStarted {
+        /// When the run fails with `WORKFLOW_TIMEOUT`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline: Option<Timestamp>,
+    },
+    /// An execution exists.
+    StepActivated {
+        /// The step.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+        /// What brought it about.
+        by: Activation,
+        /// Its needs are not met yet.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        blocked: bool,
+    },
+    /// The needs of a blocked execution are met.
+    StepUnblocked {
+        /// The step.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+    },
+    /// A worker took the work item; written by the store with the lease, or with the commit that handed it over.
+    AttemptStarted(AttemptStarted),
+    /// The outcome of an execution, its context writes and its route.
+    StepCompleted {
+        /// The step.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+        /// Which attempt brought it; 0 if it was settled by hand or resolved by a wait.
+        attempt: u32,
+        /// What others see of it.
+        output: Payload,
+        /// Changes to the context.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        writes: Vec<Write>,
+        /// Where its token goes.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        to: Vec<Target>,
+    },
+    /// An attempt ended with an error.
+    AttemptFailed {
+        /// The step.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+        /// Which attempt.
+        attempt: u32,
+        /// What went wrong.
+        error: ErrorObject,
+        /// It ran out of time.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        timed_out: bool,
+        /// When the next attempt may start; none: it was the last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_at: Option<Timestamp>,
+    },
+    /// An attempt vanished with its worker. It counts as no failure.
+    AttemptLost {
+        /// The step.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// An attempt let go because it waits; the function runs again when its waits allow.
+    AttemptSuspended {
+        /// The step.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+        /// Which attempt; the re-run keeps the number.
+        attempt: u32,
+    },
+    /// A result of `once`, kept over retries and restarts.
+    MemoRecorded {
+        /// The step.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+        /// Name given by the function.
+        name: String,
+        /// What the function returned.
+        value: Payload,
+    },
+    /// An execution ended with an error after its last attempt.
+    StepFailed {
+        /// The step.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+        /// The last attempt ran out of time.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        timed_out: bool,
+        /// What went wrong, over all attempts.
+        error: ErrorObject,
+        /// Its compensation runs first; `FailureHandled` follows.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        compensating: bool,
+        /// Where a `route:` policy sends its token.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<StepName>,
+    },
+    /// The compensation of a failed execution has ended; its policy takes effect.
+    FailureHandled {
+        /// The step.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+        /// Where a `route:` policy sends its token.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<StepName>,
+    },
+    /// The time of the next attempt has come (only for runs with `max_concurrent`, where it must queue).
+    RetryDue {
+        /// The step.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+    },
+    /// An execution was never attempted, or a step will not be activated in this epoch.
+    StepSkipped {
+        /// The step.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+        /// Why.
+        reason: SkipReason,
+        /// The failure behind it, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<ErrorObject>,
+    },
+    /// An execution ended by request or by the end of its run.
+    StepCancelled {
+        /// The step.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+    },
+    /// A question is open.
+    WaitOpened {
+        /// Its id.
+        wait: WaitId,
+        /// The step that asked.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+        /// What is asked.
+        spec: WaitSpec,
+    },
+    /// A question is closed, once and for all.
+    WaitResolved {
+        /// Its id.
+        wait: WaitId,
+        /// The step that asked.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+        /// How.
+        resolution: Resolution,
+    },
+    /// A signal came in and waits in its queue.
+    SignalReceived {
+        /// Name of the queue.
+        name: String,
+        /// Id given by the sender; the same id is taken once.
+        id: String,
+        /// What was sent.
+        value: Payload,
+    },
+    /// The time of a `timeout` need has passed.
+    NeedTimedOut {
+        /// The dependent.
+        step: StepName,
+        /// The step it need not wait for any longer.
+        need: StepName,
+    },
+    /// All other needs of a blocked execution are met: its predicate is to be run.
+    NeedAsked {
+        /// The dependent.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+    },
+    /// The predicate of a `conditional` need has spoken.
+    NeedJudged {
+        /// The dependent.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+        /// What it said.
+        holds: bool,
+    },
+    /// Two executions wrote one key; the later one won.
+    Conflict {
+        /// The key.
+        key: String,
+        /// Whose write stands.
+        winner: ExecutionRef,
+        /// Whose write was overwritten.
+        loser: ExecutionRef,
+    },
+    /// A token came too late for a `join: any`.
+    TokenAbsorbed {
+        /// Where it arrived.
+        step: StepName,
+        /// Which token.
+        token: u32,
+    },
+    /// Nothing starts until it is resumed (`operator`), or nothing can move until someone answers (`input`).
+    RunPaused {
+        /// Why.
+        reason: PauseReason,
+    },
+    /// It goes on.
+    RunResumed {
+        /// Which pause ended.
+        reason: PauseReason,
+    },
+    /// A new epoch of a failed run.
+    RunRetried {
+        /// The epoch that begins.
+        epoch: Epoch,
+        /// Replaces the input of executions that take it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<Payload>,
+        /// When the epoch runs out of time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline: Option<Timestamp>,
+    },
+    /// It ended well.
+    RunCompleted {
+        /// Result of its last step, if there is exactly one.
+        output: Payload,
+    },
+    /// It ended with an error.
+    RunFailed {
+        /// What ended it.
+        error: ErrorObject,
+    },
+    /// It ended by request.
+    RunCancelled {
+        /// What the caller said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// A log line, progress or message of an attempt; lazy, without effect on the run.
+    Emitted {
+        /// The step.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+        /// Which attempt.
+        attempt: u32,
+        /// `log`, `progress` or `message`.
+        kind: String,
+        /// What was said.
+        data: Payload,
+    },
+}
+
+/// An attempt began under a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptStarted {
+    /// The step.
+    pub step: StepName,
+    /// Which activation.
+    pub execution: Ordinal,
+    /// Which attempt: 1, 2, 3 …
+    pub attempt: u32,
+    /// The session that leased it.
+    pub session: u64,
+}
+
+/// What brought an execution about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// The start of the run.
+    Entry,
+    /// Its needs are met; its token descends from that execution.
+    Needs(Option<ExecutionRef>),
+    /// All tokens held at the step, united.
+    Held,
+    /// That one token.
+    Token(u32),
+    /// The failure of that execution (a compensation step); it has no token of its own.
+    Compensation(ExecutionRef),
+}
+
+/// One target of a route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// Where the token goes.
+    pub step: StepName,
+    /// Gives the target an execution of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Payload>,
+}
+
+impl Target {
+    /// Returns a plain target.
+    pub fn to(step: &str) -> Self {
+        Self { step: step.into(), payload: None }
+    }
+
+    /// Returns a target with its own execution.
+    pub fn with_payload(step: &str, payload: impl Into<Value>) -> Self {
+        Self { step: step.into(), payload: Some(Arc::new(payload.into())) }
+    }
+}
+
+/// The run that waits for a child run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// The waiting run.
+    pub run: RunId,
+    /// Its wait.
+    pub wait: WaitId,
+    /// How many ancestors the child has.
+    pub depth: u32,
+}
+
+/// Why an execution was never attempted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SkipReason {
+    /// A step it needs failed, or was skipped because of a failure.
+    UpstreamFailed,
+    /// A step it needs was skipped without a failure.
+    NeedSkipped,
+    /// Nothing can activate what it needs any more.
+    NeedsUnmet,
+    /// Its `when` does not hold.
+    Condition,
+    /// The predicate of a `conditional` need said no.
+    ConditionFalse,
+}
+
+impl Event {
+    /// Returns the name of the variant, as in JSON.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::RunCreated { .. } => "RunCreated",
+            Self::RunStarted { .. } => "RunStarted",
+            Self::StepActivated { .. } => "StepActivated",
+            Self::StepUnblocked { .. } => "StepUnblocked",
+            Self::AttemptStarted(_) => "AttemptStarted",
+            Self::StepCompleted { .. } => "StepCompleted",
+            Self::AttemptFailed { .. } => "AttemptFailed",
+            Self::AttemptLost { .. } => "AttemptLost",
+            Self::AttemptSuspended { .. } => "AttemptSuspended",
+            Self::MemoRecorded { .. } => "MemoRecorded",
+            Self::StepFailed { .. } => "StepFailed",
+            Self::FailureHandled { .. } => "FailureHandled",
+            Self::RetryDue { .. } => "RetryDue",
+            Self::StepSkipped { .. } => "StepSkipped",
+            Self::StepCancelled { .. } => "StepCancelled",
+            Self::WaitOpened { .. } => "WaitOpened",
+            Self::WaitResolved { .. } => "WaitResolved",
+            Self::SignalReceived { .. } => "SignalReceived",
+            Self::NeedTimedOut { .. } => "NeedTimedOut",
+            Self::NeedAsked { .. } => "NeedAsked",
+            Self::NeedJudged { .. } => "NeedJudged",
+            Self::Conflict { .. } => "Conflict",
+            Self::TokenAbsorbed { .. } => "TokenAbsorbed",
+            Self::RunPaused { .. } => "RunPaused",
+            Self::RunResumed { .. } => "RunResumed",
+            Self::RunRetried { .. } => "RunRetried",
+            Self::RunCompleted { .. } => "RunCompleted",
+            Self::RunFailed { .. } => "RunFailed",
+            Self::RunCancelled { .. } => "RunCancelled",
+            Self::Emitted { .. } => "Emitted",
+        }
+    }
+
+    /// True for `RunCompleted`, `RunFailed` and `RunCancelled`.
+    pub fn ends_run(&self) -> bool {
+        matches!(self, Self::RunCompleted { .. } | Self::RunFailed { .. } | Self::RunCancelled { .. })
+    }
+}

@@ -1,0 +1,358 @@
+//! Tokens: the live positions of a run, where they came from, and which of them a join must wait for.
+//!
+//! The rule (spec/fluffy.md §2.3): a token held at a step waits while another live token can still come
+//! there. Asked naively that is a question to every pair of tokens after every move. Here tokens that stand
+//! at the same step with the same lineage are one *group*, and every join remembers one group that holds it,
+//! its *witness*: nothing is looked at again before the witness is empty, and the search then goes on where
+//! it stopped. So a move costs about constant time, however wide the fork.
+//!
+//! The naive rule stays in the tests as the oracle (`tests/join_oracle.rs`).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::event::Payload;
+use crate::workflow::{Graph, StepIx};
+
+/// Where a token was separated from others: one entry a fork, outermost first.
+pub(crate) type Lineage = Arc<[Branch]>;
+
+/// The branches of one fork that a token stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Branch {
+    /// The execution that forked.
+    pub(crate) fork: u32,
+    /// Its step.
+    pub(crate) at: StepIx,
+    /// First steps of the branches, ascending; several after a join.
+    pub(crate) targets: Vec<StepIx>,
+}
+
+/// A token on its way: arrived at a step, not yet part of an execution.
+#[derive(Clone, Debug)]
+pub(crate) struct Token {
+    pub(crate) step: StepIx,
+    pub(crate) lineage: Lineage,
+    /// Steps with `join: any` that have gone without it.
+    pub(crate) late: Vec<StepIx>,
+    pub(crate) payload: Option<Payload>,
+    /// The failed execution that a `route:` policy sent it from.
+    pub(crate) failure_of: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct GroupKey {
+    step: StepIx,
+    lineage: Lineage,
+    held: bool,
+}
+
+/// A step with tokens held at it.
+#[derive(Clone, Debug, Default)]
+struct Watch {
+    /// Plain tokens held here, in order of arrival.
+    held: Vec<u32>,
+    /// Their different lineages.
+    lineages: HashSet<Lineage>,
+    /// Groups with a smaller number hold none of them.
+    cursor: u64,
+    /// The group that holds one of them, as far as is known.
+    witness: Option<u64>,
+}
+
+/// All tokens of a run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tokens {
+    arrived: BTreeMap<u32, Token>,
+    /// How many of them at each step.
+    arrived_at: HashMap<StepIx, u32>,
+    next_token: u32,
+    groups: BTreeMap<u64, (GroupKey, u32)>,
+    group_of: HashMap<GroupKey, u64>,
+    groups_at: HashMap<StepIx, BTreeSet<u64>>,
+    next_group: u64,
+    /// How many live tokens carry a branch of a fork.
+    forks: HashMap<u32, u32>,
+    joins: BTreeMap<StepIx, Watch>,
+    witnesses: HashMap<u64, Vec<StepIx>>,
+    /// Joins whose witness is gone, or that have none yet.
+    unsettled: BTreeSet<StepIx>,
+    /// For a step and one that it needs: a group that can still bring that one about.
+    feeders: HashMap<(StepIx, StepIx), u64>,
+}
+
+impl Tokens {
+    /// Lets a token arrive at a step. `holds`: it may have to wait for others there.
+    pub(crate) fn arrive(&mut self, token: Token, holds: bool) -> u32 {
+        let id = self.next_token;
+        self.next_token += 1;
+        self.enter(token.step, &token.lineage, true);
+        *self.arrived_at.entry(token.step).or_insert(0) += 1;
+        if holds {
+            let watch = self.joins.entry(token.step).or_default();
+            watch.held.push(id);
+            if watch.lineages.insert(token.lineage.clone()) {
+                watch.cursor = 0;
+            }
+            if watch.witness.is_none() {
+                self.unsettled.insert(token.step);
+            }
+        }
+        self.arrived.insert(id, token);
+        id
+    }
+
+    /// Returns an arrived token.
+    pub(crate) fn get(&self, id: u32) -> Option<&Token> {
+        self.arrived.get(&id)
+    }
+
+    /// Takes one arrived token away.
+    pub(crate) fn take(&mut self, id: u32) -> Option<Token> {
+        let token = self.arrived.remove(&id)?;
+        self.leave(token.step, &token.lineage, true);
+        if let Some(count) = self.arrived_at.get_mut(&token.step) {
+            *count -= 1;
+            if *count == 0 {
+                self.arrived_at.remove(&token.step);
+            }
+        }
+        if let Some(watch) = self.joins.get_mut(&token.step) {
+            watch.held.retain(|held| *held != id);
+            if watch.held.is_empty() {
+                self.drop_watch(token.step);
+            }
+        }
+        Some(token)
+    }
+
+    /// Takes all tokens held at a step, in order of arrival.
+    pub(crate) fn take_held(&mut self, step: StepIx) -> Vec<Token> {
+        let Some(watch) = self.joins.get(&step) else { return Vec::new() };
+        let ids = watch.held.clone();
+        self.drop_watch(step);
+        ids.iter().filter_map(|id| self.take(*id)).collect()
+    }
+
+    fn drop_watch(&mut self, step: StepIx) {
+        self.unsettled.remove(&step);
+        if let Some(group) = self.joins.remove(&step).and_then(|watch| watch.witness)
+            && let Some(list) = self.witnesses.get_mut(&group)
+        {
+            list.retain(|s| *s != step);
+        }
+    }
+
+    /// Puts a token into an execution at `step`.
+    pub(crate) fn occupy(&mut self, step: StepIx, lineage: &Lineage) {
+        self.enter(step, lineage, false);
+    }
+
+    /// Takes the token of an execution at `step` away.
+    pub(crate) fn vacate(&mut self, step: StepIx, lineage: &Lineage) {
+        self.leave(step, lineage, false);
+    }
+
+    fn enter(&mut self, step: StepIx, lineage: &Lineage, held: bool) {
+        for branch in lineage.iter() {
+            *self.forks.entry(branch.fork).or_insert(0) += 1;
+        }
+        let key = GroupKey { step, lineage: lineage.clone(), held };
+        if let Some(id) = self.group_of.get(&key) {
+            self.groups.get_mut(id).expect("every known group is in the list").1 += 1;
+            return;
+        }
+        let id = self.next_group;
+        self.next_group += 1;
+        self.groups.insert(id, (key.clone(), 1));
+        self.groups_at.entry(step).or_default().insert(id);
+        self.group_of.insert(key, id);
+    }
+
+    fn leave(&mut self, step: StepIx, lineage: &Lineage, held: bool) {
+        for branch in lineage.iter() {
+            if let Some(count) = self.forks.get_mut(&branch.fork) {
+                *count -= 1;
+                if *count == 0 {
+                    self.forks.remove(&branch.fork);
+                }
+            }
+        }
+        let key = GroupKey { step, lineage: lineage.clone(), held };
+        let Some(id) = self.group_of.get(&key).copied() else { return };
+        let (_, count) = self.groups.get_mut(&id).expect("every known group is in the list");
+        *count -= 1;
+        if *count > 0 {
+            return;
+        }
+        self.groups.remove(&id);
+        self.group_of.remove(&key);
+        if let Some(here) = self.groups_at.get_mut(&step) {
+            here.remove(&id);
+            if here.is_empty() {
+                self.groups_at.remove(&step);
+            }
+        }
+        for step in self.witnesses.remove(&id).unwrap_or_default() {
+            if let Some(watch) = self.joins.get_mut(&step) {
+                watch.witness = None;
+                self.unsettled.insert(step);
+            }
+        }
+    }
+
+    /// Returns a lineage without the forks that no other live token shares any more. Its own token must have
+    /// left already.
+    pub(crate) fn trimmed(&self, lineage: &Lineage) -> Lineage {
+        if lineage.iter().all(|branch| self.forks.contains_key(&branch.fork)) {
+            return lineage.clone();
+        }
+        lineage.iter().filter(|branch| self.forks.contains_key(&branch.fork)).cloned().collect()
+    }
+
+    /// Returns a step whose held tokens nothing holds any more, if there is one; in order of definition.
+    pub(crate) fn next_to_fire(&mut self, graph: &Graph) -> Option<StepIx> {
+        while let Some(step) = self.unsettled.pop_first() {
+            if self.find_witness(step, graph).is_none() {
+                return Some(step);
+            }
+        }
+        None
+    }
+
+    fn find_witness(&mut self, step: StepIx, graph: &Graph) -> Option<u64> {
+        let watch = self.joins.get_mut(&step)?;
+        let elsewhere = self.groups_at.len() > 1;
+        if !elsewhere
+            && self.groups_at.get(&step).is_none_or(|here| here.iter().all(|id| self.groups[id].0.held))
+        {
+            // Nobody else is under way: no need to know who could come.
+            return None;
+        }
+        let sources = graph.sources(step);
+        let holds = |key: &GroupKey| {
+            !(key.held && key.step == step)
+                && sources.contains(key.step, key.held)
+                && watch.lineages.iter().any(|waiting| is_held_by(waiting, &key.lineage, step, graph))
+        };
+        let found = if sources.steps().len() < self.groups_at.len() {
+            let groups = sources.steps().filter_map(|source| self.groups_at.get(&source)).flatten();
+            groups.copied().find(|id| holds(&self.groups[id].0))
+        } else {
+            let found = self.groups.range(watch.cursor..).find(|(_, (key, _))| holds(key)).map(|(id, _)| *id);
+            watch.cursor = found.unwrap_or(self.next_group);
+            found
+        };
+        watch.witness = found;
+        if let Some(id) = found {
+            self.witnesses.entry(id).or_default().push(step);
+        }
+        found
+    }
+
+    /// Returns the step that goes first when every live token is held: one that cannot leave its loop, among
+    /// equals the one with the earliest arrival.
+    pub(crate) fn first_of_stuck(&self, graph: &Graph) -> Option<StepIx> {
+        self.joins
+            .iter()
+            .filter_map(|(step, watch)| Some((!graph.is_bound_to_loop(*step), *watch.held.first()?, *step)))
+            .min()
+            .map(|(_, _, step)| step)
+    }
+
+    /// Returns whether tokens stand at the step, not yet part of an execution.
+    pub(crate) fn has_arrived_at(&self, step: StepIx) -> bool {
+        self.arrived_at.contains_key(&step)
+    }
+
+    /// Returns whether a live token, other than those held or blocked at `waiting` itself, can still come to
+    /// `needed`. `others_here`: executions of `waiting` are under way.
+    ///
+    /// The group that was found is remembered, so that asking again costs nothing while it lives.
+    pub(crate) fn can_come(
+        &mut self,
+        waiting: StepIx,
+        others_here: bool,
+        needed: StepIx,
+        graph: &Graph,
+    ) -> bool {
+        let pair = (waiting, needed);
+        let known = self.feeders.get(&pair).and_then(|group| self.groups.get(group));
+        if known.is_some_and(|(key, _)| key.step != waiting) {
+            return true;
+        }
+        let ways = graph.ways_to(needed);
+        let counts = |key: &GroupKey| key.step != waiting || (others_here && !key.held);
+        let feeds = |key: &GroupKey| counts(key) && ways[key.step.at()];
+        let found = self.groups.iter().find(|(_, (key, _))| feeds(key)).map(|(id, _)| *id);
+        match found {
+            Some(group) => self.feeders.insert(pair, group),
+            None => self.feeders.remove(&pair),
+        };
+        found.is_some()
+    }
+
+    /// Returns the steps with held tokens, and how many.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (StepIx, usize)> + '_ {
+        self.joins.iter().map(|(step, watch)| (*step, watch.held.len()))
+    }
+
+    /// Marks arrived tokens that can still come to `step` as late for it.
+    pub(crate) fn mark_late(&mut self, step: StepIx, graph: &Graph) {
+        let sources = graph.sources(step);
+        for token in self.arrived.values_mut() {
+            if sources.contains(token.step, true) && !token.late.contains(&step) {
+                token.late.push(step);
+            }
+        }
+    }
+}
+
+/// Returns whether a token with lineage `other` that can reach `step` holds one with lineage `waiting` there:
+/// always, unless they parted at a fork and the other's branch leads to `step` only through that fork again
+/// (the *next round*).
+fn is_held_by(waiting: &Lineage, other: &Lineage, step: StepIx, graph: &Graph) -> bool {
+    match parted_at(waiting, other) {
+        None => true,
+        Some(branch) => branch.targets.iter().any(|target| graph.leads_around(*target, step, branch.at)),
+    }
+}
+
+/// Returns the other's branch at the fork where two tokens parted: the outermost fork at which they share no
+/// branch, else the innermost they have in common (branches to one step with different payloads).
+fn parted_at<'a>(waiting: &Lineage, other: &'a Lineage) -> Option<&'a Branch> {
+    let mut common = None;
+    for theirs in other.iter() {
+        let Ok(at) = waiting.binary_search_by_key(&theirs.fork, |branch| branch.fork) else { continue };
+        common = Some(theirs);
+        if !waiting[at].targets.iter().any(|target| theirs.targets.contains(target)) {
+            break;
+        }
+    }
+    common
+}
+
+/// Returns the lineage of a token that goes one branch of a fork.
+pub(crate) fn branch_off(lineage: &Lineage, fork: u32, at: StepIx, target: StepIx) -> Lineage {
+    let branch = Branch { fork, at, targets: vec![target] };
+    let place = lineage.partition_point(|b| b.fork < fork);
+    let mut list = lineage.to_vec();
+    list.insert(place, branch);
+    list.into()
+}
+
+/// Returns the lineage of several tokens that became one.
+pub(crate) fn unite(lineages: &[Lineage]) -> Lineage {
+    let Some((first, rest)) = lineages.split_first() else { return Lineage::default() };
+    if rest.iter().all(|lineage| lineage == first) {
+        return first.clone();
+    }
+    let mut forks: BTreeMap<u32, (StepIx, BTreeSet<StepIx>)> = BTreeMap::new();
+    for branch in lineages.iter().flat_map(|lineage| lineage.iter()) {
+        forks.entry(branch.fork).or_insert((branch.at, BTreeSet::new())).1.extend(&branch.targets);
+    }
+    forks
+        .into_iter()
+        .map(|(fork, (at, targets))| Branch { fork, at, targets: targets.into_iter().collect() })
+        .collect()
+}

@@ -1,0 +1,380 @@
+//! Workflows: what is declared, whether it can be run, and what can lead to what.
+
+pub mod condition;
+pub mod definition;
+mod graph;
+pub mod path;
+pub mod python_source;
+pub mod template;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::error::{Code, ErrorObject};
+use crate::ids::{StepName, digest};
+use definition::{Definition, NeedKind, OnFailure, Step, Successors};
+pub use graph::{Graph, Role, StepIx};
+
+/// A definition that can be run: checked, indexed, with its version. Immutable.
+#[derive(Debug)]
+pub struct Workflow {
+    definition: Definition,
+    index: HashMap<StepName, StepIx>,
+    version: String,
+    digest: String,
+    graph: Graph,
+}
+
+/// Something in a definition that cannot be run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// Which failure.
+    pub code: Code,
+    /// What is wrong, naming the step.
+    pub message: String,
+    /// Where: a path such as `steps[2].needs[0]`.
+    pub path: String,
+    /// The step, if it is one's fault.
+    pub step: Option<StepName>,
+    /// For a cycle: the names along it, first and last equal.
+    pub cycle: Vec<StepName>,
+}
+
+impl Workflow {
+    /// Checks a definition and gives it its version.
+    ///
+    /// # Errors
+    /// Every problem of the definition at once: no steps, bad or repeated names, unknown steps in needs,
+    /// successors, routes or compensations, needs that are cyclic or name their own step, bad limits.
+    ///
+    /// ```
+    /// use stepwell_core::workflow::{Workflow, definition::{Definition, Step}};
+    /// let steps = vec![Step::function("draft").next(&["publish"]), Step::function("publish").next(&[])];
+    /// let workflow = Workflow::new(Definition::new("essay", steps)).unwrap();
+    /// assert_eq!(workflow.version().len(), 32);
+    /// ```
+    pub fn new(definition: Definition) -> Result<Arc<Self>, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let index = index_steps(&definition, &mut problems);
+        check_settings(&definition, &mut problems);
+        check_names(&definition, &index, &mut problems);
+        if let Some(cycle) = graph::needs_cycle(&definition, &index) {
+            problems.push(cycle_problem(&definition, &cycle));
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let graph = Graph::new(&definition, &index);
+        let (version, digest) = hashes(&definition);
+        Ok(Arc::new(Self { definition, index, version, digest, graph }))
+    }
+
+    /// Reads a stored definition.
+    ///
+    /// # Errors
+    /// `WORKFLOW_VALIDATION_FAILED` if the value is not a definition or can no longer be run.
+    pub fn from_json(value: &Value) -> Result<Arc<Self>, ErrorObject> {
+        let definition = Definition::deserialize_value(value)?;
+        Self::new(definition).map_err(|problems| problems_error(&problems))
+    }
+
+    /// Returns the definition as plain JSON, as it is stored.
+    pub fn to_json(&self) -> Value {
+        serde_json::to_value(&self.definition).expect("a definition holds nothing that JSON cannot hold")
+    }
+
+    /// Returns the workflow name.
+    pub fn name(&self) -> &str {
+        &self.definition.name
+    }
+
+    /// Returns the hash of the declared content: what people mean by "the same workflow".
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Returns the hash of the whole content, inferred successors included: what a run is stored with.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Returns what it was made of.
+    pub fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    /// Returns what can lead to what.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Returns the index of a step.
+    pub fn find(&self, name: &str) -> Option<StepIx> {
+        self.index.get(name).copied()
+    }
+
+    /// Returns a step by its index.
+    pub fn step(&self, ix: StepIx) -> &Step {
+        &self.definition.steps[ix.at()]
+    }
+
+    /// Returns the number of steps.
+    pub fn len(&self) -> usize {
+        self.definition.steps.len()
+    }
+
+    /// Returns false: a workflow has at least one step.
+    pub fn is_empty(&self) -> bool {
+        self.definition.steps.is_empty()
+    }
+
+    /// Returns the step that people call by this id or title.
+    pub fn find_titled(&self, name: &str) -> Option<StepIx> {
+        self.find(name).or_else(|| {
+            let steps = &self.definition.steps;
+            steps.iter().position(|step| step.title.as_deref() == Some(name)).map(|i| StepIx(i as u32))
+        })
+    }
+
+    /// Returns up to three step names that look like `name`.
+    pub fn nearest(&self, name: &str) -> Vec<&StepName> {
+        let mut scored: Vec<_> = self
+            .definition
+            .steps
+            .iter()
+            .map(|step| (distance(name, step.name.as_str()), &step.name))
+            .filter(|(d, _)| *d <= name.chars().count().max(4) / 2 + 1)
+            .collect();
+        scored.sort();
+        scored.into_iter().take(3).map(|(_, name)| name).collect()
+    }
+}
+
+impl template::Names for Workflow {
+    fn step(&self, name: &str) -> Option<Arc<str>> {
+        self.find_titled(name).map(|ix| self.step(ix).name.as_str().into())
+    }
+}
+
+impl Definition {
+    fn deserialize_value(value: &Value) -> Result<Self, ErrorObject> {
+        use serde::Deserialize;
+        Self::deserialize(value).map_err(|error| {
+            ErrorObject::new(Code::WORKFLOW_VALIDATION_FAILED, format!("not a workflow definition: {error}"))
+        })
+    }
+}
+
+/// Returns one error for all problems: their own code if they share one, else `WORKFLOW_VALIDATION_FAILED`.
+pub fn problems_error(problems: &[Problem]) -> ErrorObject {
+    let code = match problems {
+        [first, rest @ ..] if rest.iter().all(|p| p.code == first.code) => first.code,
+        _ => Code::WORKFLOW_VALIDATION_FAILED,
+    };
+    let message = match problems {
+        [only] => only.message.clone(),
+        _ => format!(
+            "{} problems: {}",
+            problems.len(),
+            problems.iter().map(|p| p.message.as_str()).collect::<Vec<_>>().join("; ")
+        ),
+    };
+    let mut error = ErrorObject::new(code, message);
+    let list = problems.iter().map(|p| {
+        serde_json::json!({
+            "code": p.code.number(), "name": p.code.name(), "message": p.message, "path": p.path, "step": p.step,
+        })
+    });
+    error.data.insert("validation_errors".into(), list.collect());
+    if let Some(cycle) = problems.iter().find(|p| !p.cycle.is_empty()) {
+        error.data.insert("dependency_cycle".into(), serde_json::json!(cycle.cycle));
+    }
+    error
+}
+
+fn problem(path: String, step: Option<&StepName>, message: String) -> Problem {
+    Problem { code: Code::WORKFLOW_VALIDATION_FAILED, message, path, step: step.cloned(), cycle: Vec::new() }
+}
+
+fn index_steps(definition: &Definition, problems: &mut Vec<Problem>) -> HashMap<StepName, StepIx> {
+    let mut index = HashMap::with_capacity(definition.steps.len());
+    if definition.steps.is_empty() {
+        problems.push(problem("steps".into(), None, "a workflow needs at least one step".into()));
+    }
+    for (i, step) in definition.steps.iter().enumerate() {
+        let path = format!("steps[{i}].name");
+        if let Some(reason) = bad_name(step.name.as_str()) {
+            problems.push(problem(path, Some(&step.name), format!("step name {:?} {reason}", step.name)));
+        } else if index.insert(step.name.clone(), StepIx(i as u32)).is_some() {
+            problems.push(problem(path, Some(&step.name), format!("two steps are named '{}'", step.name)));
+        }
+    }
+    index
+}
+
+/// Returns what is wrong with a name of 1–200 printable characters, if anything is.
+pub fn bad_name(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("is empty")
+    } else if name.chars().count() > 200 {
+        Some("is longer than 200 characters")
+    } else if name.chars().any(char::is_control) {
+        Some("holds a control character")
+    } else if name == definition::END {
+        Some("is reserved")
+    } else if name.trim() != name {
+        Some("begins or ends with a blank")
+    } else {
+        None
+    }
+}
+
+fn check_settings(definition: &Definition, problems: &mut Vec<Problem>) {
+    if let Some(reason) = bad_name(&definition.name) {
+        problems.push(problem("name".into(), None, format!("the workflow name {reason}")));
+    }
+    if definition.max_concurrent == Some(0) {
+        problems.push(problem("max_concurrent".into(), None, "max_concurrent must be at least 1".into()));
+    }
+    if definition.timeout_ms == Some(0) {
+        problems.push(problem("timeout".into(), None, "the timeout must be more than 0".into()));
+    }
+    for (i, step) in definition.steps.iter().enumerate() {
+        if step.timeout_ms == Some(0) {
+            let message = format!("step '{}': the timeout must be more than 0", step.name);
+            problems.push(problem(format!("steps[{i}].timeout"), Some(&step.name), message));
+        }
+        if let Some(retry) = &step.retry
+            && !(retry.base.is_finite()
+                && retry.base >= 1.0
+                && retry.jitter_from >= 0.0
+                && retry.jitter_span >= 0.0)
+        {
+            let message =
+                format!("step '{}': the base of a retry is at least 1, its jitter not negative", step.name);
+            problems.push(problem(format!("steps[{i}].retry"), Some(&step.name), message));
+        }
+        for (j, need) in step.needs.iter().enumerate() {
+            let zero = matches!(need.kind, NeedKind::Timeout { timeout_ms: 0 })
+                || matches!(need.lifecycle, definition::Lifecycle::Temporary { expiry_ms: 0 });
+            if zero {
+                let message =
+                    format!("step '{}': the time of its need '{}' must be more than 0", step.name, need.step);
+                problems.push(problem(format!("steps[{i}].needs[{j}]"), Some(&step.name), message));
+            }
+        }
+    }
+}
+
+fn check_names(definition: &Definition, index: &HashMap<StepName, StepIx>, problems: &mut Vec<Problem>) {
+    for (i, step) in definition.steps.iter().enumerate() {
+        let mut check = |what: &str, field: String, name: &StepName| {
+            if !index.contains_key(name) {
+                let message = format!("step '{}' {what} '{name}', which no step is named", step.name);
+                problems.push(problem(field, Some(&step.name), message));
+            }
+        };
+        for (j, need) in step.needs.iter().enumerate() {
+            check("needs", format!("steps[{i}].needs[{j}]"), &need.step);
+        }
+        // An inferred name may be added later; a declared one is a promise.
+        if let Successors::Declared(names) = &step.next {
+            for (j, name) in names.iter().enumerate().filter(|(_, name)| name.as_str() != definition::END) {
+                check("leads to", format!("steps[{i}].next[{j}]"), name);
+            }
+        }
+        if let OnFailure::Route(name) = &step.on_failure {
+            check("routes its failure to", format!("steps[{i}].on_failure"), name);
+        }
+        if let Some(name) = &step.compensation {
+            check("is compensated by", format!("steps[{i}].compensation"), name);
+        }
+    }
+}
+
+fn cycle_problem(definition: &Definition, cycle: &[StepIx]) -> Problem {
+    let names: Vec<StepName> = cycle.iter().map(|ix| definition.steps[ix.at()].name.clone()).collect();
+    let shown = names.iter().map(StepName::as_str).collect::<Vec<_>>().join(" → ");
+    Problem {
+        code: Code::WORKFLOW_CIRCULAR_DEPENDENCY,
+        message: format!("needs form a cycle: {shown}"),
+        path: format!("steps[{}].needs", cycle[0].at()),
+        step: names.first().cloned(),
+        cycle: names,
+    }
+}
+
+/// Returns (version, digest): hashes of the canonical form without and with what was inferred from source.
+fn hashes(definition: &Definition) -> (String, String) {
+    let whole = serde_json::to_value(definition).expect("a definition holds nothing that JSON cannot hold");
+    let digest_of = |value: &Value| digest(&[canonical(value).as_bytes()], 16);
+    let inferred = definition.steps.iter().any(|step| matches!(step.next, Successors::Inferred(_)));
+    let digest = digest_of(&whole);
+    let version = if inferred {
+        let mut declared = definition.clone();
+        for step in &mut declared.steps {
+            if matches!(step.next, Successors::Inferred(_)) {
+                step.next = Successors::Unknown;
+            }
+        }
+        digest_of(&serde_json::to_value(declared).expect("as above"))
+    } else {
+        digest.clone()
+    };
+    (version, digest)
+}
+
+/// Writes a value with object keys in order, so that equal content has equal text.
+pub fn canonical(value: &Value) -> String {
+    let mut out = String::new();
+    write_canonical(value, &mut out);
+    out
+}
+
+fn write_canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Array(items) => {
+            out.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                write_canonical(item, out);
+            }
+            out.push(']');
+        }
+        Value::Object(map) => {
+            let mut keys: Vec<_> = map.iter().collect();
+            keys.sort_by(|a, b| a.0.cmp(b.0));
+            out.push('{');
+            for (i, (key, item)) in keys.into_iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                write_canonical(item, out);
+            }
+            out.push('}');
+        }
+        scalar => out.push_str(&scalar.to_string()),
+    }
+}
+
+/// Returns the Levenshtein distance of two short names.
+pub fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,371 @@
+//! One attempt: what its provider is told, how its time is kept, how its outcome comes back.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value};
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::{Epoch, Ordinal, RunId, StepName, Timestamp};
+use stepwell_core::run::Run;
+use stepwell_core::run::command::{AttemptRef, Command, Complete, Fail, Suspend};
+use stepwell_core::run::event::{Event, Payload};
+use stepwell_core::run::wait::Resolution;
+use stepwell_core::workflow::Workflow;
+use stepwell_core::workflow::definition::Action;
+use stepwell_store::{LazyEvent, LeaseRef, Purpose};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::Shared;
+use crate::held::Hold;
+use crate::mailbox::{Cached, Refused};
+use crate::params;
+use crate::provider::{Failure, Outcome, Provider, Task};
+
+/// A lease that a commit hands over, with the slot it will run in.
+pub(crate) struct Assignment {
+    pub(crate) lease: LeaseRef,
+    pub(crate) handler: String,
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+/// What is the same for every attempt of a run.
+#[derive(Debug)]
+pub struct RunInfo {
+    /// Its id.
+    pub id: RunId,
+    /// Its definition.
+    pub workflow: Arc<Workflow>,
+    /// Its input.
+    pub input: Payload,
+    /// Its tags.
+    pub metadata: Map<String, Value>,
+    /// Directory that relative paths start at.
+    pub base_dir: Option<String>,
+    /// How many runs wait above it.
+    pub depth: u32,
+    pub(crate) epoch: Epoch,
+}
+
+impl RunInfo {
+    pub(crate) fn of(run: &Run) -> Self {
+        Self {
+            id: run.id().clone(),
+            workflow: run.workflow().clone(),
+            input: run.input().clone(),
+            metadata: run.metadata().clone(),
+            base_dir: run.base_dir().map(str::to_owned),
+            depth: run.parent().map_or(0, |parent| parent.depth),
+            epoch: run.epoch(),
+        }
+    }
+}
+
+/// A wait of this execution that was resolved: what a function that runs again is told.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// Position among the waits of the execution.
+    pub position: u32,
+    /// Name the function gave it.
+    pub name: Option<String>,
+    /// `human`, `signal`, `timer` or `child`.
+    pub kind: &'static str,
+    /// How it was resolved.
+    pub resolution: Resolution,
+}
+
+/// What brought a failure route or a compensation here.
+#[derive(Clone, Debug)]
+pub struct FailureBehind {
+    /// The failed step.
+    pub step: StepName,
+    /// Which activation.
+    pub ordinal: Ordinal,
+    /// Its error.
+    pub error: ErrorObject,
+    /// How many attempts it made.
+    pub attempts: u32,
+}
+
+/// Lets a provider say things while its attempt runs: results of `once`, and lazy events.
+#[derive(Clone)]
+pub struct Reporter {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) run: RunId,
+    pub(crate) lease: LeaseRef,
+}
+
+impl std::fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Reporter({} {})", self.run, self.lease.execution)
+    }
+}
+
+impl Reporter {
+    /// Records a result under a name: durable when this returns, and told to every later attempt.
+    ///
+    /// # Errors
+    /// The name is taken, the attempt is over, or the store failed.
+    pub async fn record(&self, name: &str, value: Value) -> Result<(), ErrorObject> {
+        let command = Command::Record {
+            attempt: attempt_ref(&self.lease),
+            name: name.to_owned(),
+            value: Arc::new(value),
+        };
+        let submitted = self.shared.submit_leased(&self.run, command, self.lease.clone(), None).await;
+        submitted.map(|_| ()).map_err(Refused::into_error)
+    }
+
+    /// Returns the moment, on the engine's clock.
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// Journals a `log`, `progress` or `message`, with the next commit or flush.
+    pub fn emit(&self, kind: &str, data: Value) {
+        self.shared.lazy.push(LazyEvent {
+            run: self.run.clone(),
+            lease: self.lease.clone(),
+            at: self.shared.clock.now(),
+            event: Event::Emitted {
+                step: self.lease.execution.step.clone(),
+                execution: self.lease.execution.ordinal,
+                attempt: self.lease.attempt,
+                kind: kind.to_owned(),
+                data: Arc::new(data),
+            },
+        });
+    }
+}
+
+/// A lease with everything that its provider needs.
+pub(crate) struct Prepared {
+    provider: Arc<dyn Provider>,
+    task: Result<Task, ErrorObject>,
+    hold: Hold,
+    run: RunId,
+    timeout: Option<Duration>,
+    snapshot: u64,
+    permit: OwnedSemaphorePermit,
+    purpose: Purpose,
+}
+
+pub(crate) fn attempt_ref(lease: &LeaseRef) -> AttemptRef {
+    AttemptRef {
+        step: lease.execution.step.clone(),
+        ordinal: lease.execution.ordinal,
+        attempt: lease.attempt,
+        session: lease.session.id,
+    }
+}
+
+/// Makes the task of an attempt from its run as it stands. `None`: this process has no such handler, or the run has
+/// no such execution (any more).
+pub(crate) fn prepare(
+    shared: &Arc<Shared>,
+    cached: &Cached,
+    hold: Hold,
+    handler: &str,
+    permit: OwnedSemaphorePermit,
+    purpose: Purpose,
+) -> Option<Prepared> {
+    let provider = shared.registry.get(handler)?.clone();
+    let (run, lease) = (&cached.run, &hold.lease);
+    let execution = run.execution(lease.execution.step.as_str(), lease.execution.ordinal)?;
+    let step = run.workflow().step(execution.step_ix());
+    let (method, params) = match &step.action {
+        Action::Function => (step.name.to_string(), Ok(Value::Null)),
+        Action::Provider { method, params, .. } => {
+            (method.clone(), params::resolve(shared, run, execution, &*provider, method, params))
+        }
+    };
+    let deadline = step.timeout_ms.map(|ms| shared.clock.now().plus_ms(ms));
+    let reporter = Reporter { shared: shared.clone(), run: run.id().clone(), lease: lease.clone() };
+    let resolutions = run.resolutions(execution).into_iter().map(|(_, spec, resolution)| Resolved {
+        position: spec.position,
+        name: spec.name.clone(),
+        kind: spec.kind.as_str(),
+        resolution: resolution.clone(),
+    });
+    let failure = run.failure_behind(execution).map(|failed| FailureBehind {
+        step: failed.step.clone(),
+        ordinal: failed.ordinal,
+        error: failed.error.as_deref().cloned().unwrap_or_else(|| {
+            ErrorObject::new(Code::TASK_EXECUTION_FAILED, format!("step '{}' failed", failed.step))
+        }),
+        attempts: failed.attempts,
+    });
+    let task = params.map(|params| Task {
+        run: cached.info.clone(),
+        step: lease.execution.step.clone(),
+        ordinal: lease.execution.ordinal,
+        attempt: lease.attempt,
+        idempotency_key: run.idempotency_key(execution),
+        method,
+        params,
+        payload: execution.payload.clone(),
+        context: run.context().clone(),
+        memos: execution.memos.clone(),
+        resolutions: resolutions.collect(),
+        failure,
+        deadline,
+        cancel: hold.cancel.clone(),
+        report: reporter,
+    });
+    Some(Prepared {
+        provider,
+        run: run.id().clone(),
+        timeout: step.timeout_ms.map(Duration::from_millis),
+        snapshot: run.context_version(),
+        task,
+        hold,
+        permit,
+        purpose,
+    })
+}
+
+/// Carries an attempt out and brings its outcome home, then goes on with what is handed over to it.
+pub(crate) fn carry_out(shared: Arc<Shared>, prepared: Prepared) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let mut current = Some(prepared);
+        while let Some(prepared) = current {
+            current = carry_one_out(&shared, prepared).await;
+        }
+    })
+}
+
+async fn carry_one_out(shared: &Arc<Shared>, prepared: Prepared) -> Option<Prepared> {
+    let Prepared { provider, task, hold, run, timeout, snapshot, permit, purpose } = prepared;
+    let outcome = match task {
+        Err(error) => Outcome::from(error),
+        Ok(task) => execute(shared, &provider, task, timeout, &hold.cancel).await,
+    };
+    if hold.cancel.is_cancelled() && !matches!(&outcome, Outcome::Fail(failure) if failure.timed_out) {
+        // Its run ended, its lease is gone, or the engine is shutting down: nobody wants the outcome. A lease that
+        // still stands is handed back when the session closes.
+        return None;
+    }
+    let command = command_of(shared, &hold.lease, outcome, snapshot, purpose);
+    bring_home(shared, &run, command, &hold.lease, permit).await
+}
+
+async fn execute(
+    shared: &Arc<Shared>,
+    provider: &Arc<dyn Provider>,
+    task: Task,
+    timeout: Option<Duration>,
+    cancel: &CancellationToken,
+) -> Outcome {
+    let (step, deadline) = (task.step.clone(), task.deadline);
+    let running = AssertUnwindSafe(provider.execute(task)).catch_unwind();
+    let guarded = running.map(|ended| ended.unwrap_or_else(|panic| panicked(&step, &*panic)));
+    let Some(limit) = timeout else { return guarded.await };
+    tokio::pin!(guarded);
+    tokio::select! {
+        biased;
+        outcome = &mut guarded => outcome,
+        () = shared.clock.sleep_until(deadline.unwrap_or_default()) => {
+            cancel.cancel();
+            // What does not end by itself soon is abandoned; fencing refuses whatever it brings later.
+            let grace = shared.clock.now().plus_ms(shared.options.cleanup_ms);
+            tokio::select! {
+                _ = &mut guarded => {}
+                () = shared.clock.sleep_until(grace) => {}
+            }
+            timed_out(&step, limit)
+        }
+    }
+}
+
+fn timed_out(step: &StepName, limit: Duration) -> Outcome {
+    let message = format!("step '{step}' did not end within {} s", limit.as_secs_f64());
+    let error = ErrorObject::new(Code::TASK_TIMEOUT, message)
+        .with("task_id", step.as_str())
+        .with("timeout_seconds", limit.as_secs_f64());
+    Outcome::Fail(Failure { error, timed_out: true, retry_after_ms: None })
+}
+
+fn panicked(step: &StepName, panic: &(dyn std::any::Any + Send)) -> Outcome {
+    let said = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".into());
+    ErrorObject::new(Code::TASK_EXECUTION_FAILED, format!("step '{step}' panicked: {said}"))
+        .with("exception_type", "panic")
+        .with("task_id", step.as_str())
+        .into()
+}
+
+fn command_of(
+    shared: &Arc<Shared>,
+    lease: &LeaseRef,
+    outcome: Outcome,
+    snapshot: u64,
+    purpose: Purpose,
+) -> Command {
+    let attempt = attempt_ref(lease);
+    match outcome {
+        Outcome::Complete(done) if purpose == Purpose::Judge => {
+            Command::Judge { attempt, holds: done.output.as_bool().unwrap_or(false) }
+        }
+        Outcome::Complete(done) => Command::Complete(Complete {
+            attempt,
+            output: done.output,
+            writes: done.writes,
+            snapshot,
+            to: done.to,
+        }),
+        Outcome::Fail(failure) => Command::Fail(Fail {
+            attempt,
+            error: failure.error,
+            timed_out: failure.timed_out,
+            // 53 random bits make a number in [0, 1).
+            jitter: (shared.clock.random() >> 11) as f64 / (1u64 << 53) as f64,
+            retry_after_ms: failure.retry_after_ms,
+        }),
+        Outcome::Suspend(waits) => Command::Suspend(Suspend { attempt, waits }),
+    }
+}
+
+/// Submits an outcome until it is taken or nobody wants it. A store that fails for a while loses nothing.
+async fn bring_home(
+    shared: &Arc<Shared>,
+    run: &RunId,
+    command: Command,
+    lease: &LeaseRef,
+    permit: OwnedSemaphorePermit,
+) -> Option<Prepared> {
+    let mut permit = Some(permit);
+    let mut pause_ms = 50;
+    loop {
+        let (outcome, next) = shared.submit_outcome(run, command.clone(), lease.clone(), permit.take()).await;
+        let Err(refused) = outcome else { return next };
+        // What was handed over while draining for others does not wait for this attempt's troubles.
+        if let Some(next) = next {
+            shared.spawn_attempt(next);
+        }
+        match refused {
+            Refused::LeaseLost => {
+                tracing::info!(%run, execution = %lease.execution, "an outcome came too late: its lease is gone");
+                return None;
+            }
+            Refused::Rejected(error) => {
+                tracing::info!(%run, execution = %lease.execution, %error, "an outcome was refused");
+                return None;
+            }
+            Refused::Store(error) => {
+                tracing::warn!(%run, execution = %lease.execution, %error, "the store failed, trying again");
+                let at = shared.clock.now().plus_ms(pause_ms);
+                pause_ms = (pause_ms * 2).min(2_000);
+                tokio::select! {
+                    () = shared.clock.sleep_until(at) => {}
+                    () = shared.abort.cancelled() => return None,
+                }
+            }
+        }
+    }
+}

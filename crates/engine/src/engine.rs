@@ -1,0 +1,764 @@
+//! The engine: one handle to everything that can be asked of runs, and what it shares inside.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use futures_util::StreamExt;
+use serde_json::{Map, Value};
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::{CommandId, ExecutionRef, Ordinal, RunId, Seq, StepName, WaitId};
+use stepwell_core::run::command::{Command, Create, SettleVerb};
+use stepwell_core::run::event::Payload;
+use stepwell_core::run::wait::WaitKind;
+use stepwell_core::run::{Changes, Run};
+use stepwell_core::status::RunStatus;
+use stepwell_core::workflow::Workflow;
+use stepwell_store::{LeaseRef, Leased, Purpose, SessionRef, Store, WaitState};
+use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, Semaphore, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::attempt::{self, Assignment, Prepared};
+use crate::cache::Cache;
+use crate::clock::{Clock, SystemClock, random_id};
+use crate::error::{from_store, run_exists, shutting_down};
+use crate::forms;
+use crate::held::{Held, Hold};
+use crate::lazy::Lazy;
+use crate::mailbox::{Cached, Mailbox, Receipt, Refused, Submission};
+use crate::params::Templates;
+use crate::provider::Registry;
+use crate::{outbox, session, timers, worker};
+
+/// Attempts that are cancelled when the engine ends have so long to notice.
+const ABORT_MS: u64 = 1_000;
+
+/// Which work an engine takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leases {
+    /// None: it only submits and watches.
+    None,
+    /// That of one tree of runs (`run`, `resume`).
+    Tree(RunId),
+    /// All it has handlers for (`worker`, `serve`).
+    All,
+}
+
+/// How an engine works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which work it takes.
+    pub leases: Leases,
+    /// Attempts at once.
+    pub slots: usize,
+    /// Bytes of runs held in memory.
+    pub cache_bytes: usize,
+    /// How long a cancelled or timed-out attempt may take to end before it is abandoned, in ms.
+    pub cleanup_ms: u64,
+    /// For people who ask who has the store open.
+    pub label: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            leases: Leases::All,
+            slots: cores * 4,
+            cache_bytes: 128 << 20,
+            cleanup_ms: 10_000,
+            label: format!("pid {}", std::process::id()),
+        }
+    }
+}
+
+/// A handle to an engine; clones are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+/// What the parts of an engine share.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) registry: Registry,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) options: Options,
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) held: Held,
+    /// Read by whoever brings leases from the store to `held`, written by whoever compares the two.
+    pub(crate) leasing: RwLock<()>,
+    pub(crate) lazy: Lazy,
+    pub(crate) cache: Cache,
+    pub(crate) templates: Templates,
+    /// There may be something to lease.
+    pub(crate) work: Notify,
+    /// A timer was set.
+    pub(crate) timer: Notify,
+    /// A message was written.
+    pub(crate) message: Notify,
+    /// Leases of ours may stand without an attempt.
+    pub(crate) strays: Notify,
+    /// Nothing new is begun.
+    pub(crate) shutdown: CancellationToken,
+    /// Nothing goes on.
+    pub(crate) abort: CancellationToken,
+    pub(crate) tracker: TaskTracker,
+    session: OnceLock<SessionRef>,
+    mailboxes: Mutex<HashMap<RunId, Arc<Mailbox>>>,
+    definitions: Mutex<HashMap<String, Arc<Workflow>>>,
+    fault: watch::Sender<Option<ErrorObject>>,
+}
+
+/// What a new run is given.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// What to run.
+    pub workflow: Arc<Workflow>,
+    /// Its input.
+    pub input: Value,
+    /// Its id; none: a random one.
+    pub run_id: Option<RunId>,
+    /// Tags.
+    pub metadata: Map<String, Value>,
+    /// First context.
+    pub context: Map<String, Value>,
+    /// Directory that its relative paths start at.
+    pub base_dir: Option<String>,
+    /// Stays pending until started.
+    pub hold: bool,
+}
+
+impl Start {
+    /// Returns a start of that workflow with null input and nothing else.
+    pub fn of(workflow: Arc<Workflow>) -> Self {
+        Self {
+            workflow,
+            input: Value::Null,
+            run_id: None,
+            metadata: Map::new(),
+            context: Map::new(),
+            base_dir: None,
+            hold: false,
+        }
+    }
+}
+
+/// A run that was started, or that had been started with the same request before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// Its id.
+    pub run: RunId,
+    /// It existed; nothing was started.
+    pub existed: bool,
+}
+
+impl Engine {
+    /// Opens an engine over a store with the clock of the system.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        registry: Registry,
+        options: Options,
+    ) -> Result<Self, ErrorObject> {
+        Self::open_with_clock(store, registry, options, Arc::new(SystemClock::default())).await
+    }
+
+    /// Opens an engine with another clock.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub async fn open_with_clock(
+        store: Arc<dyn Store>,
+        registry: Registry,
+        options: Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ErrorObject> {
+        let shared = Arc::new(Shared {
+            slots: Arc::new(Semaphore::new(options.slots)),
+            cache: Cache::new(options.cache_bytes),
+            store,
+            registry,
+            clock,
+            options,
+            held: Held::default(),
+            leasing: RwLock::new(()),
+            lazy: Lazy::default(),
+            templates: Templates::default(),
+            work: Notify::new(),
+            timer: Notify::new(),
+            message: Notify::new(),
+            strays: Notify::new(),
+            shutdown: CancellationToken::new(),
+            abort: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+            session: OnceLock::new(),
+            mailboxes: Mutex::default(),
+            definitions: Mutex::default(),
+            fault: watch::Sender::new(None),
+        });
+        if shared.options.leases != Leases::None {
+            let opened = shared.store.open_session(&shared.options.label, shared.clock.now()).await;
+            let session = opened.map_err(|error| from_store(&error))?;
+            shared.session.set(session).expect("a session is opened once");
+            session::spawn(&shared, session);
+            worker::spawn(&shared, session);
+            timers::spawn(&shared);
+            outbox::spawn(&shared);
+        }
+        worker::spawn_flush(&shared);
+        Ok(Self { shared })
+    }
+
+    /// Returns the store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.shared.store
+    }
+
+    /// Returns who carries out what.
+    pub fn registry(&self) -> &Registry {
+        &self.shared.registry
+    }
+
+    /// Returns the clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    /// Returns a new run id.
+    pub fn new_run_id(&self) -> RunId {
+        random_id(&*self.shared.clock, "run").into()
+    }
+
+    /// Starts a run; durable when this returns. An id that exists with the same request returns that run.
+    ///
+    /// # Errors
+    /// `RUN_EXISTS` if the id is taken by another request, `INVALID_PARAMS` for a bad id or metadata, or the store.
+    pub async fn start(&self, start: Start) -> Result<Started, ErrorObject> {
+        let run = start.run_id.clone().unwrap_or_else(|| self.new_run_id());
+        check_run_id(&run)?;
+        check_metadata(&start.metadata)?;
+        let create = Create {
+            run: run.clone(),
+            workflow: start.workflow.clone(),
+            input: Arc::new(start.input),
+            context: start.context,
+            metadata: start.metadata,
+            parent: None,
+            base_dir: start.base_dir,
+            hold: start.hold,
+        };
+        if start.run_id.is_some()
+            && let Some(existing) = self.existing(&create).await?
+        {
+            return Ok(existing);
+        }
+        let command = Command::Create(Box::new(create.clone()));
+        match self.shared.submit(&run, command, None).await {
+            Ok(_) => Ok(Started { run, existed: false }),
+            Err(Refused::Rejected(error)) if error.code == Code::RUN_EXISTS || is_taken(&error) => {
+                self.existing(&create).await?.ok_or_else(|| run_exists(&run))
+            }
+            Err(refused) => Err(refused.into_error()),
+        }
+    }
+
+    async fn existing(&self, create: &Create) -> Result<Option<Started>, ErrorObject> {
+        let known = match self.inspect(&create.run).await {
+            Ok(known) => known,
+            Err(error) if error.code == Code::WORKFLOW_NOT_FOUND => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut metadata = create.workflow.definition().metadata.clone();
+        metadata.extend(create.metadata.clone());
+        let same = known.workflow().version() == create.workflow.version()
+            && known.workflow().name() == create.workflow.name()
+            && **known.first_input() == *create.input
+            && *known.metadata() == metadata
+            && *known.first_context() == create.context;
+        if same {
+            Ok(Some(Started { run: create.run.clone(), existed: true }))
+        } else {
+            Err(run_exists(&create.run))
+        }
+    }
+
+    /// Starts a run that was created held.
+    ///
+    /// # Errors
+    /// It has started already, or the store.
+    pub async fn release(&self, run: &RunId) -> Result<Receipt, ErrorObject> {
+        self.command(run, Command::Start, None).await
+    }
+
+    /// Answers a question; durable when this returns. Of several answers one is taken.
+    ///
+    /// # Errors
+    /// `ANSWER_INVALID` (the question stays open), `WORKFLOW_INVALID_STATE` with `data.reason` `wait_closed`,
+    /// `WORKFLOW_NOT_FOUND`, or the store.
+    pub async fn answer(
+        &self,
+        wait: &WaitId,
+        answer: Value,
+        by: Option<String>,
+    ) -> Result<Receipt, ErrorObject> {
+        let row = self.shared.store.wait(wait).await.map_err(|error| from_store(&error))?;
+        if row.state == WaitState::Open
+            && let Ok(WaitKind::Human(question)) = serde_json::from_value(row.spec["kind"].clone())
+        {
+            forms::check_answer(&question, &answer)?;
+        }
+        let id = random_id(&*self.shared.clock, "answer").into();
+        let command = Command::Answer { wait: wait.clone(), value: Arc::new(answer), by };
+        self.command(&row.run, command, Some(id)).await
+    }
+
+    /// Sends a signal; durable when this returns. The same id is taken once.
+    ///
+    /// # Errors
+    /// The run has ended or does not exist, or the store.
+    pub async fn signal(
+        &self,
+        run: &RunId,
+        name: &str,
+        value: Value,
+        id: Option<String>,
+    ) -> Result<Receipt, ErrorObject> {
+        let id = id.unwrap_or_else(|| random_id(&*self.shared.clock, "signal"));
+        let command_id = CommandId::from(format!("signal:{name}:{id}"));
+        let command = Command::Signal { name: name.to_owned(), id, value: Arc::new(value) };
+        self.command(run, command, Some(command_id)).await
+    }
+
+    /// Pauses a run: no attempt starts from now on.
+    ///
+    /// # Errors
+    /// The run has ended or does not exist, or the store.
+    pub async fn pause(&self, run: &RunId) -> Result<Receipt, ErrorObject> {
+        self.command(run, Command::Pause { reason: None }, None).await
+    }
+
+    /// Lifts an operator's pause.
+    ///
+    /// # Errors
+    /// Nobody paused it, it has ended or does not exist, or the store.
+    pub async fn resume(&self, run: &RunId) -> Result<Receipt, ErrorObject> {
+        self.command(run, Command::Resume, None).await
+    }
+
+    /// Cancels a run; a second time changes nothing.
+    ///
+    /// # Errors
+    /// The run has completed, failed or does not exist, or the store.
+    pub async fn cancel(&self, run: &RunId, reason: Option<String>) -> Result<Receipt, ErrorObject> {
+        self.command(run, Command::Cancel { reason }, None).await
+    }
+
+    /// Cancels the live executions of one step.
+    ///
+    /// # Errors
+    /// No such step, the run has ended or does not exist, or the store.
+    pub async fn cancel_step(&self, run: &RunId, step: StepName) -> Result<Receipt, ErrorObject> {
+        self.command(run, Command::CancelStep { step }, None).await
+    }
+
+    /// Opens the next epoch of a failed run.
+    ///
+    /// # Errors
+    /// The run has not failed or does not exist, or the store.
+    pub async fn retry(&self, run: &RunId, input: Option<Value>) -> Result<Receipt, ErrorObject> {
+        self.command(run, Command::Retry { input: input.map(Arc::new) }, None).await
+    }
+
+    /// Decides by hand about a stuck execution.
+    ///
+    /// # Errors
+    /// No such step, it is not stuck, the run has ended or does not exist, or the store.
+    pub async fn settle(
+        &self,
+        run: &RunId,
+        step: StepName,
+        ordinal: Option<Ordinal>,
+        verb: SettleVerb,
+        value: Option<Value>,
+    ) -> Result<Receipt, ErrorObject> {
+        let value = value.map(Arc::new) as Option<Payload>;
+        self.command(run, Command::Settle { step, ordinal, verb, value }, None).await
+    }
+
+    async fn command(
+        &self,
+        run: &RunId,
+        command: Command,
+        id: Option<CommandId>,
+    ) -> Result<Receipt, ErrorObject> {
+        self.shared.submit(run, command, id).await.map_err(Refused::into_error)
+    }
+
+    /// Returns a run as the store has it.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND`, or the store.
+    pub async fn inspect(&self, run: &RunId) -> Result<Run, ErrorObject> {
+        Ok(self.shared.load(run).await?.run)
+    }
+
+    /// Returns a receiver that holds the store's failure as long as it cannot be written.
+    pub fn fault(&self) -> watch::Receiver<Option<ErrorObject>> {
+        self.shared.fault.subscribe()
+    }
+
+    /// Returns a receiver that moves when this process committed events of the run.
+    pub(crate) fn watch_run(&self, run: &RunId) -> watch::Receiver<Seq> {
+        self.shared.mailbox(run).watch()
+    }
+
+    /// Returns a receiver that moves when this process saw the status of the run change.
+    pub(crate) fn watch_status(&self, run: &RunId) -> watch::Receiver<RunStatus> {
+        self.shared.mailbox(run).watch_status()
+    }
+
+    /// Cuts a shutdown short: attempts that still run are cancelled.
+    pub fn abort(&self) {
+        self.shared.abort.cancel();
+    }
+
+    /// Stops taking work, lets running attempts end for up to the cleanup time, cancels those that do not, hands leases
+    /// back and closes the session. The store stays open.
+    pub async fn shutdown(&self) {
+        let shared = &self.shared;
+        shared.shutdown.cancel();
+        shared.tracker.close();
+        let grace = shared.clock.now().plus_ms(shared.options.cleanup_ms);
+        tokio::select! {
+            () = shared.tracker.wait() => {}
+            () = shared.clock.sleep_until(grace) => {
+                tracing::warn!("some attempts did not end in time and are cancelled");
+            }
+            () = shared.abort.cancelled() => {}
+        }
+        shared.abort.cancel();
+        let last = shared.clock.now().plus_ms(ABORT_MS);
+        tokio::select! {
+            () = shared.tracker.wait() => {}
+            () = shared.clock.sleep_until(last) => tracing::warn!("some attempts are abandoned"),
+        }
+        if let Some(session) = shared.session.get()
+            && let Err(error) = shared.store.close_session(*session).await
+        {
+            tracing::warn!(%error, "the session could not be closed; its leases are noticed as lost");
+        }
+        shared.registry.shutdown().await;
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Returns the mailbox of a run.
+    pub(crate) fn mailbox(&self, run: &RunId) -> Arc<Mailbox> {
+        let mut mailboxes = self.mailboxes.lock().expect("no panic happens under this lock");
+        mailboxes.entry(run.clone()).or_insert_with(|| Mailbox::new(run.clone())).clone()
+    }
+
+    /// Lets runs go that nobody needs in memory: this one if it rests, and others if there are too many.
+    pub(crate) fn forget_idle(&self, mailbox: &Arc<Mailbox>, rests: bool) {
+        let surplus = self.cache.surplus();
+        if !rests && surplus.is_empty() {
+            return;
+        }
+        let mut mailboxes = self.mailboxes.lock().expect("no panic happens under this lock");
+        // The map and the caller hold one each; whoever else holds it is about to use it.
+        if rests && Arc::strong_count(mailbox) <= 2 && mailbox.try_forget() {
+            mailboxes.remove(&mailbox.run);
+        }
+        for run in surplus {
+            let is_idle = mailboxes.get(&run).is_some_and(|m| Arc::strong_count(m) == 1 && m.try_forget());
+            if is_idle {
+                mailboxes.remove(&run);
+                self.cache.note(&run, 0);
+            }
+        }
+    }
+
+    /// Submits a command from outside, or of the engine itself.
+    pub(crate) async fn submit(
+        self: &Arc<Self>,
+        run: &RunId,
+        command: Command,
+        id: Option<CommandId>,
+    ) -> Result<Receipt, Refused> {
+        self.send(run, |reply| Submission {
+            id,
+            command: Some(command),
+            fence: None,
+            delivered: None,
+            permit: None,
+            root: None,
+            reply,
+        })
+        .await
+    }
+
+    /// Submits what an attempt says, under its lease.
+    pub(crate) async fn submit_leased(
+        self: &Arc<Self>,
+        run: &RunId,
+        command: Command,
+        lease: LeaseRef,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Receipt, Refused> {
+        self.send(run, |reply| Submission {
+            id: None,
+            command: Some(command),
+            fence: Some(lease),
+            delivered: None,
+            permit,
+            root: None,
+            reply,
+        })
+        .await
+    }
+
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        run: &RunId,
+        make: impl FnOnce(oneshot::Sender<Result<Receipt, Refused>>) -> Submission,
+    ) -> Result<Receipt, Refused> {
+        if self.shutdown.is_cancelled() && self.tracker.is_closed() && self.tracker.is_empty() {
+            return Err(Refused::Store(shutting_down()));
+        }
+        let (reply, answer) = oneshot::channel();
+        let mailbox = self.mailbox(run);
+        if mailbox.push(make(reply)) {
+            // A task of its own, so that a caller that goes away undoes nothing.
+            let shared = self.clone();
+            self.tracker.spawn(async move {
+                if let Some(next) = mailbox.drain(shared.clone()).await {
+                    shared.spawn_attempt(next);
+                }
+            });
+        }
+        answer.await.unwrap_or_else(|_| Err(Refused::Store(shutting_down())))
+    }
+
+    /// Submits the outcome of an attempt from its own task, which nobody drops: it drains the mailbox itself and goes
+    /// on with what is handed over to it.
+    pub(crate) async fn submit_outcome(
+        self: &Arc<Self>,
+        run: &RunId,
+        command: Command,
+        lease: LeaseRef,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> (Result<Receipt, Refused>, Option<Prepared>) {
+        let (reply, answer) = oneshot::channel();
+        let submission = Submission {
+            id: None,
+            command: Some(command),
+            fence: Some(lease),
+            delivered: None,
+            permit,
+            root: None,
+            reply,
+        };
+        let mailbox = self.mailbox(run);
+        let next = if mailbox.push(submission) { mailbox.drain(self.clone()).await } else { None };
+        (answer.await.unwrap_or_else(|_| Err(Refused::Store(shutting_down()))), next)
+    }
+
+    /// Loads a run from the store.
+    pub(crate) async fn load(&self, run: &RunId) -> Result<Cached, ErrorObject> {
+        let loaded = self.store.load(run).await.map_err(|error| from_store(&error))?;
+        let workflow = self.definition(&loaded.row.digest, &loaded.definition)?;
+        let events = loaded.tail.iter().map(|recorded| (&recorded.event, recorded.at));
+        let folded = Run::replay(run.clone(), workflow, events);
+        Ok(Cached::new(folded, loaded.row.revision, loaded.row.seq))
+    }
+
+    fn definition(&self, digest: &str, json: &Value) -> Result<Arc<Workflow>, ErrorObject> {
+        const MAX_KNOWN: usize = 256;
+        let known = |map: &HashMap<String, Arc<Workflow>>| map.get(digest).cloned();
+        if let Some(known) = known(&self.definitions.lock().expect("no panic happens under this lock")) {
+            return Ok(known);
+        }
+        let workflow = Workflow::from_json(json)?;
+        let mut definitions = self.definitions.lock().expect("no panic happens under this lock");
+        if definitions.len() >= MAX_KNOWN {
+            definitions.clear();
+        }
+        definitions.insert(digest.to_owned(), workflow.clone());
+        Ok(workflow)
+    }
+
+    /// Returns the session that may be handed work of that run and handler.
+    pub(crate) fn hands_over_to(&self, run: &RunId, handler: &str) -> Option<SessionRef> {
+        let session = self.session.get()?;
+        let may = match &self.options.leases {
+            Leases::None => false,
+            Leases::All => true,
+            // Children come by lease; only their store row knows their root.
+            Leases::Tree(root) => root == run,
+        };
+        (may && !self.shutdown.is_cancelled() && self.registry.get(handler).is_some()).then_some(*session)
+    }
+
+    /// Carries out what a commit arranged: attempts that were handed over begin, those that are not wanted any more
+    /// are cancelled, and whoever waits for work, timers or messages is woken.
+    pub(crate) fn arrange(
+        self: &Arc<Self>,
+        run: &RunId,
+        cached: &Cached,
+        changes: &Changes,
+        answered: &HashSet<ExecutionRef>,
+        assigned: Vec<Assignment>,
+    ) -> Vec<Prepared> {
+        for gone in changes.no_work.iter().filter(|execution| !answered.contains(*execution)) {
+            self.held.cancel(run, gone);
+        }
+        let handed_over = assigned.len();
+        let mut begun = Vec::with_capacity(handed_over);
+        for Assignment { lease, handler, permit } in assigned {
+            let hold = self.hold(run, lease);
+            match attempt::prepare(self, cached, hold, &handler, permit, Purpose::Attempt) {
+                Some(prepared) => begun.push(prepared),
+                None => self.strays.notify_one(),
+            }
+        }
+        if changes.work.len() > handed_over {
+            self.work.notify_one();
+        }
+        let now = self.clock.now();
+        let later = changes.work.iter().any(|work| work.not_before > now);
+        if later || changes.timers.iter().any(|(_, at)| at.is_some()) {
+            self.timer.notify_one();
+        }
+        begun
+    }
+
+    /// Takes note of a lease of this process.
+    pub(crate) fn hold(&self, run: &RunId, lease: LeaseRef) -> Hold {
+        self.held.hold(run, lease, self.abort.child_token())
+    }
+
+    /// Lets an attempt be carried out by a task of its own.
+    pub(crate) fn spawn_attempt(self: &Arc<Self>, prepared: Prepared) {
+        self.tracker.spawn(attempt::carry_out(self.clone(), prepared));
+    }
+
+    /// Drops from memory what another process has moved on. What is leased may have come into being there, and an
+    /// attempt must see it.
+    pub(crate) async fn catch_up(self: &Arc<Self>, runs: HashSet<RunId>) {
+        const AT_ONCE: usize = 8;
+        let catch_up = |run: RunId| {
+            let shared = self.clone();
+            async move { shared.mailbox(&run).catch_up(&shared).await }
+        };
+        futures_util::stream::iter(runs).for_each_concurrent(AT_ONCE, catch_up).await;
+    }
+
+    /// Begins an attempt that the store leased to this process.
+    pub(crate) async fn begin_leased(
+        self: &Arc<Self>,
+        leased: Leased,
+        hold: Hold,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let mailbox = self.mailbox(&leased.run);
+        let shared = self.clone();
+        let now = self.clock.now();
+        let begun = mailbox
+            .with(self, |cached| {
+                if leased.item.purpose != Purpose::Judge {
+                    cached.run.note_start(
+                        &leased.item.execution,
+                        leased.item.attempt,
+                        leased.session.id,
+                        now,
+                    );
+                }
+                let item = &leased.item;
+                match attempt::prepare(&shared, cached, hold, &item.handler, permit, item.purpose) {
+                    Some(prepared) => shared.spawn_attempt(prepared),
+                    None => shared.strays.notify_one(),
+                }
+            })
+            .await;
+        if let Err(error) = begun {
+            tracing::warn!(run = %leased.run, %error, "a leased run cannot be loaded; its lease is given up");
+            self.strays.notify_one();
+        }
+    }
+
+    pub(crate) fn store_failed(&self, error: &ErrorObject) {
+        self.fault.send_replace(Some(error.clone()));
+    }
+
+    pub(crate) fn store_recovered(&self) {
+        if self.fault.borrow().is_some() {
+            self.fault.send_replace(None);
+        }
+    }
+}
+
+/// Returns a new run id, for those who need it before they have an engine.
+pub fn new_run_id() -> RunId {
+    random_id(&SystemClock::default(), "run").into()
+}
+
+fn is_taken(error: &ErrorObject) -> bool {
+    error.data.get("reason").is_some_and(|reason| reason == "exists")
+}
+
+/// Refuses a run id that is empty, too long, or holds what a terminal or path would trip over.
+fn check_run_id(run: &RunId) -> Result<(), ErrorObject> {
+    let id = run.as_str();
+    let wrong = match id {
+        "." | ".." => Some("is a path"),
+        _ => stepwell_core::workflow::bad_name(id),
+    };
+    match wrong {
+        None => Ok(()),
+        Some(reason) => Err(ErrorObject::new(Code::INVALID_PARAMS, format!("the run id {id:?} {reason}"))
+            .with("parameter", "run_id")
+            .with("reason", reason)),
+    }
+}
+
+/// Refuses metadata that no index can carry (spec/flujo.md §3.3).
+fn check_metadata(metadata: &Map<String, Value>) -> Result<(), ErrorObject> {
+    fn depth(value: &Value) -> usize {
+        match value {
+            Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+            Value::Array(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+    fn bad_key(value: &Value) -> bool {
+        match value {
+            Value::Object(map) => map.iter().any(|(key, value)| {
+                key.is_empty() || key.chars().count() > 128 || key.contains('\0') || bad_key(value)
+            }),
+            Value::Array(list) => list.iter().any(bad_key),
+            Value::String(text) => text.contains('\0'),
+            _ => false,
+        }
+    }
+    let value = Value::Object(metadata.clone());
+    let reason = if value.to_string().len() > 16 * 1024 {
+        "is larger than 16 KiB"
+    } else if depth(&value) > 8 {
+        "is nested deeper than 8"
+    } else if bad_key(&value) {
+        "has a key that is empty, longer than 128 characters or holds U+0000"
+    } else {
+        return Ok(());
+    };
+    Err(ErrorObject::new(Code::INVALID_PARAMS, format!("the metadata {reason}"))
+        .with("parameter", "metadata"))
+}

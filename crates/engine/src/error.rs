@@ -1,0 +1,47 @@
+//! What the engine tells its callers: the one error object, made from what the store says.
+
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::RunId;
+use stepwell_store::Error as StoreError;
+
+/// Turns a store's failure into the error users see.
+pub fn from_store(error: &StoreError) -> ErrorObject {
+    let text = chain(error);
+    match error {
+        StoreError::NotFound(_) => ErrorObject::new(Code::WORKFLOW_NOT_FOUND, text)
+            .with_hint("`stepwell list` shows the runs of the store; `--store` names another"),
+        StoreError::Unavailable { .. } => ErrorObject::new(Code::PERSISTENCE_CONNECTION_FAILED, text),
+        StoreError::WriteFailed { .. } => ErrorObject::new(Code::PERSISTENCE_WRITE_FAILED, text)
+            .with_hint("free some space or make the store writable; the run goes on from where it stands"),
+        StoreError::Corrupt { .. } => ErrorObject::new(Code::PERSISTENCE_INTEGRITY_ERROR, text)
+            .with_hint("the file was left as it is; name another with `--store`"),
+        StoreError::Invalid(_) => ErrorObject::new(Code::INVALID_PARAMS, text),
+    }
+}
+
+/// Returns the error and everything behind it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Returns the error for a run id that is taken by another run.
+pub(crate) fn run_exists(run: &RunId) -> ErrorObject {
+    ErrorObject::new(Code::RUN_EXISTS, format!("run {run} exists with another definition, input or metadata"))
+        .with("run_id", run.as_str())
+        .with_hint("choose another id, or start it with what the existing run was started with")
+}
+
+/// Returns the error of an engine that is shutting down.
+pub(crate) fn shutting_down() -> ErrorObject {
+    ErrorObject::new(Code::SYSTEM_SHUTDOWN, "the engine is shutting down")
+}

@@ -1,0 +1,34 @@
+//! The async shell around the core: it loads runs, decides their commands, commits, and lets workers carry out
+//! what follows.
+//!
+//! Every input ends in a mailbox of its run ([`mailbox`]), every change leaves as one committed batch, every
+//! watcher reads the journal. The shell decides nothing about a run; that is `stepwell-core`'s.
+//!
+//! Start reading at [`Engine`], then `mailbox.rs` for how a command becomes a commit, `worker.rs` and `attempt.rs`
+//! for how work is carried out.
+
+mod attempt;
+mod cache;
+mod clock;
+mod engine;
+pub mod error;
+pub mod forms;
+mod held;
+mod lazy;
+pub mod load;
+mod mailbox;
+mod outbox;
+pub mod params;
+mod provider;
+mod session;
+pub mod testing;
+mod timers;
+mod watch;
+mod worker;
+
+pub use attempt::{FailureBehind, Reporter, Resolved, RunInfo};
+pub use clock::{Clock, SystemClock};
+pub use engine::{Engine, Leases, Options, Start, Started, new_run_id};
+pub use mailbox::Receipt;
+pub use provider::{Completion, Failure, Outcome, ParamProblem, Provider, Registry, Task, handler_of};
+pub use watch::Follow;

@@ -1,0 +1,231 @@
+//! Reading the keys of an object: aliases, types, limits. Whatever is wrong is collected, and reading goes on.
+
+use stepwell_core::workflow::distance;
+use stepwell_core::workflow::path::Path;
+
+use serde_json::Value;
+
+use super::node::{Kind, Member, Node, Position};
+use super::problem::Problem;
+
+/// Collects problems of one object or of several.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    pub(super) list: Vec<Problem>,
+    /// The step whose object is being read.
+    pub(super) step: Option<String>,
+}
+
+impl Problems {
+    pub(super) fn push(&mut self, mut problem: Problem) {
+        if problem.step.is_none() {
+            problem.step.clone_from(&self.step);
+        }
+        self.list.push(problem);
+    }
+
+    pub(super) fn at(&mut self, field: &Field, message: impl Into<String>) {
+        let message = format!("{}'{}' {}", self.subject(), field.key, message.into());
+        self.push(Problem::new(field.path.clone(), field.node.at, message));
+    }
+
+    /// Returns `step 'x': ` while a step is read.
+    pub(super) fn subject(&self) -> String {
+        self.step.as_ref().map_or_else(String::new, |step| format!("step '{step}': "))
+    }
+}
+
+/// A key that is there, with its value.
+#[derive(Clone, Debug)]
+pub(super) struct Field<'a> {
+    pub(super) key: &'a str,
+    pub(super) key_at: Option<Position>,
+    pub(super) path: Path,
+    pub(super) node: &'a Node,
+}
+
+/// An object whose keys are read.
+#[derive(Clone, Debug)]
+pub(super) struct Object<'a> {
+    pub(super) path: Path,
+    pub(super) at: Option<Position>,
+    members: &'a [Member],
+}
+
+impl<'a> Object<'a> {
+    /// Returns the object at `path`, or `None` if something else is there.
+    pub(super) fn new(node: &'a Node, path: Path) -> Option<Self> {
+        match &node.kind {
+            Kind::Object(members) => Some(Self { path, at: node.at, members }),
+            Kind::Scalar(_) | Kind::List(_) => None,
+        }
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.members.iter().any(|member| member.key == key)
+    }
+
+    /// Returns the value of a key under any of its names. Null is as if the key were not there; two names at once
+    /// are a problem.
+    pub(super) fn get(&self, names: &[&'static str], problems: &mut Problems) -> Option<Field<'a>> {
+        let mut found: Option<Field<'a>> = None;
+        for name in names {
+            let Some(member) = self.members.iter().rev().find(|member| member.key == **name) else {
+                continue;
+            };
+            let path = self.path.join(*name);
+            if let Some(first) = &found {
+                let message = format!(
+                    "{}'{}' and '{name}' are two names of one key; give one of them",
+                    problems.subject(),
+                    first.key
+                );
+                problems.push(Problem::new(path, member.key_at, message));
+            } else {
+                found = Some(Field { key: &member.key, key_at: member.key_at, path, node: &member.value });
+            }
+        }
+        found.filter(|field| !field.node.is_null())
+    }
+
+    /// Reports every key that is not known, naming the nearest one that is.
+    pub(super) fn only(&self, known: &[&str], problems: &mut Problems) {
+        for member in self.members.iter().filter(|member| !known.contains(&member.key.as_str())) {
+            let message = format!("{}unknown key '{}'", problems.subject(), member.key);
+            let path = self.path.join(member.key.as_str());
+            let hint = nearest(&member.key, known.iter().copied()).map_or_else(
+                || format!("known keys: {}", known.join(", ")),
+                |near| format!("did you mean '{near}'?"),
+            );
+            problems.push(Problem::new(path, member.key_at, message).hint(hint));
+        }
+    }
+}
+
+/// Returns the known word most like a mistaken one, if one is alike.
+pub(super) fn nearest<'k>(mistaken: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    let length = mistaken.chars().count();
+    let allowed = (length / 3).max(1) + 1;
+    // Words that differ so much in length need no closer look.
+    let near = known.filter(|word| word.chars().count().abs_diff(length) <= allowed);
+    let scored = near.map(|word| (distance(&mistaken.to_lowercase(), &word.to_lowercase()), word));
+    scored.min_by_key(|(score, _)| *score).filter(|(score, _)| *score <= allowed).map(|(_, word)| word)
+}
+
+impl<'a> Field<'a> {
+    pub(super) fn text(&self, problems: &mut Problems) -> Option<&'a str> {
+        let text = self.node.as_str();
+        if text.is_none() {
+            problems.at(self, format!("must be a text, not {}", self.node.kind_name()));
+        }
+        text
+    }
+
+    /// Returns a text of at most so many characters.
+    pub(super) fn text_within(&self, most: usize, problems: &mut Problems) -> Option<&'a str> {
+        let text = self.text(problems)?;
+        if text.chars().count() > most {
+            problems.at(self, format!("is longer than {most} characters"));
+            return None;
+        }
+        Some(text)
+    }
+
+    pub(super) fn boolean(&self, problems: &mut Problems) -> Option<bool> {
+        if let Kind::Scalar(Value::Bool(value)) = &self.node.kind {
+            return Some(*value);
+        }
+        problems.at(self, format!("must be true or false, not {}", self.node.kind_name()));
+        None
+    }
+
+    pub(super) fn integer(&self, least: u32, most: u32, problems: &mut Problems) -> Option<u32> {
+        let number = match &self.node.kind {
+            Kind::Scalar(value) => value.as_u64().and_then(|n| u32::try_from(n).ok()),
+            Kind::List(_) | Kind::Object(_) => None,
+        };
+        let fitting = number.filter(|n| (least..=most).contains(n));
+        if fitting.is_none() {
+            let range =
+                if most == u32::MAX { format!("at least {least}") } else { format!("{least} to {most}") };
+            problems.at(self, format!("must be a whole number, {range}{}", self.found()));
+        }
+        fitting
+    }
+
+    /// Returns a time in seconds as milliseconds.
+    pub(super) fn seconds(&self, least: f64, most: f64, problems: &mut Problems) -> Option<u64> {
+        let number = match &self.node.kind {
+            Kind::Scalar(value) => value.as_f64(),
+            Kind::List(_) | Kind::Object(_) => None,
+        };
+        let fitting = number.filter(|n| (least..=most).contains(n));
+        if fitting.is_none() {
+            problems.at(self, format!("must be a number of seconds, {least} to {most}{}", self.found()));
+        }
+        fitting.map(|seconds| (seconds * 1000.0).round() as u64)
+    }
+
+    /// Returns a limit in seconds, more than 0, as milliseconds.
+    pub(super) fn limit(&self, problems: &mut Problems) -> Option<u64> {
+        let number = match &self.node.kind {
+            Kind::Scalar(value) => value.as_f64(),
+            Kind::List(_) | Kind::Object(_) => None,
+        };
+        let fitting = number.filter(|n| *n > 0.0);
+        if fitting.is_none() {
+            problems.at(self, format!("must be a number of seconds, more than 0{}", self.found()));
+        }
+        // `as` saturates: what passes the end of time is for ever. What rounds to nothing is a millisecond.
+        fitting.map(|seconds| ((seconds * 1000.0).round() as u64).clamp(1, i64::MAX as u64 / 2))
+    }
+
+    /// Returns what one of the words stands for.
+    pub(super) fn choice<T: Clone>(&self, words: &[(&str, T)], problems: &mut Problems) -> Option<T> {
+        let word = self.node.as_str();
+        if let Some((_, value)) = words.iter().find(|(known, _)| Some(*known) == word) {
+            return Some(value.clone());
+        }
+        let listed = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+        let near = word.and_then(|word| nearest(word, words.iter().map(|(known, _)| *known)));
+        let message = format!("{}'{}' must be one of {listed}{}", problems.subject(), self.key, self.found());
+        let problem = Problem::new(self.path.clone(), self.node.at, message);
+        problems.push(problem.maybe_hint(near.map(|near| format!("did you mean '{near}'?"))));
+        None
+    }
+
+    pub(super) fn object(&self, problems: &mut Problems) -> Option<Object<'a>> {
+        let object = Object::new(self.node, self.path.clone());
+        if object.is_none() {
+            problems.at(self, format!("must be an object, not {}", self.node.kind_name()));
+        }
+        object
+    }
+
+    pub(super) fn members(&self, problems: &mut Problems) -> Option<&'a [Member]> {
+        self.object(problems).map(|object| object.members)
+    }
+
+    pub(super) fn list(&self, problems: &mut Problems) -> Option<&'a [Node]> {
+        if let Kind::List(nodes) = &self.node.kind {
+            return Some(nodes);
+        }
+        problems.at(self, format!("must be a list, not {}", self.node.kind_name()));
+        None
+    }
+
+    /// Returns `, not …` for a message, with the value if it is short.
+    fn found(&self) -> String {
+        match &self.node.kind {
+            Kind::Scalar(value) => {
+                let text = value.to_string();
+                if text.len() <= 40 {
+                    format!(", not {text}")
+                } else {
+                    format!(", not {}", self.node.kind_name())
+                }
+            }
+            Kind::List(_) | Kind::Object(_) => format!(", not {}", self.node.kind_name()),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! JSON text as nodes. `serde_json` judges the text; places are found by going over it once more.
+
+use super::node::{Kind, Member, Node, Position};
+use super::yaml::Unreadable;
+
+/// Reads one document.
+///
+/// # Errors
+/// What is against the grammar of JSON.
+pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
+    if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        let at = Position { line: error.line() as u64, column: error.column().max(1) as u64 };
+        let told = error.to_string();
+        let message = told.split(" at line ").next().unwrap_or(&told);
+        return Err(Unreadable { message: format!("not JSON: {message}"), at: Some(at) });
+    }
+    let mut reader = Reader { text, at: 0, line: 1, column: 0, counted: 0 };
+    reader.value().ok_or_else(|| Unreadable {
+        message: "not JSON: a number or text that cannot be held".into(),
+        at: Some(reader.position()),
+    })
+}
+
+/// Goes over text that is known to be JSON.
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    line: u64,
+    /// Characters of the line before `counted`.
+    column: u64,
+    counted: usize,
+}
+
+impl Reader<'_> {
+    fn byte(&self) -> u8 {
+        self.text.as_bytes()[self.at]
+    }
+
+    fn skip_blanks(&mut self) {
+        while self.at < self.text.len() && self.byte().is_ascii_whitespace() {
+            self.at += 1;
+            if self.text.as_bytes()[self.at - 1] == b'\n' {
+                self.line += 1;
+                self.column = 0;
+                self.counted = self.at;
+            }
+        }
+    }
+
+    fn position(&mut self) -> Position {
+        self.column += self.text[self.counted..self.at].chars().count() as u64;
+        self.counted = self.at;
+        Position { line: self.line, column: self.column + 1 }
+    }
+
+    /// Reads a value; `None` if it holds a scalar that cannot be held.
+    fn value(&mut self) -> Option<Node> {
+        self.skip_blanks();
+        let at = Some(self.position());
+        let kind = match self.byte() {
+            b'{' => self.object()?,
+            b'[' => self.list()?,
+            _ => Kind::Scalar(serde_json::from_str(self.scalar()).ok()?),
+        };
+        Some(Node { at, kind })
+    }
+
+    fn object(&mut self) -> Option<Kind> {
+        let mut members = Vec::new();
+        while self.is_before_item(b'}') {
+            let key_at = Some(self.position());
+            let key = serde_json::from_str(self.scalar()).ok()?;
+            self.skip_blanks();
+            // The colon.
+            self.at += 1;
+            members.push(Member { key, key_at, value: self.value()? });
+        }
+        Some(Kind::Object(members))
+    }
+
+    fn list(&mut self) -> Option<Kind> {
+        let mut nodes = Vec::new();
+        while self.is_before_item(b']') {
+            nodes.push(self.value()?);
+        }
+        Some(Kind::List(nodes))
+    }
+
+    /// Goes past the opening bracket or the comma to the next item, or past the closing bracket if none comes.
+    fn is_before_item(&mut self, close: u8) -> bool {
+        self.skip_blanks();
+        if self.byte() != close {
+            self.at += 1;
+            self.skip_blanks();
+        }
+        let is_item = self.byte() != close;
+        self.at += usize::from(!is_item);
+        is_item
+    }
+
+    /// Returns the text of a string, number or word and goes past it.
+    fn scalar(&mut self) -> &str {
+        let start = self.at;
+        if self.byte() == b'"' {
+            self.at += 1;
+            while self.byte() != b'"' {
+                self.at += if self.byte() == b'\\' { 2 } else { 1 };
+            }
+            self.at += 1;
+        } else {
+            let rest = &self.text[self.at..];
+            self.at += rest.find([',', '}', ']', ' ', '\t', '\r', '\n']).unwrap_or(rest.len());
+        }
+        &self.text[start..self.at]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    #[test]
+    fn nodes_are_what_serde_json_reads() {
+        for text in [
+            r#"{"a": [1, -2.5e3, "x\"]\u00e9", true, null, {}, [], [[1],[2]]], "b": {"c": {}}}"#,
+            "  [ ]  ",
+            "[{\"a\":1},{\"b\":[]}]",
+            " 1 ",
+            "\"x\"",
+            "{ \"a\" : [ { } , [ ] , { \"b\" : \"}\" } ] }",
+        ] {
+            assert_eq!(
+                read(text).unwrap().to_value(),
+                serde_json::from_str::<serde_json::Value>(text).unwrap()
+            );
+        }
+        assert!(read("{\"a\": 1e999}").is_err());
+    }
+
+    #[test]
+    fn places_are_lines_and_characters() {
+        let node = read("{\"é\": 1,\n  \"list\": [true,\n {\"x\": 2}]}").unwrap();
+        let at = |path: &[stepwell_core::workflow::path::Part]| {
+            node.position_of(path).map(|at| (at.line, at.column)).unwrap()
+        };
+        assert_eq!(at(&["é".into()]), (1, 7));
+        assert_eq!(at(&["list".into(), 0.into()]), (2, 12));
+        assert_eq!(at(&["list".into(), 1.into(), "x".into()]), (3, 8));
+    }
+
+    #[test]
+    fn keys_may_come_twice_and_bad_text_has_a_place() {
+        assert_eq!(read("{\"a\": 1, \"a\": 2}").unwrap().duplicates()[0].0.to_string(), "a");
+        let error = read("{\"a\": 1,\n}").unwrap_err();
+        assert_eq!(error.at, Some(Position { line: 2, column: 1 }));
+        assert!(
+            error.message.starts_with("not JSON: ") && !error.message.contains("line"),
+            "{}",
+            error.message
+        );
+    }
+}

@@ -1,0 +1,135 @@
+//! What is wrong with a definition: every problem with its code and place, and the one error made of them.
+
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::workflow::path::Path;
+
+use super::node::Position;
+
+/// One thing that is wrong with a definition, or worth a warning.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// Which failure.
+    pub code: Code,
+    /// What is wrong, naming the step.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// Where in the definition.
+    pub path: Path,
+    /// Where in the file, if it came from one.
+    pub at: Option<Position>,
+    /// Id of the step.
+    pub step: Option<String>,
+    /// Details for programs; keys depend on the code.
+    pub data: Map<String, Value>,
+}
+
+impl Problem {
+    /// Returns a problem of the definition as such.
+    pub(super) fn new(path: Path, at: Option<Position>, message: impl Into<String>) -> Self {
+        let code = Code::WORKFLOW_VALIDATION_FAILED;
+        Self { code, message: message.into(), hint: None, path, at, step: None, data: Map::new() }
+    }
+
+    pub(super) fn code(mut self, code: Code) -> Self {
+        self.code = code;
+        self
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds a hint if there is one.
+    pub(super) fn maybe_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint;
+        self
+    }
+
+    pub(super) fn step(mut self, step: &str) -> Self {
+        self.step = Some(step.to_owned());
+        self
+    }
+
+    pub(super) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.data.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Returns the entry of `data.validation_errors`.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "code": self.code.number(),
+            "name": self.code.name(),
+            "message": self.message,
+            "hint": self.hint,
+            "path": self.path.to_string(),
+            "step": self.step,
+            "line": self.at.map(|at| at.line),
+            "column": self.at.map(|at| at.column),
+        })
+    }
+}
+
+/// Shows `line:column: path: message`, as far as they are known.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(at) = self.at {
+            write!(f, "{}:{}: ", at.line, at.column)?;
+        }
+        if !self.path.parts().is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// A definition that cannot be run, with everything that is wrong with it.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{} problems in the definition", problems.len())]
+pub struct Invalid {
+    /// At least one, in the order of the document.
+    pub problems: Vec<Problem>,
+}
+
+impl Invalid {
+    pub(super) fn one(problem: Problem) -> Self {
+        Self { problems: vec![problem] }
+    }
+
+    /// Returns one error for all problems: their own code if they share one, else `WORKFLOW_VALIDATION_FAILED`.
+    /// Its data are those of the first problem with that code, and `validation_errors`.
+    pub fn to_error(&self) -> ErrorObject {
+        let first = &self.problems[0];
+        let shared = self.problems.iter().all(|problem| problem.code == first.code);
+        let code = if shared { first.code } else { Code::WORKFLOW_VALIDATION_FAILED };
+        let message = match &self.problems[..] {
+            [only] => only.message.clone(),
+            several => {
+                let told = several.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>();
+                format!("{} problems: {}", several.len(), told.join("; "))
+            }
+        };
+        let mut error = ErrorObject::new(code, message);
+        if let [only] = &self.problems[..] {
+            error.hint.clone_from(&only.hint);
+        }
+        for problem in self.problems.iter().filter(|problem| problem.code == code || !shared) {
+            for (key, value) in &problem.data {
+                error.data.entry(key.as_str()).or_insert_with(|| value.clone());
+            }
+        }
+        error.data.insert("validation_errors".into(), self.problems.iter().map(Problem::to_json).collect());
+        error
+    }
+}
+
+impl From<Invalid> for ErrorObject {
+    fn from(invalid: Invalid) -> Self {
+        invalid.to_error()
+    }
+}

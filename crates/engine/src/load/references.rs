@@ -1,0 +1,435 @@
+//! What steps say about each other: names, needs, references, and the needs that references add.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+use stepwell_core::error::Code;
+use stepwell_core::workflow::condition::Condition;
+use stepwell_core::workflow::definition::{Need, NeedKind};
+use stepwell_core::workflow::path::Path;
+use stepwell_core::workflow::python_source::PythonSource;
+use stepwell_core::workflow::template::{Names, ProblemKind, Reference, Root, Template, TemplateProblem};
+
+use super::fields::{Problems, nearest};
+use super::node::{Kind, Member, Node, Position};
+use super::problem::Problem;
+use super::protocols::{Protocols, split_version};
+use super::step::Draft;
+
+/// For so many unknown names the nearest known one is looked for.
+const MAX_GUESSES: usize = 20;
+
+/// Ids and names of all steps.
+#[derive(Debug)]
+pub(super) struct Index {
+    by_name: HashMap<Arc<str>, usize>,
+    ids: Vec<Arc<str>>,
+}
+
+impl Names for Index {
+    fn step(&self, name: &str) -> Option<Arc<str>> {
+        self.by_name.get(name).map(|index| self.ids[*index].clone())
+    }
+}
+
+impl Index {
+    /// Indexes steps; a name that two of them have is a problem.
+    pub(super) fn new(drafts: &[Draft], problems: &mut Problems) -> Self {
+        let ids: Vec<Arc<str>> = drafts.iter().map(|draft| draft.id.as_str().into()).collect();
+        let mut by_name: HashMap<Arc<str>, usize> = HashMap::with_capacity(ids.len());
+        for (i, draft) in drafts.iter().enumerate() {
+            for name in [Some(draft.id.as_str()), draft.title.as_deref()].into_iter().flatten() {
+                match by_name.insert(name.into(), i) {
+                    Some(first) if first != i => {
+                        by_name.insert(name.into(), first);
+                        let message = format!(
+                            "two steps are called '{name}': {} and {}",
+                            drafts[first].path, draft.path
+                        );
+                        let problem = Problem::new(draft.path.clone(), draft.at, message).step(&draft.id);
+                        problems.push(problem.hint("ids and names of steps share one space"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Self { by_name, ids }
+    }
+
+    fn nearest(&self, name: &str) -> Option<String> {
+        nearest(name, self.by_name.keys().map(|known| &**known)).map(|near| format!("did you mean '{near}'?"))
+    }
+}
+
+/// The needs of every step, by index; kept beside the drafts until they are known to be free of cycles.
+pub(super) type Edges = Vec<Vec<(usize, NeedKind)>>;
+
+/// Resolves the declared needs.
+pub(super) fn declared_needs(drafts: &[Draft], index: &Index, problems: &mut Problems) -> Edges {
+    let mut guesses = 0;
+    let mut edges = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        let mut needs: Vec<(usize, NeedKind)> = Vec::with_capacity(draft.needs.len());
+        for named in &draft.needs {
+            let Some(step) = index.by_name.get(named.name.as_str()).copied() else {
+                let message = format!("step '{}' needs '{}', which no step is called", draft.id, named.name);
+                guesses += 1;
+                let hint = (guesses <= MAX_GUESSES).then(|| index.nearest(&named.name)).flatten();
+                problems.push(
+                    Problem::new(named.path.clone(), named.at, message)
+                        .step(&draft.id)
+                        .maybe_hint(hint)
+                        .with("dependency", named.name.as_str()),
+                );
+                continue;
+            };
+            match needs.iter().find(|(known, _)| *known == step) {
+                None => needs.push((step, named.kind)),
+                Some((_, kind)) if *kind == named.kind => {}
+                Some(_) => {
+                    let message = format!("step '{}' needs '{}' in two ways", draft.id, named.name);
+                    problems.push(Problem::new(named.path.clone(), named.at, message).step(&draft.id));
+                }
+            }
+        }
+        edges.push(needs);
+    }
+    edges
+}
+
+/// A reference to a step.
+#[derive(Debug)]
+pub(super) struct StepUse {
+    to: usize,
+    shown: String,
+    path: Path,
+    at: Option<Position>,
+}
+
+/// A reference and where it stands.
+struct Use {
+    reference: Reference,
+    path: Path,
+    at: Option<Position>,
+}
+
+/// Reads every reference of a step and reports what is wrong with it. Returns those to steps.
+pub(super) fn read(
+    draft: &Draft,
+    index: &Index,
+    protocols: &dyn Protocols,
+    problems: &mut Problems,
+) -> Vec<StepUse> {
+    problems.step = Some(draft.id.clone());
+    let mut uses = Vec::new();
+    params(draft, index, protocols, problems, &mut uses);
+    let in_params = uses.len();
+    for condition in &draft.when {
+        match Condition::parse(condition.text, index) {
+            Ok(parsed) => uses.push(Use {
+                reference: parsed.reference().clone(),
+                path: condition.path.clone(),
+                at: condition.at,
+            }),
+            Err(problem) => report(&problem, condition.path.clone(), condition.at, index, problems),
+        }
+    }
+    for_each(draft, index, problems, &mut uses);
+    for (i, found) in uses.iter().enumerate() {
+        let is_bound = i < in_params && draft.for_each.is_some();
+        if matches!(found.reference.root(), Root::Item | Root::Index) && !is_bound {
+            let message = format!(
+                "{}'{}' is bound only in the params of a step with 'for_each'",
+                problems.subject(),
+                found.reference
+            );
+            problems.push(Problem::new(found.path.clone(), found.at, message));
+        }
+    }
+    problems.step = None;
+    let to_step = |found: Use| match found.reference.root() {
+        Root::Step(id) => {
+            let to = index.by_name[id];
+            Some(StepUse { to, shown: found.reference.to_string(), path: found.path, at: found.at })
+        }
+        Root::Input | Root::Item | Root::Index => None,
+    };
+    uses.into_iter().filter_map(to_step).collect()
+}
+
+fn params(
+    draft: &Draft,
+    index: &Index,
+    protocols: &dyn Protocols,
+    problems: &mut Problems,
+    uses: &mut Vec<Use>,
+) {
+    let Some(field) = &draft.params else { return };
+    let Kind::Object(members) = &field.node.kind else { return };
+    let protocol = draft.protocol.as_deref().unwrap_or_default();
+    let is_python = split_version(protocol).0 == "python";
+    let raw = protocols.raw_params(protocol, &draft.method);
+    for Member { key, key_at, value } in members {
+        let path = field.path.join(key.as_str());
+        match value.as_str() {
+            Some(code) if is_python && key == "code" => match PythonSource::parse(code, index) {
+                Ok(source) => {
+                    add(uses, source.references(), &path, value.at);
+                }
+                Err(found) => {
+                    for problem in found {
+                        report(&problem, path.clone(), value.at, index, problems);
+                    }
+                }
+            },
+            _ if raw.contains(&key.as_str()) => {}
+            _ => template(&mut ParamAt { key, key_at: *key_at, value, path }, index, problems, uses),
+        }
+    }
+}
+
+fn add<'r>(
+    uses: &mut Vec<Use>,
+    references: impl Iterator<Item = &'r Reference>,
+    path: &Path,
+    at: Option<Position>,
+) {
+    uses.extend(references.map(|reference| Use { reference: reference.clone(), path: path.clone(), at }));
+}
+
+struct ParamAt<'a> {
+    key: &'a str,
+    key_at: Option<Position>,
+    value: &'a Node,
+    path: Path,
+}
+
+/// Reads the template of one parameter, its key included.
+fn template(param: &mut ParamAt, index: &Index, problems: &mut Problems, uses: &mut Vec<Use>) {
+    if param.key.contains("${")
+        && let Err(found) = Template::parse(
+            &Value::Object([(param.key.to_owned(), Value::Null)].into_iter().collect()),
+            index,
+        )
+    {
+        for problem in found {
+            report(&problem, param.path.clone(), param.key_at, index, problems);
+        }
+    }
+    if !holds_reference(param.value) {
+        return;
+    }
+    match Template::parse(&param.value.to_value(), index) {
+        Ok(template) => {
+            add(uses, template.references(), &param.path, param.value.at);
+        }
+        Err(found) => {
+            for problem in found {
+                let at = param.value.position_of(problem.path.parts());
+                report(&problem, param.path.concat(&problem.path), at, index, problems);
+            }
+        }
+    }
+}
+
+/// Returns whether a value must be looked at more closely; most hold no `${` at all.
+fn holds_reference(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Scalar(value) => value.as_str().is_some_and(|text| text.contains("${")),
+        Kind::List(nodes) => nodes.iter().any(holds_reference),
+        Kind::Object(members) => members.iter().any(|m| m.key.contains("${") || holds_reference(&m.value)),
+    }
+}
+
+/// Reads `for_each`: exactly one reference, or a list that may hold some.
+fn for_each(draft: &Draft, index: &Index, problems: &mut Problems, uses: &mut Vec<Use>) {
+    let Some(field) = &draft.for_each else { return };
+    match Template::parse(&field.node.to_value(), index) {
+        Ok(template) => {
+            let is_whole = match field.node.as_str() {
+                Some(text) => {
+                    let text = text.trim();
+                    template.references().len() == 1 && text.starts_with("${") && text.ends_with('}')
+                }
+                None => true,
+            };
+            if !is_whole {
+                problems.at(field, "must be exactly one reference or a list");
+            }
+            add(uses, template.references(), &field.path, field.node.at);
+        }
+        Err(found) => {
+            for problem in found {
+                report(&problem, field.path.concat(&problem.path), field.node.at, index, problems);
+            }
+        }
+    }
+}
+
+fn report(
+    problem: &TemplateProblem,
+    path: Path,
+    at: Option<Position>,
+    index: &Index,
+    problems: &mut Problems,
+) {
+    let message = format!("{}{}", problems.subject(), problem.message);
+    let hint = match &problem.kind {
+        ProblemKind::UnknownRoot(name) if problems.list.len() < MAX_GUESSES => index.nearest(name),
+        _ => None,
+    };
+    problems.push(Problem::new(path, at, message).maybe_hint(hint));
+}
+
+/// Adds a required need for every reference to a step that is no ancestor, and returns the warnings about it.
+pub(super) fn infer_needs(drafts: &[Draft], edges: &mut Edges, uses: &[Vec<StepUse>]) -> Vec<Problem> {
+    let mut seen = HashSet::new();
+    let mut open: Vec<(usize, &StepUse)> = Vec::new();
+    for (step, uses) in uses.iter().enumerate() {
+        let new = |used: &&StepUse| !is_ordered_need(&edges[step], used.to) && seen.insert((step, used.to));
+        open.extend(uses.iter().filter(new).map(|used| (step, used)));
+    }
+    let ordered = is_ancestor(edges, &open.iter().map(|(step, used)| (*step, used.to)).collect::<Vec<_>>());
+    let mut warnings = Vec::new();
+    for ((step, used), _) in open.into_iter().zip(ordered).filter(|(_, ordered)| !ordered) {
+        edges[step].retain(|(known, _)| *known != used.to);
+        edges[step].push((used.to, NeedKind::Required));
+        let (from, to) = (&drafts[step].id, &drafts[used.to].id);
+        let message = format!(
+            "step '{from}' refers to '{to}' with '{}' without needing it; the need is added",
+            used.shown
+        );
+        warnings.push(
+            Problem::new(used.path.clone(), used.at, message)
+                .step(from)
+                .hint(format!("add '{to}' to the dependencies of '{from}'"))
+                .with("dependency", to.as_str()),
+        );
+    }
+    warnings
+}
+
+/// Returns whether a step waits for another directly. A parallel need is drawn only.
+fn is_ordered_need(needs: &[(usize, NeedKind)], to: usize) -> bool {
+    needs.iter().any(|(known, kind)| *known == to && *kind != NeedKind::Parallel)
+}
+
+/// Answers for each (step, other) whether the step waits for the other, over any number of needs.
+///
+/// Going over all steps once answers the questions about 64 others, one bit for each.
+fn is_ancestor(edges: &Edges, questions: &[(usize, usize)]) -> Vec<bool> {
+    let mut others: Vec<usize> = questions.iter().map(|(_, other)| *other).collect();
+    others.sort_unstable();
+    others.dedup();
+    let order = needs_first(edges);
+    let mut by_other: HashMap<usize, Vec<usize>> = HashMap::new();
+    for (number, (_, other)) in questions.iter().enumerate() {
+        by_other.entry(*other).or_default().push(number);
+    }
+    let mut answers = vec![false; questions.len()];
+    for chunk in others.chunks(64) {
+        let mut bit = vec![0u64; edges.len()];
+        for (i, other) in chunk.iter().enumerate() {
+            bit[*other] = 1 << i;
+        }
+        let mut waits_for = vec![0u64; edges.len()];
+        for step in &order {
+            let ordered = edges[*step].iter().filter(|(_, kind)| *kind != NeedKind::Parallel);
+            waits_for[*step] = ordered.fold(0, |mask, (need, _)| mask | bit[*need] | waits_for[*need]);
+        }
+        for number in chunk.iter().flat_map(|other| &by_other[other]) {
+            let (step, other) = questions[*number];
+            answers[*number] = waits_for[step] & bit[other] != 0;
+        }
+    }
+    answers
+}
+
+/// Returns the steps so that each comes after what it needs. Steps on cycles come last; cycles are reported anyway.
+fn needs_first(edges: &Edges) -> Vec<usize> {
+    let mut missing: Vec<usize> = edges.iter().map(Vec::len).collect();
+    let mut dependents = vec![Vec::new(); edges.len()];
+    for (step, needs) in edges.iter().enumerate() {
+        for (need, _) in needs {
+            dependents[*need].push(step);
+        }
+    }
+    let mut order: Vec<usize> = (0..edges.len()).filter(|step| missing[*step] == 0).collect();
+    let mut next = 0;
+    while let Some(step) = order.get(next).copied() {
+        next += 1;
+        for dependent in &dependents[step] {
+            missing[*dependent] -= 1;
+            if missing[*dependent] == 0 {
+                order.push(*dependent);
+            }
+        }
+    }
+    order.extend((0..edges.len()).filter(|step| missing[*step] > 0));
+    order
+}
+
+/// Reports cycles, each with the names along it. A step that is on one already reported is on no other.
+pub(super) fn cycles(drafts: &[Draft], edges: &Edges, problems: &mut Problems) {
+    // 0 unseen, 1 on the path, 2 done.
+    let mut colour = vec![0u8; edges.len()];
+    let mut reported = vec![false; edges.len()];
+    for start in 0..edges.len() {
+        if colour[start] != 0 {
+            continue;
+        }
+        let mut path = vec![(start, 0)];
+        colour[start] = 1;
+        while let Some((step, next)) = path.last_mut() {
+            let Some((need, kind)) = edges[*step].get(*next).copied() else {
+                colour[*step] = 2;
+                path.pop();
+                continue;
+            };
+            *next += 1;
+            if kind == NeedKind::Parallel {
+                continue;
+            }
+            match colour[need] {
+                0 => {
+                    colour[need] = 1;
+                    path.push((need, 0));
+                }
+                1 => {
+                    let from = path.iter().position(|(s, _)| *s == need).expect("it is on the path");
+                    let cycle: Vec<usize> = path[from..].iter().map(|(s, _)| *s).collect();
+                    if !cycle.iter().any(|s| reported[*s]) {
+                        for member in &cycle {
+                            reported[*member] = true;
+                        }
+                        problems.push(cycle_problem(drafts, cycle));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn cycle_problem(drafts: &[Draft], mut cycle: Vec<usize>) -> Problem {
+    let least = (0..cycle.len()).min_by_key(|i| cycle[*i]).unwrap_or(0);
+    cycle.rotate_left(least);
+    cycle.push(cycle[0]);
+    let names: Vec<&str> = cycle.iter().map(|step| drafts[*step].id.as_str()).collect();
+    let first = &drafts[cycle[0]];
+    Problem::new(
+        first.path.clone(),
+        first.at,
+        format!("steps need each other in a circle: {}", names.join(" → ")),
+    )
+    .code(Code::WORKFLOW_CIRCULAR_DEPENDENCY)
+    .step(&first.id)
+    .hint("a reference counts as a need; remove one of them")
+    .with("dependency_cycle", names)
+}
+
+/// Returns the needs of a step as a definition has them.
+pub(super) fn to_needs(needs: &[(usize, NeedKind)], drafts: &[Draft]) -> Vec<Need> {
+    needs.iter().map(|(step, kind)| Need::of_kind(&drafts[*step].id, *kind)).collect()
+}

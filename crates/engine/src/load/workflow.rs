@@ -1,0 +1,287 @@
+//! The keys of a workflow (spec/gleitzeit.md §1.1), and the definition made of all that was read.
+
+use serde_json::{Map, Value};
+use stepwell_core::error::Code;
+use stepwell_core::workflow::definition::Definition;
+use stepwell_core::workflow::path::Path;
+use stepwell_core::workflow::template::Names;
+use stepwell_core::workflow::{Problem as CoreProblem, Workflow, bad_name};
+
+use super::Loaded;
+use super::fields::{Field, Object, Problems};
+use super::node::{Kind, Node};
+use super::problem::{Invalid, Problem};
+use super::protocols::{self, Protocols};
+use super::references::{self, Index};
+use super::step::{self, Defaults, Draft};
+
+const KEYS: [&str; 18] = [
+    "id",
+    "name",
+    "description",
+    "steps",
+    "tasks",
+    "metadata",
+    "tags",
+    "providers",
+    "max_concurrent",
+    "max_parallel_tasks",
+    "timeout",
+    "priority",
+    "on_failure",
+    "strict",
+    "type",
+    "batch",
+    "template",
+    "protocol",
+];
+
+/// Reads a definition from its root.
+pub(super) fn read(root: &Node, protocols: &dyn Protocols, strict: bool) -> Result<Loaded, Invalid> {
+    let Some(object) = Object::new(root, Path::root()) else {
+        let message = if root.is_null() {
+            "the document is empty".to_owned()
+        } else {
+            format!("a workflow is an object with 'steps', not {}", root.kind_name())
+        };
+        return Err(Invalid::one(Problem::new(Path::root(), root.at, message)));
+    };
+    let mut problems = Problems::default();
+    for (path, at) in root.duplicates() {
+        problems.push(Problem::new(path.clone(), at, format!("the key '{path}' comes twice")));
+    }
+    if let Some(problem) = batch_file(&object, &mut problems) {
+        problems.push(problem);
+        return Err(Invalid { problems: problems.list });
+    }
+    object.only(&KEYS, &mut problems);
+    let settings = settings(&object, protocols, &mut problems);
+    let drafts = drafts(&object, &settings.defaults, protocols, &mut problems);
+    let (edges, mut warnings) = relations(&drafts, protocols, &mut problems);
+    check_params(&drafts, protocols, &mut problems);
+    if strict || settings.strict {
+        problems.list.append(&mut warnings);
+    }
+    if !problems.list.is_empty() {
+        return Err(in_order(problems.list));
+    }
+    let steps = drafts.iter().zip(&edges).map(|(draft, needs)| {
+        let mut step = draft.to_step();
+        step.needs = references::to_needs(needs, &drafts);
+        step
+    });
+    let mut definition = Definition::new("workflow", steps.collect());
+    definition.description = settings.description;
+    definition.metadata = settings.metadata;
+    definition.max_concurrent = settings.max_concurrent;
+    definition.timeout_ms = settings.timeout_ms;
+    definition.title = settings.name.clone().filter(|name| settings.id.as_ref().is_some_and(|id| id != name));
+    let workflow = match settings.id.or(settings.name) {
+        Some(name) => {
+            definition.name = name;
+            Workflow::new(definition)
+        }
+        None => Workflow::new(definition.clone()).and_then(|unnamed| {
+            definition.name = format!("workflow-{}", &unnamed.version()[..8]);
+            Workflow::new(definition)
+        }),
+    };
+    match workflow {
+        Ok(workflow) => Ok(Loaded { workflow, warnings }),
+        Err(found) => Err(Invalid { problems: found.iter().map(of_core).collect() }),
+    }
+}
+
+/// Sorts problems by where they stand; those without a line come as they were found.
+fn in_order(mut problems: Vec<Problem>) -> Invalid {
+    problems.sort_by_key(|problem| problem.at);
+    Invalid { problems }
+}
+
+/// Carries over what only the whole definition shows.
+fn of_core(problem: &CoreProblem) -> Problem {
+    let mut path = Path::root();
+    path.push(problem.path.as_str());
+    let told = Problem::new(path, None, problem.message.clone()).code(problem.code);
+    match &problem.step {
+        Some(step) => told.step(step.as_str()),
+        None => told,
+    }
+}
+
+/// Batch files are another kind of document.
+fn batch_file(object: &Object, problems: &mut Problems) -> Option<Problem> {
+    let kind = object.get(&["type"], problems);
+    let named = kind.as_ref().and_then(|field| field.node.as_str());
+    let batch = object.get(&["batch"], problems);
+    let field = match (named, batch) {
+        (Some("batch"), _) => kind?,
+        (_, Some(batch)) => batch,
+        _ => {
+            if let Some(kind) = kind {
+                problems.at(&kind, "can only be 'batch'");
+            }
+            for key in ["template", "protocol"] {
+                if let Some(field) = object.get(&[key], problems) {
+                    problems.at(&field, "has a meaning only in a batch file");
+                }
+            }
+            return None;
+        }
+    };
+    let message = "batch files cannot be run yet";
+    let hint = "list the files as steps, or use the batch methods of the client";
+    Some(Problem::new(field.path, field.key_at, message).hint(hint).with("reason", "unsupported"))
+}
+
+#[derive(Debug, Default)]
+struct Settings {
+    id: Option<String>,
+    name: Option<String>,
+    description: String,
+    metadata: Map<String, Value>,
+    max_concurrent: Option<u32>,
+    timeout_ms: Option<u64>,
+    defaults: Defaults,
+    strict: bool,
+}
+
+fn settings(object: &Object, registered: &dyn Protocols, problems: &mut Problems) -> Settings {
+    let mut read = Settings::default();
+    let name = |field: Field, problems: &mut Problems| {
+        let text = field.text(problems)?;
+        if let Some(reason) = bad_name(text) {
+            problems.at(&field, reason);
+        }
+        Some(text.to_owned())
+    };
+    read.id = object.get(&["id"], problems).and_then(|field| name(field, problems));
+    read.name = object.get(&["name"], problems).and_then(|field| name(field, problems));
+    if let Some(field) = object.get(&["description"], problems) {
+        field.text_within(1000, problems).unwrap_or_default().clone_into(&mut read.description);
+    }
+    read.metadata = step::metadata(object, problems);
+    providers(object, registered, problems);
+    if let Some(field) = object.get(&["max_concurrent", "max_parallel_tasks"], problems) {
+        read.max_concurrent = field.integer(1, u32::MAX, problems);
+    }
+    if let Some(field) = object.get(&["timeout"], problems) {
+        read.timeout_ms = field.limit(problems);
+    }
+    if let Some(field) = object.get(&["priority"], problems) {
+        read.defaults.priority = step::priority(&field, problems).unwrap_or_default();
+    }
+    if let Some(field) = object.get(&["on_failure"], problems) {
+        read.defaults.on_failure = step::on_failure(&field, problems).unwrap_or_default();
+    }
+    if let Some(field) = object.get(&["strict"], problems) {
+        read.strict = field.boolean(problems).unwrap_or_default();
+    }
+    read
+}
+
+/// Checks that every listed protocol is registered.
+fn providers(object: &Object, registered: &dyn Protocols, problems: &mut Problems) {
+    let Some(field) = object.get(&["providers"], problems) else { return };
+    for (i, node) in field.list(problems).unwrap_or_default().iter().enumerate() {
+        let path = field.path.join(i);
+        match node.as_str() {
+            Some(name) if protocols::is_protocol(name) => {
+                if let Err(problem) = protocols::find(registered, name, &path, node.at) {
+                    problems.push(*problem);
+                }
+            }
+            _ => {
+                let message = "'providers' lists protocols such as 'python/v1'";
+                problems.push(Problem::new(path, node.at, message));
+            }
+        }
+    }
+}
+
+fn drafts<'a>(
+    object: &Object<'a>,
+    defaults: &Defaults,
+    protocols: &dyn Protocols,
+    problems: &mut Problems,
+) -> Vec<Draft<'a>> {
+    let Some(field) = object.get(&["steps", "tasks"], problems) else {
+        let message = "a workflow needs 'steps', a list of at least one";
+        problems.push(Problem::new(Path::root(), object.at, message));
+        return Vec::new();
+    };
+    let Some(nodes) = field.list(problems) else { return Vec::new() };
+    if nodes.is_empty() {
+        problems.at(&field, "is empty; a workflow needs at least one step");
+    }
+    let read = |(i, node)| step::read(node, &field.path.join(i), i, defaults, protocols, problems);
+    nodes.iter().enumerate().filter_map(read).collect()
+}
+
+/// Checks what steps say about each other. Returns their needs and the warnings.
+fn relations(
+    drafts: &[Draft],
+    protocols: &dyn Protocols,
+    problems: &mut Problems,
+) -> (references::Edges, Vec<Problem>) {
+    let index = Index::new(drafts, problems);
+    let mut warnings = shadowed(drafts, &index, problems);
+    let mut edges = references::declared_needs(drafts, &index, problems);
+    let uses: Vec<_> =
+        drafts.iter().map(|draft| references::read(draft, &index, protocols, problems)).collect();
+    warnings.extend(references::infer_needs(drafts, &mut edges, &uses));
+    references::cycles(drafts, &edges, problems);
+    (edges, warnings)
+}
+
+/// Warns of steps that are called like a fixed root of references, and refuses what cannot be run.
+fn shadowed(drafts: &[Draft], index: &Index, problems: &mut Problems) -> Vec<Problem> {
+    let mut warnings = Vec::new();
+    let mut loops = false;
+    for (draft, field) in drafts.iter().filter_map(|draft| Some((draft, draft.for_each.as_ref()?))) {
+        loops = true;
+        let message = format!("step '{}': 'for_each' cannot be run yet", draft.id);
+        let problem = Problem::new(field.path.clone(), field.key_at, message).step(&draft.id);
+        problems.push(problem.hint("write one step per element").with("reason", "unsupported"));
+    }
+    for word in ["input", "item", "index", "context", "run", "env"] {
+        let Some(id) = index.step(word) else { continue };
+        let Some(draft) = drafts.iter().find(|draft| *draft.id == *id) else { continue };
+        let told = |message: String| Problem::new(draft.path.clone(), draft.at, message).step(&draft.id);
+        if loops && matches!(word, "item" | "index") {
+            problems.push(told(format!("a step called '{word}' would hide '${{{word}}}' of 'for_each'")));
+        } else {
+            warnings.push(told(format!("a step called '{word}' hides what '${{{word}}}' means elsewhere")));
+        }
+    }
+    warnings
+}
+
+/// Lets providers judge parameters.
+fn check_params(drafts: &[Draft], protocols: &dyn Protocols, problems: &mut Problems) {
+    let empty = Node { at: None, kind: Kind::Object(Vec::new()) };
+    for draft in drafts {
+        let Some(protocol) = &draft.protocol else { continue };
+        let node = draft.params.as_ref().map_or(&empty, |field| field.node);
+        let path =
+            draft.params.as_ref().map_or_else(|| draft.path.join("params"), |field| field.path.clone());
+        let params = node.to_value();
+        if draft.method == "workflow/execute" && params.get("workflow_ref").is_some() {
+            let message = format!("step '{}': 'workflow_ref' cannot be resolved yet", draft.id);
+            let at = node.position_of(&["workflow_ref".into()]);
+            let problem = Problem::new(path.join("workflow_ref"), at, message).step(&draft.id);
+            problems.push(problem.with("reason", "unsupported"));
+        }
+        for found in protocols.check(protocol, &draft.method, &params) {
+            let at = node.position_of(&[found.parameter.as_str().into()]).or(draft.at);
+            let message = format!("step '{}': {}", draft.id, found.message);
+            problems.push(
+                Problem::new(path.join(found.parameter.as_str()), at, message)
+                    .code(Code::INVALID_PARAMS)
+                    .step(&draft.id)
+                    .with("parameter", found.parameter.as_str())
+                    .with("reason", found.reason),
+            );
+        }
+    }
+}

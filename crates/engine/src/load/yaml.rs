@@ -1,0 +1,204 @@
+//! YAML 1.2 text as nodes.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Number, Value};
+use serde_saphyr::{DuplicateKeyPolicy, Location, Spanned};
+
+use super::node::{Kind, Member, Node, Position};
+
+/// Why a text is no document.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub(super) message: String,
+    pub(super) at: Option<Position>,
+}
+
+/// Reads one document.
+///
+/// # Errors
+/// What the parser found first; a key that comes twice is left to [`Node::duplicates`] unless it would be lost.
+pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
+    match parse(text, DuplicateKeyPolicy::Error) {
+        Err(serde_saphyr::Error::DuplicateMappingKey { key, location }) => {
+            let node = parse(text, DuplicateKeyPolicy::LastWins).map_err(|error| unreadable(&error))?;
+            if node.duplicates().is_empty() {
+                let key = key.unwrap_or_default();
+                return Err(Unreadable {
+                    message: format!("the key '{key}' comes twice"),
+                    at: place(location),
+                });
+            }
+            Ok(node)
+        }
+        other => other.map_err(|error| unreadable(&error)),
+    }
+}
+
+fn parse(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node, serde_saphyr::Error> {
+    let options = serde_saphyr::options! {
+        // A definition of 100 000 steps is large but honest; what aliases repeat has limits of its own.
+        budget: serde_saphyr::budget! { max_nodes: 4_000_000, max_events: 16_000_000, max_depth: 100 },
+        duplicate_keys: duplicate_keys,
+        strict_booleans: true,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options::<Spanned<Kind>>(text, options).map(node)
+}
+
+fn unreadable(error: &serde_saphyr::Error) -> Unreadable {
+    let text = error.without_snippet().to_string();
+    // The place is told apart from the message.
+    let message = [" at line ", " (defined"]
+        .iter()
+        .fold(text.as_str(), |text, place| text.split_once(place).map_or(text, |(message, _)| message));
+    Unreadable { message: format!("not YAML: {message}"), at: error.location().and_then(place) }
+}
+
+fn place(location: Location) -> Option<Position> {
+    (location != Location::UNKNOWN).then(|| Position { line: location.line(), column: location.column() })
+}
+
+fn node(spanned: Spanned<Kind>) -> Node {
+    Node { at: place(spanned.referenced), kind: spanned.value }
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KindVisitor)
+    }
+}
+
+struct KindVisitor;
+
+impl<'de> Visitor<'de> for KindVisitor {
+    type Value = Kind;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a value that JSON can hold")
+    }
+
+    fn visit_unit<E>(self) -> Result<Kind, E> {
+        Ok(Kind::Scalar(Value::Null))
+    }
+
+    fn visit_none<E>(self) -> Result<Kind, E> {
+        Ok(Kind::Scalar(Value::Null))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Kind, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Kind, E> {
+        Ok(Kind::Scalar(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Kind, E> {
+        Ok(Kind::Scalar(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Kind, E> {
+        Ok(Kind::Scalar(value.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Kind, E> {
+        let number = Number::from_f64(value).ok_or_else(|| E::custom("a number must be finite"))?;
+        Ok(Kind::Scalar(number.into()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Kind, E> {
+        Ok(Kind::Scalar(value.into()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Kind, E> {
+        Ok(Kind::Scalar(value.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Kind, A::Error> {
+        let mut nodes = Vec::new();
+        while let Some(item) = list.next_element::<Spanned<Kind>>()? {
+            nodes.push(node(item));
+        }
+        Ok(Kind::List(nodes))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Kind, A::Error> {
+        let mut members = Vec::new();
+        while let Some(key) = map.next_key::<Spanned<Kind>>()? {
+            let name = match key.value {
+                Kind::Scalar(Value::String(text)) => text,
+                Kind::Scalar(Value::Null) => return Err(A::Error::custom("a key is empty")),
+                // As Python's `json` does it.
+                Kind::Scalar(other) => other.to_string(),
+                Kind::List(_) | Kind::Object(_) => return Err(A::Error::custom("a key is not a text")),
+            };
+            let value = node(map.next_value::<Spanned<Kind>>()?);
+            members.push(Member { key: name, key_at: place(key.referenced), value });
+        }
+        Ok(Kind::Object(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stepwell_core::workflow::path::Part;
+
+    use super::*;
+
+    #[test]
+    fn scalars_follow_yaml_1_2() {
+        let text = "a: no\nb: yes\nc: on\nd: true\ne: 12\nf: 1.0\ng: ~\nh: 0x10\ni: '1'\nj: 2024-01-01\nl:\n1: x\ntrue: y\n";
+        let expected = json!({
+            "a": "no", "b": "yes", "c": "on", "d": true, "e": 12, "f": 1.0, "g": null, "h": 16, "i": "1",
+            "j": "2024-01-01", "l": null, "1": "x", "true": "y",
+        });
+        assert_eq!(read(text).unwrap().to_value(), expected);
+    }
+
+    #[test]
+    fn every_value_and_key_knows_its_place() {
+        let node = read("a: 1\nlist:\n  - x: &x [1, 2]\n  - *x\n").unwrap();
+        let Kind::Object(members) = &node.kind else { panic!("{node:?}") };
+        assert_eq!(members[1].key_at, Some(Position { line: 2, column: 1 }));
+        let at = |path: &[Part]| node.position_of(path).map(|at| (at.line, at.column));
+        assert_eq!(at(&["a".into()]), Some((1, 4)));
+        assert_eq!(at(&["list".into(), 0.into(), "x".into()]).map(|at| at.0), Some(3));
+        assert_eq!(at(&["list".into(), 1.into()]), Some((4, 5)), "an alias stands where it is used");
+    }
+
+    #[test]
+    fn all_duplicates_are_found() {
+        let node = read("a: 1\nb: {c: 1, c: 2}\na: 2\n").unwrap();
+        let found: Vec<_> =
+            node.duplicates().into_iter().map(|(path, at)| (path.to_string(), at.unwrap().line)).collect();
+        assert_eq!(found, [("b.c".to_owned(), 2), ("a".to_owned(), 3)]);
+        assert!(read("1: a\n1: b\n").is_err() || !read("1: a\n1: b\n").unwrap().duplicates().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_document_is_told_with_its_place() {
+        let error = read("a: [1\nb: 2\n").unwrap_err();
+        assert!(error.message.starts_with("not YAML: "), "{}", error.message);
+        assert!(!error.message.contains("line"), "{}", error.message);
+        assert!(error.at.is_some());
+        for text in ["a: 1\n---\nb: 2\n", "a: .nan", "? [1]\n: x"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn anchors_cannot_blow_up() {
+        let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+        for i in 1..12 {
+            let before = i - 1;
+            let aliases = vec![format!("*a{before}"); 9].join(", ");
+            text = format!("{text}a{i}: &a{i} [{aliases}]\n");
+        }
+        assert!(read(&text).is_err());
+        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), vec!["*a"; 90].join(", "));
+        assert!(read(&long).unwrap_err().message.contains("budget"));
+    }
+}

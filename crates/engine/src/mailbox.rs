@@ -1,0 +1,740 @@
+//! One mailbox per run: it drains the commands that wait, decides them in turn on one state in memory, and
+//! sends one batch. So a fan-in of a thousand costs a handful of commits, and no batch is ever decided on a
+//! state that never existed.
+//!
+//! A caller that goes away does not undo anything: draining is a task of its own.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::{CommandId, ExecutionRef, RunId, Seq, Timestamp, WaitId};
+use stepwell_core::run::command::{Command, Create};
+use stepwell_core::run::event::{AttemptStarted, Event};
+use stepwell_core::run::wait::{Resolution, WaitKind};
+use stepwell_core::run::{Changes, Message, Run, Task as WorkTask, Work};
+use stepwell_core::status::RunStatus;
+use stepwell_core::workflow::Workflow;
+use stepwell_store::{
+    Base, Batch, CommitError, Committed, LeaseRef, LimitUse, NewRun, OutboxMessage, Purpose, Revision,
+    RowUpdate, SessionRef, TimerChange, WaitChange, WaitRow, WaitState, WorkChange, WorkItem,
+};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+
+use crate::attempt::{Assignment, Prepared, RunInfo};
+use crate::engine::Shared;
+use crate::error::{from_store, run_exists};
+use crate::provider::handler_of;
+
+/// At most so many commands are decided into one batch.
+const BATCH: usize = 1_024;
+
+/// How often a batch that was decided on a stale state is decided again.
+const MAX_TURNS: u32 = 1_000;
+
+/// What came of a command that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Last event of the run after it.
+    pub seq: Seq,
+    /// How the run stands after it.
+    pub status: RunStatus,
+}
+
+/// Why a command was not taken.
+#[derive(Clone, Debug)]
+pub(crate) enum Refused {
+    /// It does not fit the run.
+    Rejected(ErrorObject),
+    /// Its lease does not stand any more.
+    LeaseLost,
+    /// The store failed; nothing happened.
+    Store(ErrorObject),
+}
+
+impl Refused {
+    pub(crate) fn into_error(self) -> ErrorObject {
+        match self {
+            Self::Rejected(error) | Self::Store(error) => error,
+            Self::LeaseLost => {
+                ErrorObject::new(Code::WORKFLOW_INVALID_STATE, "the lease of this attempt is gone")
+            }
+        }
+    }
+}
+
+/// A command on its way through a mailbox.
+pub(crate) struct Submission {
+    /// Given from outside: kept with the run, so that a repetition returns the first outcome.
+    pub(crate) id: Option<CommandId>,
+    /// None: nothing but the delivery of a message to take note of.
+    pub(crate) command: Option<Command>,
+    /// The lease it is made under.
+    pub(crate) fence: Option<LeaseRef>,
+    /// The message it carries out.
+    pub(crate) delivered: Option<u64>,
+    /// The worker's slot that becomes free with it.
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// For a new run: the top of its tree.
+    pub(crate) root: Option<RunId>,
+    pub(crate) reply: oneshot::Sender<Result<Receipt, Refused>>,
+}
+
+/// The mailbox of a run.
+pub(crate) struct Mailbox {
+    pub(crate) run: RunId,
+    queue: Mutex<Queue>,
+    state: tokio::sync::Mutex<Option<Cached>>,
+    seen: watch::Sender<Seq>,
+    /// Moves only when the status does, so that who waits for the end is not woken by every step.
+    status: watch::Sender<RunStatus>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Submission>,
+    draining: bool,
+}
+
+/// A run in memory, as its last batch left it.
+pub(crate) struct Cached {
+    pub(crate) run: Run,
+    pub(crate) info: Arc<RunInfo>,
+    revision: Revision,
+    pub(crate) seq: Seq,
+    exists: bool,
+}
+
+/// A turn that was decided and not yet committed.
+struct Turn {
+    /// The moment it was decided for: the time of its events.
+    at: Timestamp,
+    events: Vec<Event>,
+    messages: Vec<Message>,
+    answered: Vec<LeaseRef>,
+    /// Leases that must stand and go on.
+    kept: Vec<LeaseRef>,
+    results: Vec<Option<Refused>>,
+}
+
+impl Mailbox {
+    pub(crate) fn new(run: RunId) -> Arc<Self> {
+        Arc::new(Self {
+            run,
+            queue: Mutex::default(),
+            state: tokio::sync::Mutex::new(None),
+            seen: watch::Sender::new(Seq(0)),
+            status: watch::Sender::new(RunStatus::Pending),
+        })
+    }
+
+    /// Returns a receiver that moves when events of the run were committed in this process.
+    pub(crate) fn watch(&self) -> watch::Receiver<Seq> {
+        self.seen.subscribe()
+    }
+
+    /// Returns a receiver that moves when this process saw the status of the run change.
+    pub(crate) fn watch_status(&self) -> watch::Receiver<RunStatus> {
+        self.status.subscribe()
+    }
+
+    /// Queues a command. Returns whether the caller must see to it that the queue is drained.
+    #[must_use]
+    pub(crate) fn push(&self, submission: Submission) -> bool {
+        let mut queue = self.queue.lock().expect("no panic happens under this lock");
+        queue.waiting.push_back(submission);
+        !std::mem::replace(&mut queue.draining, true)
+    }
+
+    fn says(&self, receipt: Receipt) {
+        self.seen.send_replace(receipt.seq);
+        self.status.send_if_modified(|status| std::mem::replace(status, receipt.status) != receipt.status);
+    }
+
+    fn is_idle(&self) -> bool {
+        let queue = self.queue.lock().expect("no panic happens under this lock");
+        !queue.draining
+            && queue.waiting.is_empty()
+            && self.seen.receiver_count() == 0
+            && self.status.receiver_count() == 0
+    }
+
+    fn take(&self) -> Vec<Submission> {
+        let mut queue = self.queue.lock().expect("no panic happens under this lock");
+        let count = queue.waiting.len().min(BATCH);
+        if count == 0 {
+            queue.draining = false;
+        }
+        queue.waiting.drain(..count).collect()
+    }
+
+    /// Decides and commits as long as commands wait. Returns an attempt that was handed over, for the worker that
+    /// drains to go on with; whoever drains must see to it that it is carried out.
+    pub(crate) async fn drain(self: Arc<Self>, shared: Arc<Shared>) -> Option<Prepared> {
+        let mut next = None;
+        let mut state = self.state.lock().await;
+        loop {
+            let waiting = self.take();
+            if waiting.is_empty() {
+                break;
+            }
+            for begun in self.turn(&shared, &mut state, waiting).await {
+                // Only the last can be this worker's own: while it drains, the others must not wait for it.
+                if let Some(earlier) = next.replace(begun) {
+                    shared.spawn_attempt(earlier);
+                }
+            }
+        }
+        let forget = state.as_ref().is_none_or(|cached| {
+            !cached.exists || cached.run.status().is_terminal() || cached.run.status() == RunStatus::Paused
+        });
+        if forget {
+            *state = None;
+        }
+        let bytes = state.as_ref().map_or(0, |cached| cached.run.size_bytes_hint());
+        drop(state);
+        shared.cache.note(&self.run, bytes);
+        shared.forget_idle(&self, forget);
+        next
+    }
+
+    /// Drops the run from memory; the next who needs it loads it.
+    pub(crate) fn try_forget(&self) -> bool {
+        if !self.is_idle() {
+            return false;
+        }
+        match self.state.try_lock() {
+            Ok(mut state) => {
+                *state = None;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Shows the run as it stands in memory, loaded first if it is not there.
+    pub(crate) async fn with<T>(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        show: impl FnOnce(&mut Cached) -> T + Send,
+    ) -> Result<T, ErrorObject> {
+        let mut state = self.state.lock().await;
+        let cached = self.loaded(shared, &mut state, None).await?;
+        Ok(show(cached))
+    }
+
+    /// Drops the run from memory if another process has moved it on.
+    pub(crate) async fn catch_up(&self, shared: &Arc<Shared>) {
+        let mut state = self.state.lock().await;
+        if let Some(cached) = &*state
+            && cached.is_behind(shared).await
+        {
+            *state = None;
+        }
+    }
+
+    async fn loaded<'c>(
+        &self,
+        shared: &Arc<Shared>,
+        state: &'c mut Option<Cached>,
+        create: Option<&Create>,
+    ) -> Result<&'c mut Cached, ErrorObject> {
+        if state.is_none() {
+            *state = Some(match create {
+                Some(create) => {
+                    let run = Run::blank(self.run.clone(), create.workflow.clone());
+                    Cached {
+                        info: Arc::new(RunInfo::of(&run)),
+                        run,
+                        revision: Revision::default(),
+                        seq: Seq(0),
+                        exists: false,
+                    }
+                }
+                None => shared.load(&self.run).await?,
+            });
+        }
+        Ok(state.as_mut().expect("it was filled above"))
+    }
+
+    /// Decides what waits, commits it, and tells everybody. Decides again as long as the store says that the
+    /// state was not the newest.
+    async fn turn(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        state: &mut Option<Cached>,
+        mut waiting: Vec<Submission>,
+    ) -> Vec<Prepared> {
+        for _ in 0..MAX_TURNS {
+            if waiting.is_empty() {
+                return Vec::new();
+            }
+            let create = waiting.iter().find_map(|submission| match &submission.command {
+                Some(Command::Create(create)) => Some(&**create),
+                _ => None,
+            });
+            // An attempt that began by a lease is known to the store first; a new epoch must know them all.
+            if waiting.iter().any(|submission| matches!(submission.command, Some(Command::Retry { .. }))) {
+                *state = None;
+            }
+            let cached = match self.loaded(shared, state, create).await {
+                Ok(cached) => cached,
+                Err(error) => {
+                    refuse_all(waiting, &Refused::Store(error));
+                    return Vec::new();
+                }
+            };
+            let mut turn = decide(shared, cached, &waiting);
+            if turn.is_empty() && waiting.iter().all(|s| s.delivered.is_none()) {
+                // No commit says whether that was the newest state: "refused" and "nothing to do" must be true of
+                // the run as it stands, not as this process left it.
+                if cached.is_behind(shared).await {
+                    *state = None;
+                    continue;
+                }
+                let receipt = Receipt { seq: cached.seq, status: cached.run.status() };
+                self.reply(shared, waiting, turn.results, receipt).await;
+                return Vec::new();
+            }
+            let (batch, assigned, changes) = compose(shared, cached, &mut waiting, &mut turn);
+            let answered: HashSet<ExecutionRef> =
+                batch.answered.iter().map(|lease| lease.execution.clone()).collect();
+            let speaks = !batch.outbox.is_empty();
+            let id = batch.id;
+            let on_their_way = if assigned.is_empty() { None } else { Some(shared.leasing.read().await) };
+            match shared.store.commit(batch).await {
+                Ok(committed) => {
+                    self.committed(shared, cached, committed);
+                    let receipt = Receipt { seq: committed.seq, status: cached.run.status() };
+                    let begun = shared.arrange(&self.run, cached, &changes, &answered, assigned);
+                    drop(on_their_way);
+                    if speaks {
+                        shared.message.notify_one();
+                    }
+                    self.reply(shared, waiting, turn.results, receipt).await;
+                    return begun;
+                }
+                Err(error) => {
+                    drop((assigned, on_their_way));
+                    *state = None;
+                    match self.recover(shared, error, id, &mut waiting).await {
+                        Recovery::Again => {}
+                        Recovery::Committed(committed) => {
+                            // The commit stands, but who was handed over to was not started: those leases are strays
+                            // of this session and come back as lost.
+                            shared.strays.notify_one();
+                            let status = match self.loaded(shared, state, None).await {
+                                Ok(cached) => cached.run.status(),
+                                Err(_) => RunStatus::Running,
+                            };
+                            let receipt = Receipt { seq: committed.seq, status };
+                            self.says(receipt);
+                            self.reply(shared, waiting, turn.results, receipt).await;
+                            return Vec::new();
+                        }
+                        Recovery::Failed(error) => {
+                            refuse_all(waiting, &Refused::Store(error));
+                            return Vec::new();
+                        }
+                    }
+                }
+            }
+        }
+        let message = format!("run {} is written by others faster than it can be decided", self.run);
+        refuse_all(waiting, &Refused::Store(ErrorObject::new(Code::PERSISTENCE_TRANSACTION_FAILED, message)));
+        Vec::new()
+    }
+
+    fn committed(&self, shared: &Arc<Shared>, cached: &mut Cached, committed: Committed) {
+        cached.revision = committed.revision;
+        cached.seq = committed.seq;
+        // A new run had nothing to tell yet, and a retry may have replaced the input.
+        if !cached.exists || cached.info.epoch != cached.run.epoch() {
+            cached.info = Arc::new(RunInfo::of(&cached.run));
+        }
+        cached.exists = true;
+        self.says(Receipt { seq: committed.seq, status: cached.run.status() });
+        shared.store_recovered();
+    }
+
+    async fn recover(
+        &self,
+        shared: &Arc<Shared>,
+        error: CommitError,
+        batch: u64,
+        waiting: &mut Vec<Submission>,
+    ) -> Recovery {
+        match error {
+            CommitError::Stale { .. } => Recovery::Again,
+            CommitError::LeaseLost { execution, .. } => {
+                refuse_some(waiting, &Refused::LeaseLost, |submission| {
+                    submission.fence.as_ref().is_some_and(|lease| lease.execution == execution)
+                });
+                Recovery::Again
+            }
+            CommitError::Repeated { id, seq, .. } => {
+                let status =
+                    shared.store.run(&self.run).await.map_or(RunStatus::Running, |row| row.state.status);
+                let (repeated, rest) = std::mem::take(waiting)
+                    .into_iter()
+                    .partition(|s: &Submission| s.id.as_ref() == Some(&id));
+                *waiting = rest;
+                for submission in repeated {
+                    let _gone = submission.reply.send(Ok(Receipt { seq, status }));
+                }
+                Recovery::Again
+            }
+            CommitError::Exists(run) => {
+                refuse_some(waiting, &Refused::Rejected(run_exists(&run)), |submission| {
+                    matches!(submission.command, Some(Command::Create(_)))
+                });
+                Recovery::Again
+            }
+            CommitError::NotFound(run) => {
+                Recovery::Failed(from_store(&stepwell_store::Error::NotFound(format!("run {run}"))))
+            }
+            CommitError::Store(error) => {
+                let error = from_store(&error);
+                shared.store_failed(&error);
+                Recovery::Failed(error)
+            }
+            CommitError::Unknown(error) => self.resolve_unknown(shared, &error, batch).await,
+        }
+    }
+
+    /// Asks the store until it says whether a batch was committed. Nobody is told "conflict" for what in truth
+    /// succeeded.
+    async fn resolve_unknown(
+        &self,
+        shared: &Arc<Shared>,
+        error: &stepwell_store::Error,
+        batch: u64,
+    ) -> Recovery {
+        tracing::warn!(run = %self.run, %error, "the outcome of a commit is unknown, asking the store");
+        let mut pause_ms = 1;
+        loop {
+            match shared.store.is_committed(&self.run, batch).await {
+                Ok(Some(committed)) => return Recovery::Committed(committed),
+                Ok(None) => return Recovery::Again,
+                Err(error) if shared.shutdown.is_cancelled() => return Recovery::Failed(from_store(&error)),
+                Err(_) => {
+                    let at = shared.clock.now().plus_ms(pause_ms);
+                    shared.clock.sleep_until(at).await;
+                    pause_ms = (pause_ms * 2).min(1_000);
+                }
+            }
+        }
+    }
+
+    async fn reply(
+        &self,
+        shared: &Arc<Shared>,
+        waiting: Vec<Submission>,
+        results: Vec<Option<Refused>>,
+        receipt: Receipt,
+    ) {
+        for (submission, refused) in waiting.into_iter().zip(results) {
+            let outcome = match refused {
+                None => Ok(receipt),
+                Some(refused) => {
+                    match self.first_outcome(shared, submission.id.as_ref(), receipt.status).await {
+                        Some(first) => Ok(first),
+                        None => Err(refused),
+                    }
+                }
+            };
+            // A caller that has gone away does not matter: what was decided is committed.
+            let _gone = submission.reply.send(outcome);
+        }
+    }
+
+    /// A refused command may be the repetition of one that was taken.
+    async fn first_outcome(
+        &self,
+        shared: &Arc<Shared>,
+        id: Option<&CommandId>,
+        status: RunStatus,
+    ) -> Option<Receipt> {
+        let seq = shared.store.command_outcome(&self.run, id?).await.ok()??;
+        Some(Receipt { seq, status })
+    }
+}
+
+enum Recovery {
+    Again,
+    Committed(Committed),
+    Failed(ErrorObject),
+}
+
+fn refuse_all(waiting: Vec<Submission>, why: &Refused) {
+    for submission in waiting {
+        let _gone = submission.reply.send(Err(why.clone()));
+    }
+}
+
+fn refuse_some(waiting: &mut Vec<Submission>, why: &Refused, which: impl Fn(&Submission) -> bool) {
+    let (refused, rest) = std::mem::take(waiting).into_iter().partition(|submission| which(submission));
+    *waiting = rest;
+    refuse_all(refused, why);
+}
+
+impl Turn {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.messages.is_empty() && self.answered.is_empty()
+    }
+}
+
+/// Decides the commands in turn on the state in memory.
+fn decide(shared: &Arc<Shared>, cached: &mut Cached, waiting: &[Submission]) -> Turn {
+    let now = shared.clock.now();
+    let mut turn = Turn {
+        at: now,
+        events: Vec::with_capacity(waiting.len() * 3),
+        messages: Vec::new(),
+        answered: Vec::new(),
+        kept: Vec::new(),
+        results: Vec::with_capacity(waiting.len()),
+    };
+    for submission in waiting {
+        let Some(command) = &submission.command else {
+            turn.results.push(None);
+            continue;
+        };
+        let asks_to_settle = submission.fence.as_ref().is_some_and(|lease| {
+            let execution = cached.run.execution(lease.execution.step.as_str(), lease.execution.ordinal);
+            execution.is_some_and(|execution| execution.asks_to_settle().is_some())
+        });
+        match cached.run.handle(command, now) {
+            Ok(decision) => {
+                turn.at = decision.at;
+                turn.events.extend(decision.events);
+                turn.messages.extend(decision.messages);
+                turn.results.push(None);
+                // The late outcome of an attempt that a person is asked about has no lease any more.
+                if let Some(lease) = submission.fence.as_ref().filter(|_| !asks_to_settle) {
+                    turn.answered.push(lease.clone());
+                    if matches!(command, Command::Record { .. }) {
+                        turn.kept.push(lease.clone());
+                    }
+                }
+            }
+            Err(error) => turn.results.push(Some(Refused::Rejected(error))),
+        }
+    }
+    turn
+}
+
+/// Makes one batch of a turn: what the store keeps, who is handed over to, what is arranged.
+fn compose(
+    shared: &Arc<Shared>,
+    cached: &mut Cached,
+    waiting: &mut [Submission],
+    turn: &mut Turn,
+) -> (Batch, Vec<Assignment>, Changes) {
+    let now = turn.at;
+    let mut events = std::mem::take(&mut turn.events);
+    let answered = std::mem::take(&mut turn.answered);
+    let workflow = cached.run.workflow().clone();
+    let mut changes = cached.run.take_changes();
+    let mut work: Vec<WorkChange> = changes.no_work.iter().cloned().map(WorkChange::Remove).collect();
+    let mut assigned = Vec::new();
+    let mut permits: Vec<OwnedSemaphorePermit> = waiting.iter_mut().filter_map(|s| s.permit.take()).collect();
+    changes.work.sort_by_key(|item| std::cmp::Reverse(item.priority));
+    for item in &changes.work {
+        let stored = work_item(&workflow, item);
+        match hand_over(shared, cached, item, &stored, &mut permits, now, &mut events) {
+            Some((session, assignment)) => {
+                work.push(WorkChange::HandOver(stored, session));
+                assigned.push(assignment);
+            }
+            None => work.push(WorkChange::Put(stored)),
+        }
+    }
+    for lease in &turn.kept {
+        if let Some(item) = running_item(&cached.run, lease) {
+            work.push(WorkChange::HandOver(item, lease.session));
+        }
+    }
+    let base = if cached.exists {
+        Base::On(cached.revision)
+    } else {
+        let root = waiting.iter().find_map(|s| s.root.clone()).unwrap_or_else(|| cached.run.id().clone());
+        Base::New(Box::new(NewRun {
+            workflow: cached.run.workflow().clone(),
+            metadata: cached.run.metadata().clone(),
+            parent: cached.run.parent().map(|parent| parent.run.clone()),
+            root,
+        }))
+    };
+    let lazy = answered.iter().flat_map(|lease| shared.lazy.take(cached.run.id(), lease)).collect();
+    let commands = waiting.iter().zip(&turn.results).filter(|(_, refused)| refused.is_none());
+    let batch = Batch {
+        run: cached.run.id().clone(),
+        base,
+        id: shared.clock.random(),
+        at: now,
+        events,
+        commands: commands.filter_map(|(s, _)| s.id.clone()).collect(),
+        row: row_update(&cached.run),
+        answered,
+        work,
+        timers: timer_changes(&changes),
+        waits: wait_changes(&cached.run, &changes, now),
+        outbox: turn.messages.iter().map(outbox_message).collect(),
+        delivered: waiting.iter().filter_map(|s| s.delivered).collect(),
+        lazy,
+    };
+    (batch, assigned, changes)
+}
+
+/// Hands an item to this process's own worker, leased and started in the same commit, if it has the handler
+/// and a slot.
+fn hand_over(
+    shared: &Arc<Shared>,
+    cached: &mut Cached,
+    item: &Work,
+    stored: &WorkItem,
+    permits: &mut Vec<OwnedSemaphorePermit>,
+    now: Timestamp,
+    events: &mut Vec<Event>,
+) -> Option<(SessionRef, Assignment)> {
+    let is_due = item.not_before <= now && item.task != WorkTask::Judge;
+    if !is_due || cached.run.status() != RunStatus::Running || !stored.limits.is_empty() {
+        return None;
+    }
+    let session = shared.hands_over_to(cached.run.id(), &stored.handler)?;
+    let permit = permits.pop().or_else(|| shared.slots.clone().try_acquire_owned().ok())?;
+    let started = AttemptStarted {
+        step: item.execution.step.clone(),
+        execution: item.execution.ordinal,
+        attempt: item.attempt,
+        session: session.id,
+    };
+    let event = Event::AttemptStarted(started);
+    cached.run.apply(&event, now);
+    events.push(event);
+    let lease = LeaseRef { execution: item.execution.clone(), attempt: item.attempt, session };
+    Some((session, Assignment { lease, handler: stored.handler.clone(), permit }))
+}
+
+fn work_item(workflow: &Workflow, item: &Work) -> WorkItem {
+    let step = workflow.step(item.step);
+    let declared = &workflow.definition().limits;
+    let limits = step.limits.iter().map(|(name, units)| LimitUse {
+        name: name.clone(),
+        units: *units,
+        capacity: declared.get(name).copied().unwrap_or(*units),
+    });
+    WorkItem {
+        execution: item.execution.clone(),
+        attempt: item.attempt,
+        handler: handler_of(workflow.name(), step),
+        priority: item.priority,
+        not_before: item.not_before,
+        purpose: match item.task {
+            WorkTask::Attempt => Purpose::Attempt,
+            WorkTask::Rerun => Purpose::Rerun,
+            WorkTask::Judge => Purpose::Judge,
+        },
+        limits: limits.collect(),
+    }
+}
+
+fn running_item(run: &Run, lease: &LeaseRef) -> Option<WorkItem> {
+    let execution = run.execution(lease.execution.step.as_str(), lease.execution.ordinal)?;
+    let step = run.workflow().step(execution.step_ix());
+    Some(WorkItem {
+        execution: lease.execution.clone(),
+        attempt: lease.attempt,
+        handler: handler_of(run.workflow().name(), step),
+        priority: step.priority,
+        not_before: Timestamp::default(),
+        purpose: Purpose::Attempt,
+        limits: Vec::new(),
+    })
+}
+
+fn row_update(run: &Run) -> RowUpdate {
+    RowUpdate {
+        status: run.status(),
+        pause_reason: run.pause_reason(),
+        epoch: run.epoch(),
+        started_at: run.started_at(),
+        finished_at: run.finished_at(),
+        error: run.error().cloned(),
+    }
+}
+
+fn timer_changes(changes: &Changes) -> Vec<TimerChange> {
+    let of = |(key, at): &(_, Option<Timestamp>)| match at {
+        Some(at) => TimerChange::Put(Clone::clone(key), *at),
+        None => TimerChange::Remove(Clone::clone(key)),
+    };
+    changes.timers.iter().map(of).collect()
+}
+
+fn wait_changes(run: &Run, changes: &Changes, now: Timestamp) -> Vec<WaitChange> {
+    let open: HashMap<&WaitId, _> = if changes.waits.iter().any(|(_, opened)| *opened) {
+        run.all_waits().map(|wait| (wait.id, wait)).collect()
+    } else {
+        HashMap::new()
+    };
+    let mut list = Vec::new();
+    for (id, opened) in &changes.waits {
+        if let Some(wait) = open.get(id).filter(|_| *opened) {
+            let assignee = match &wait.spec.kind {
+                WaitKind::Human(question) => question.assignee.clone(),
+                WaitKind::Signal { .. } | WaitKind::Timer | WaitKind::Child(_) => None,
+            };
+            list.push(WaitChange::Open(Box::new(WaitRow {
+                wait: id.clone(),
+                run: run.id().clone(),
+                workflow: run.workflow().name().to_owned(),
+                step: wait.execution.step.clone(),
+                ordinal: wait.execution.ordinal,
+                kind: wait.spec.kind.as_str().to_owned(),
+                spec: serde_json::to_value(wait.spec).unwrap_or(Value::Null),
+                assignee,
+                deadline: wait.spec.deadline,
+                metadata: run.metadata().clone(),
+                state: WaitState::Open,
+                opened_at: now,
+                closed_at: None,
+                closed_by: None,
+            })));
+        }
+        if let Some((_, Some(resolution))) = run.wait(id) {
+            let (state, by) = match resolution {
+                Resolution::Answered { by, .. } => (WaitState::Answered, by.clone()),
+                Resolution::Signalled { .. }
+                | Resolution::Fired
+                | Resolution::ChildCompleted { .. }
+                | Resolution::ChildFailed { .. } => (WaitState::Answered, None),
+                Resolution::Defaulted { .. } | Resolution::TimedOut => (WaitState::Expired, None),
+                Resolution::Withdrawn => (WaitState::Withdrawn, None),
+            };
+            list.push(WaitChange::Close { wait: id.clone(), state, by });
+        }
+    }
+    list
+}
+
+fn outbox_message(message: &Message) -> OutboxMessage {
+    OutboxMessage {
+        target: message.target.clone(),
+        command: message.command.clone(),
+        body: serde_json::to_value(&message.body).expect("a message holds nothing that JSON cannot hold"),
+    }
+}
+
+impl Cached {
+    /// Returns whether the store has a newer revision. A store that cannot say is asked again by whoever loads.
+    async fn is_behind(&self, shared: &Arc<Shared>) -> bool {
+        self.exists && shared.store.run(self.run.id()).await.map_or(true, |row| row.revision != self.revision)
+    }
+
+    pub(crate) fn new(run: Run, revision: Revision, seq: Seq) -> Self {
+        Self { info: Arc::new(RunInfo::of(&run)), run, revision, seq, exists: true }
+    }
+}

@@ -1,0 +1,248 @@
+//! Who carries out a step: providers by protocol, functions of the host program by name.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use stepwell_core::context::{Change, Context};
+use stepwell_core::error::ErrorObject;
+use stepwell_core::ids::{Ordinal, StepName, Timestamp};
+use stepwell_core::run::event::{Payload, Target};
+use stepwell_core::run::wait::WaitSpec;
+use stepwell_core::workflow::definition::{Action, Step};
+use stepwell_core::workflow::template::{Names, Scope};
+use tokio_util::sync::CancellationToken;
+
+use crate::attempt::{FailureBehind, Reporter, Resolved, RunInfo};
+
+/// What carries out attempts of steps of one protocol, or of one function.
+#[async_trait]
+pub trait Provider: Send + Sync + 'static {
+    /// Returns what the protocol can do, as `METHOD_NOT_SUPPORTED` lists it. Aliases included.
+    fn methods(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// Returns the parameters that the provider resolves itself, by [`Provider::bind`], because `${…}` means
+    /// something else in them or nothing at all.
+    fn raw_params(&self, method: &str) -> &'static [&'static str] {
+        let _ = method;
+        &[]
+    }
+
+    /// Resolves one raw parameter; what it returns goes into the parameters of the attempt.
+    ///
+    /// # Errors
+    /// A reference has no value (see [`missing_reference`](crate::params::missing_reference)).
+    fn bind(
+        &self,
+        method: &str,
+        key: &str,
+        value: Value,
+        names: &dyn Names,
+        scope: &dyn Scope,
+    ) -> Result<Vec<(String, Value)>, ErrorObject> {
+        let _ = (method, names, scope);
+        Ok(vec![(key.to_owned(), value)])
+    }
+
+    /// Checks parameters when a definition is submitted. What holds a reference is checked when the attempt starts.
+    fn check(&self, method: &str, params: &Value) -> Vec<ParamProblem> {
+        let _ = (method, params);
+        Vec::new()
+    }
+
+    /// Carries out one attempt. It should end soon after `task.cancel` is cancelled.
+    async fn execute(&self, task: Task) -> Outcome;
+
+    /// Ends what the provider keeps running between attempts.
+    async fn shutdown(&self) {}
+}
+
+/// A parameter that cannot be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParamProblem {
+    /// Which.
+    pub parameter: String,
+    /// What is wrong with it, as a sentence.
+    pub message: String,
+    /// A word for programs, such as `missing` or `unknown`.
+    pub reason: &'static str,
+}
+
+/// One attempt, as its provider sees it.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// What is the same for every attempt of the run.
+    pub run: Arc<RunInfo>,
+    /// The step.
+    pub step: StepName,
+    /// Which activation.
+    pub ordinal: Ordinal,
+    /// Which attempt: 1, 2, 3 …
+    pub attempt: u32,
+    /// The key under which its effects are made only once.
+    pub idempotency_key: String,
+    /// Method, such as `python/execute`; the step's name for a function.
+    pub method: String,
+    /// Parameters with `${…}` resolved.
+    pub params: Value,
+    /// What a route gave the execution.
+    pub payload: Option<Payload>,
+    /// The context as it was when the attempt began.
+    pub context: Arc<Context>,
+    /// Results of `once`, by name.
+    pub memos: Vec<(String, Payload)>,
+    /// Waits of the execution that were resolved, in the order in which they were opened.
+    pub resolutions: Vec<Resolved>,
+    /// The failure that a failure route or a compensation is about.
+    pub failure: Option<FailureBehind>,
+    /// When the attempt runs out of time.
+    pub deadline: Option<Timestamp>,
+    /// Cancelled when the attempt should end.
+    pub cancel: CancellationToken,
+    /// For `once` and lazy events.
+    pub report: Reporter,
+}
+
+impl Task {
+    /// Returns the definition of the step.
+    pub fn definition(&self) -> &Step {
+        let workflow = &self.run.workflow;
+        let ix = workflow.find(self.step.as_str()).expect("a leased step is in its workflow");
+        workflow.step(ix)
+    }
+}
+
+/// What became of an attempt.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It ended well.
+    Complete(Completion),
+    /// It ended with an error.
+    Fail(Failure),
+    /// It waits; nothing is held until a wait is resolved.
+    Suspend(Vec<WaitSpec>),
+}
+
+impl Outcome {
+    /// Returns a completion with that result object.
+    pub fn output(output: impl Into<Value>) -> Self {
+        Self::Complete(Completion { output: Arc::new(output.into()), writes: Vec::new(), to: Vec::new() })
+    }
+
+    /// Returns a completion that leads to those steps.
+    pub fn to(names: &[&str]) -> Self {
+        let to = names.iter().map(|name| Target::to(name)).collect();
+        Self::Complete(Completion { output: Arc::new(Value::Null), writes: Vec::new(), to })
+    }
+}
+
+impl From<ErrorObject> for Outcome {
+    fn from(error: ErrorObject) -> Self {
+        Self::Fail(Failure { error, timed_out: false, retry_after_ms: None })
+    }
+}
+
+/// An attempt that ended well.
+#[derive(Clone, Debug)]
+pub struct Completion {
+    /// What others see of it.
+    pub output: Payload,
+    /// Changes to the context.
+    pub writes: Vec<Change>,
+    /// Where it leads.
+    pub to: Vec<Target>,
+}
+
+/// An attempt that ended with an error.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What went wrong.
+    pub error: ErrorObject,
+    /// The step's limit passed.
+    pub timed_out: bool,
+    /// What the failed party asked for.
+    pub retry_after_ms: Option<u64>,
+}
+
+/// The providers and functions of a process, by handler.
+#[derive(Clone, Default)]
+pub struct Registry {
+    providers: BTreeMap<String, Arc<dyn Provider>>,
+    functions: HashMap<String, Arc<dyn Provider>>,
+    /// Of functions that the host program has not got, one stands in for all (tests).
+    fallback: Option<Arc<dyn Provider>>,
+}
+
+impl Registry {
+    /// Adds a provider for a protocol such as `python/v1`.
+    pub fn provide(mut self, protocol: &str, provider: Arc<dyn Provider>) -> Self {
+        self.providers.insert(protocol.to_owned(), provider);
+        self
+    }
+
+    /// Adds the function of a step.
+    pub fn function(mut self, workflow: &str, step: &str, provider: Arc<dyn Provider>) -> Self {
+        self.functions.insert(function_handler(workflow, step), provider);
+        self
+    }
+
+    /// Adds one provider for every function.
+    pub fn functions(mut self, provider: Arc<dyn Provider>) -> Self {
+        self.fallback = Some(provider);
+        self
+    }
+
+    /// Returns the protocols, in order.
+    pub fn protocols(&self) -> impl Iterator<Item = &str> {
+        self.providers.keys().map(String::as_str)
+    }
+
+    /// Returns the provider of a protocol.
+    pub fn protocol(&self, protocol: &str) -> Option<&Arc<dyn Provider>> {
+        self.providers.get(protocol)
+    }
+
+    /// Returns who carries out work of that handler.
+    pub fn get(&self, handler: &str) -> Option<&Arc<dyn Provider>> {
+        self.providers
+            .get(handler)
+            .or_else(|| self.functions.get(handler))
+            .or_else(|| self.fallback.as_ref().filter(|_| handler.starts_with("fn:")))
+    }
+
+    /// Returns the handlers this process holds; `None`: all of a kind (see [`Registry::functions`]).
+    pub fn handlers(&self) -> Vec<String> {
+        let mut handlers: Vec<String> = self.providers.keys().chain(self.functions.keys()).cloned().collect();
+        if self.fallback.is_some() {
+            handlers.push("fn:*".into());
+        }
+        handlers
+    }
+
+    pub(crate) async fn shutdown(&self) {
+        for provider in self.providers.values().chain(self.functions.values()) {
+            provider.shutdown().await;
+        }
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.handlers()).finish()
+    }
+}
+
+/// Returns the handler of a step: its protocol, or `fn:<workflow>/<step>`.
+pub fn handler_of(workflow: &str, step: &Step) -> String {
+    match &step.action {
+        Action::Provider { protocol, .. } => protocol.clone(),
+        Action::Function => function_handler(workflow, step.name.as_str()),
+    }
+}
+
+fn function_handler(workflow: &str, step: &str) -> String {
+    format!("fn:{workflow}/{step}")
+}

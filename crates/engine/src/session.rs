@@ -1,0 +1,89 @@
+//! This process in the store: it says that it lives, notices who does not, and gives back what it lost.
+
+use std::sync::Arc;
+
+use stepwell_core::run::command::Command;
+use stepwell_store::{Error as StoreError, SessionRef};
+
+use crate::attempt::attempt_ref;
+use crate::engine::Shared;
+use crate::mailbox::Refused;
+
+/// A session says that it lives so often.
+const RENEW_MS: u64 = 2_000;
+
+/// Leases of sessions that are gone are looked for so often.
+const LOOK_MS: u64 = 200;
+
+pub(crate) fn spawn(shared: &Arc<Shared>, session: SessionRef) {
+    shared.tracker.spawn(renew_loop(shared.clone(), session));
+    shared.tracker.spawn(recover_loop(shared.clone()));
+}
+
+async fn renew_loop(shared: Arc<Shared>, session: SessionRef) {
+    loop {
+        let at = shared.clock.now().plus_ms(RENEW_MS);
+        tokio::select! {
+            () = shared.clock.sleep_until(at) => {}
+            () = shared.strays.notified() => {}
+            () = shared.shutdown.cancelled() => return,
+        }
+        let renewed = {
+            // What is leased but not yet held would look like a stray, and be attempted a second time.
+            let _nothing_on_its_way = shared.leasing.write().await;
+            shared.store.renew_session(session, shared.held.leases(), shared.clock.now()).await
+        };
+        match renewed {
+            Ok(renewal) => {
+                for (run, lease) in renewal.lost {
+                    tracing::warn!(%run, execution = %lease.execution, "a lease is gone; its attempt is cancelled");
+                    shared.held.cancel(&run, &lease.execution);
+                }
+            }
+            Err(StoreError::NotFound(_)) => {
+                tracing::error!("this session was declared dead; everything it held is cancelled");
+                for (run, lease) in shared.held.leases() {
+                    shared.held.cancel(&run, &lease.execution);
+                }
+                return;
+            }
+            Err(error) => tracing::warn!(%error, "the session could not be renewed"),
+        }
+    }
+}
+
+async fn recover_loop(shared: Arc<Shared>) {
+    loop {
+        recover(&shared).await;
+        let at = shared.clock.now().plus_ms(LOOK_MS);
+        tokio::select! {
+            () = shared.clock.sleep_until(at) => {}
+            () = shared.shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Takes note of attempts whose worker is gone. Of two processes that notice, the store lets one win.
+async fn recover(shared: &Arc<Shared>) {
+    const AT_ONCE: usize = 256;
+    let lost = match shared.store.lost_leases(shared.clock.now(), AT_ONCE).await {
+        Ok(lost) => lost,
+        Err(error) => {
+            tracing::warn!(%error, "lost leases could not be looked for");
+            return;
+        }
+    };
+    let all = lost.into_iter().map(|lost| {
+        let shared = shared.clone();
+        async move {
+            let command = Command::Lose { attempt: attempt_ref(&lost.lease) };
+            match shared.submit_leased(&lost.run, command, lost.lease, None).await {
+                Ok(_) | Err(Refused::LeaseLost) => {}
+                Err(Refused::Rejected(error) | Refused::Store(error)) => {
+                    tracing::warn!(run = %lost.run, %error, "a lost attempt could not be given back");
+                }
+            }
+        }
+    });
+    futures_util::future::join_all(all).await;
+}

@@ -1,0 +1,118 @@
+//! Following a run: its journal as it grows, and where it comes to rest.
+
+use std::time::Duration;
+
+use stepwell_core::error::ErrorObject;
+use stepwell_core::ids::{RunId, Seq};
+use stepwell_core::status::RunStatus;
+use stepwell_store::{Recorded, RunRow};
+use tokio::sync::watch;
+
+use crate::engine::Engine;
+use crate::error::from_store;
+
+/// However quiet it is, the journal is read so often: a lost wake-up costs no more.
+const POLL: Duration = Duration::from_secs(1);
+
+/// A journal is read, and a store's news looked at, at most so often.
+const CALM: Duration = Duration::from_millis(10);
+
+/// Events of a run as they are committed, by this process or another.
+#[derive(Debug)]
+pub struct Follow {
+    engine: Engine,
+    run: RunId,
+    after: Seq,
+    own: watch::Receiver<Seq>,
+    store: watch::Receiver<u64>,
+    ended: bool,
+}
+
+impl Follow {
+    /// Returns the next events, waiting for them; empty once the run has ended and all were returned.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND`, or the store.
+    pub async fn next(&mut self) -> Result<Vec<Recorded>, ErrorObject> {
+        const PAGE: usize = 1_000;
+        loop {
+            if self.ended {
+                return Ok(Vec::new());
+            }
+            self.own.mark_unchanged();
+            self.store.mark_unchanged();
+            let store = self.engine.store().clone();
+            let events =
+                store.events(&self.run, self.after, PAGE).await.map_err(|error| from_store(&error))?;
+            if let Some(last) = events.last() {
+                self.after = last.seq;
+                return Ok(events);
+            }
+            let row = store.run(&self.run).await.map_err(|error| from_store(&error))?;
+            if row.state.status.is_terminal() && row.seq <= self.after {
+                self.ended = true;
+                return Ok(Vec::new());
+            }
+            if row.seq <= self.after {
+                self.moved().await;
+            }
+        }
+    }
+
+    async fn moved(&mut self) {
+        tokio::select! {
+            _ = self.own.changed() => {}
+            _ = self.store.changed() => {}
+            () = tokio::time::sleep(POLL) => {}
+        }
+        // What comes meanwhile is read with it, so that watching a fast run costs it little.
+        tokio::time::sleep(CALM).await;
+    }
+}
+
+impl Engine {
+    /// Follows the journal of a run from after that event.
+    pub fn follow(&self, run: &RunId, after: Seq) -> Follow {
+        Follow {
+            engine: self.clone(),
+            run: run.clone(),
+            after,
+            own: self.watch_run(run),
+            store: self.store().changes(),
+            ended: false,
+        }
+    }
+
+    /// Waits until a run rests: it is over, or (`or_paused`) nothing but a person or signal can move it.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND`, or the store.
+    pub async fn rest(&self, run: &RunId, or_paused: bool) -> Result<RunRow, ErrorObject> {
+        let mut own = self.watch_status(run);
+        let mut store = self.store().changes();
+        let rests = |status: RunStatus| status.is_terminal() || (or_paused && status == RunStatus::Paused);
+        loop {
+            own.mark_unchanged();
+            store.mark_unchanged();
+            let row = self.store().run(run).await.map_err(|error| from_store(&error))?;
+            if rests(row.state.status) {
+                return Ok(row);
+            }
+            let rested_here = async {
+                // What this process commits says by itself how the run stands.
+                while own.changed().await.is_ok() && !rests(*own.borrow_and_update()) {}
+            };
+            let moved_elsewhere = async {
+                if store.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                tokio::time::sleep(CALM).await;
+            };
+            tokio::select! {
+                () = rested_here => {}
+                () = moved_elsewhere => {}
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The worker: leases what is ready as long as it has slots, and flushes what attempts say meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepwell_store::{LeaseRef, LeaseRequest, Leased, SessionRef};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::engine::{Leases, Shared};
+use crate::held::Hold;
+use crate::lazy::FLUSH;
+
+/// However quiet it is, the store is asked for work so often: a lost wake-up costs no more.
+const POLL: Duration = Duration::from_secs(1);
+
+/// What others write makes the store be asked at most so often; what this process writes, at once.
+const CALM_MS: u64 = 10;
+
+/// At most so many items are leased in one transaction.
+const LEASE: usize = 256;
+
+pub(crate) fn spawn(shared: &Arc<Shared>, session: SessionRef) {
+    shared.tracker.spawn(lease_loop(shared.clone(), session));
+}
+
+async fn lease_loop(shared: Arc<Shared>, session: SessionRef) {
+    let mut changes = shared.store.changes();
+    let root = match &shared.options.leases {
+        Leases::Tree(root) => Some(root.clone()),
+        Leases::All | Leases::None => None,
+    };
+    let mut asked = shared.clock.now();
+    loop {
+        // Interest is registered before the store is asked, so that nothing falls between.
+        let woken = shared.work.notified();
+        changes.mark_unchanged();
+        let Some(mut permits) = free_slots(&shared).await else { return };
+        let earliest = asked.plus_ms(CALM_MS);
+        asked = shared.clock.now();
+        let request = LeaseRequest {
+            session,
+            now: shared.clock.now(),
+            max: permits.len(),
+            handlers: Some(shared.registry.handlers()),
+            root: root.clone(),
+        };
+        let leased = lease(&shared, request).await;
+        let found = !leased.is_empty();
+        shared.catch_up(leased.iter().map(|(item, _)| item.run.clone()).collect()).await;
+        for (item, hold) in leased {
+            let permit = permits.pop().expect("no more is leased than was asked for");
+            shared.begin_leased(item, hold, permit).await;
+        }
+        drop(permits);
+        if found {
+            continue;
+        }
+        let poll = asked.plus_ms(POLL.as_millis() as u64);
+        let calm = async {
+            // A store that is gone says nothing any more; the poll goes on.
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            shared.clock.sleep_until(earliest.plus_ms(CALM_MS)).await;
+        };
+        tokio::select! {
+            () = woken => {}
+            () = calm => {}
+            () = shared.clock.sleep_until(poll) => {}
+            () = shared.shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Leases work, held from the moment that this process knows of it.
+async fn lease(shared: &Arc<Shared>, request: LeaseRequest) -> Vec<(Leased, Hold)> {
+    let _on_their_way = shared.leasing.read().await;
+    let leased = shared.store.lease(request).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "no work could be leased");
+        Vec::new()
+    });
+    let hold = |leased: Leased| {
+        let (execution, attempt) = (leased.item.execution.clone(), leased.item.attempt);
+        let hold = shared.hold(&leased.run, LeaseRef { execution, attempt, session: leased.session });
+        (leased, hold)
+    };
+    leased.into_iter().map(hold).collect()
+}
+
+/// Waits for a free slot and takes what else is free. `None`: the engine shuts down.
+async fn free_slots(shared: &Arc<Shared>) -> Option<Vec<OwnedSemaphorePermit>> {
+    let first = tokio::select! {
+        permit = shared.slots.clone().acquire_owned() => permit.ok()?,
+        () = shared.shutdown.cancelled() => return None,
+    };
+    let mut permits = vec![first];
+    while permits.len() < LEASE
+        && let Ok(more) = shared.slots.clone().try_acquire_owned()
+    {
+        permits.push(more);
+    }
+    Some(permits)
+}
+
+pub(crate) fn spawn_flush(shared: &Arc<Shared>) {
+    shared.tracker.spawn(flush_loop(shared.clone()));
+}
+
+async fn flush_loop(shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = shared.lazy.more.notified() => {}
+            () = shared.shutdown.cancelled() => return,
+        }
+        let at = shared.clock.now().plus_ms(FLUSH.as_millis() as u64);
+        shared.clock.sleep_until(at).await;
+        let events = shared.lazy.take_all();
+        if events.is_empty() {
+            continue;
+        }
+        if let Err(error) = shared.store.append_lazy(events).await {
+            tracing::warn!(%error, "log lines and progress could not be written");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! `human/v1`: a step that asks a person and ends with the answer.
+
+use async_trait::async_trait;
+use serde_json::Value;
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::Timestamp;
+use stepwell_core::run::wait::{Question, Then, WaitKind, WaitSpec};
+use stepwell_engine::{Outcome, ParamProblem, Provider, Task};
+
+use crate::params::{self, Kind};
+
+/// Asks people.
+#[derive(Debug, Default)]
+pub struct Human;
+
+const ASK: &[(&str, Kind, bool)] = &[
+    ("prompt", Kind::Text, true),
+    ("schema", Kind::Object, false),
+    ("options", Kind::List, false),
+    ("default", Kind::Any, false),
+    ("deadline", Kind::Any, false),
+    ("assignee", Kind::Text, false),
+];
+
+#[async_trait]
+impl Provider for Human {
+    fn methods(&self) -> Vec<&'static str> {
+        vec!["human/ask"]
+    }
+
+    fn check(&self, _method: &str, params: &Value) -> Vec<ParamProblem> {
+        params::check(params, ASK)
+    }
+
+    async fn execute(&self, task: Task) -> Outcome {
+        match question(&task) {
+            Ok(wait) => Outcome::Suspend(vec![wait]),
+            Err(error) => error.into(),
+        }
+    }
+}
+
+fn question(task: &Task) -> Result<WaitSpec, ErrorObject> {
+    params::require(task, ASK)?;
+    let given = |key: &str| task.params.get(key).cloned();
+    let text = |key: &str| given(key).and_then(|value| value.as_str().map(str::to_owned));
+    let deadline = given("deadline").map(|value| moment(task, "deadline", &value)).transpose()?;
+    let question = Question {
+        prompt: text("prompt").unwrap_or_default(),
+        schema: given("schema"),
+        options: given("options"),
+        assignee: text("assignee"),
+        settles: false,
+    };
+    Ok(WaitSpec {
+        position: 0,
+        name: None,
+        kind: WaitKind::Human(question),
+        deadline,
+        default: given("default").map(std::sync::Arc::new),
+        then: Then::Complete,
+    })
+}
+
+/// Reads a moment: seconds from now, or an RFC 3339 time with its offset.
+pub(crate) fn moment(task: &Task, parameter: &str, value: &Value) -> Result<Timestamp, ErrorObject> {
+    let bad = |reason: &str| {
+        let message = format!("step '{}': parameter '{parameter}' {reason}", task.step);
+        ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", parameter).with("reason", "type")
+    };
+    match value {
+        Value::Number(number) => {
+            let seconds = number.as_f64().filter(|s| s.is_finite() && *s >= 0.0);
+            let seconds = seconds.ok_or_else(|| bad("must not be negative"))?;
+            let now = task.report.now();
+            Ok(now.plus_ms((seconds * 1_000.0).round() as u64))
+        }
+        Value::String(text) => {
+            let moment: jiff::Timestamp = text
+                .parse()
+                .map_err(|_| bad("must be a number of seconds or an RFC 3339 time with an offset"))?;
+            Ok(Timestamp(moment.as_microsecond()))
+        }
+        _ => Err(bad("must be a number of seconds or an RFC 3339 time with an offset")),
+    }
+}

@@ -1,0 +1,34 @@
+//! What carries out a step: one file or folder for each provider, and one line of the registry.
+//!
+//! Providers know nothing of journals or retries. They take resolved parameters, do the work within their limits and
+//! answer with a value, a failure that says everything there is to know, or what they wait for.
+//!
+//! - [`python`] runs Python scripts, each in a fresh interpreter state.
+//! - [`files`] opens the files that parameters name, inside the configured roots only.
+
+pub mod files;
+mod human;
+mod params;
+pub mod python;
+mod signal;
+mod timer;
+mod workflow;
+
+use std::sync::Arc;
+
+use stepwell_engine::Registry;
+
+pub use human::Human;
+pub use signal::Signal;
+pub use timer::Timer;
+pub use workflow::{ChildRuns, ReadDefinition};
+
+/// Returns the providers that every Stepwell has. `read` turns a workflow written inline into a definition.
+pub fn registry(python: python::PythonSettings, read: Arc<ReadDefinition>) -> Registry {
+    Registry::default()
+        .provide("python/v1", Arc::new(python::Python::new(python)))
+        .provide("human/v1", Arc::new(Human))
+        .provide("signal/v1", Arc::new(Signal))
+        .provide("timer/v1", Arc::new(Timer))
+        .provide("workflow/v1", Arc::new(ChildRuns::new(read)))
+}

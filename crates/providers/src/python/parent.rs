@@ -1,0 +1,277 @@
+//! One warm interpreter: started, spoken to, and missed when it dies.
+//!
+//! The process and its control socket belong to one tokio task; everybody else holds a [`Parent`], which
+//! only sends messages. The interpreter goes when the socket closes, whatever the reason, and takes every
+//! task with it.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, Interest};
+use tokio::net::UnixDatagram;
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::failure::PythonFailure;
+use super::settings::PythonSettings;
+use super::system::{self, DESCRIPTORS};
+use super::wire::{BOOTSTRAP, End, FORKSERVER, Notice, Order};
+
+/// How long an interpreter may take to start, imports from a cold disk included.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a parent may take to kill its tasks and go, before it is killed itself.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+/// How much of an interpreter's own stderr is kept for the log.
+const STDERR_KEPT: usize = 8 << 10;
+
+/// A handle on a running interpreter.
+#[derive(Debug)]
+pub(super) struct Parent {
+    messages: mpsc::UnboundedSender<Message>,
+    gone: CancellationToken,
+    next_task: AtomicU64,
+}
+
+/// The child's ends of a task's channel, stdout and stderr.
+pub(super) type Descriptors = [OwnedFd; DESCRIPTORS];
+
+enum Message {
+    Start { task: u64, descriptors: Descriptors, ended: oneshot::Sender<End> },
+    Kill(u64),
+    Leave { patience: Duration },
+}
+
+impl Parent {
+    /// Starts an interpreter and waits until it can fork.
+    pub(super) async fn start(settings: &PythonSettings) -> Result<Self, PythonFailure> {
+        let failed = |reason: String| PythonFailure::NoInterpreter {
+            interpreter: settings.interpreter.clone(),
+            reason,
+        };
+        let (process, socket) = spawn(settings).map_err(|error| failed(error.to_string()))?;
+        let keeper = Keeper::new(process, socket);
+        match timeout(START_PATIENCE, keeper.receive()).await {
+            Ok(Some(Notice::Ready)) => {}
+            Ok(_) => return Err(failed(keeper.last_words().await)),
+            Err(_) => {
+                keeper.leave(Duration::ZERO).await;
+                return Err(failed(format!("it was not ready after {} s", START_PATIENCE.as_secs())));
+            }
+        }
+        let (messages, inbox) = mpsc::unbounded_channel();
+        let gone = CancellationToken::new();
+        tokio::spawn(keeper.serve(inbox, gone.clone()));
+        Ok(Self { messages, gone, next_task: AtomicU64::new(1) })
+    }
+
+    /// Whether tasks can still be given to it.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.messages.is_closed()
+    }
+
+    /// Has a child forked for a task.
+    pub(super) fn launch(self: &Arc<Self>, descriptors: Descriptors) -> Ticket {
+        let task = self.next_task.fetch_add(1, Ordering::Relaxed);
+        let (ended, end) = oneshot::channel();
+        // A parent that is gone drops the message, and with it the sender: the ticket says so.
+        let _gone = self.messages.send(Message::Start { task, descriptors, ended });
+        Ticket { parent: Arc::clone(self), task, end, over: false }
+    }
+
+    /// Gives up on an interpreter that does not answer: it is killed, and its tasks with it.
+    pub(super) fn abandon(&self) {
+        let _gone = self.messages.send(Message::Leave { patience: Duration::ZERO });
+    }
+
+    /// Ends the interpreter and all its tasks, and waits until they are gone.
+    pub(super) async fn close(&self) {
+        let _gone = self.messages.send(Message::Leave { patience: END_PATIENCE });
+        self.gone.cancelled().await;
+    }
+}
+
+/// A task that was given to a parent. Dropping it kills the task.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    parent: Arc<Parent>,
+    task: u64,
+    end: oneshot::Receiver<End>,
+    over: bool,
+}
+
+impl Ticket {
+    /// Waits until the task and all its descendants are dead; none if the parent died first.
+    pub(super) async fn ended(&mut self) -> Option<End> {
+        let end = (&mut self.end).await.ok();
+        self.over = true;
+        end
+    }
+
+    /// Has the task killed; [`ended`](Self::ended) tells when that is done.
+    pub(super) fn kill(&self) {
+        let _gone = self.parent.messages.send(Message::Kill(self.task));
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.over {
+            self.kill();
+        }
+    }
+}
+
+/// Starts the process, with the text of the parent waiting in its socket.
+fn spawn(settings: &PythonSettings) -> io::Result<(Child, UnixDatagram)> {
+    let (ours, theirs) = system::packet_pair()?;
+    system::send_packet(ours.as_fd(), FORKSERVER.as_bytes(), None)?;
+    // Only the type says "datagram": the calls are the same for every packet socket.
+    let socket = std::os::unix::net::UnixDatagram::from(ours);
+    socket.set_nonblocking(true)?;
+    let socket = UnixDatagram::from_std(socket)?;
+    let process = Command::new(&settings.interpreter)
+        .args(["-I", "-X", "utf8", "-c", BOOTSTRAP])
+        .args(&settings.env_allow)
+        .env_clear()
+        .envs(settings.environment())
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        // Away from the terminal's group: an interrupt there is for the engine to handle.
+        .process_group(0)
+        .spawn()?;
+    Ok((process, socket))
+}
+
+/// Owns the process and its socket.
+struct Keeper {
+    process: Child,
+    socket: UnixDatagram,
+    stderr: Option<JoinHandle<String>>,
+    running: HashMap<u64, oneshot::Sender<End>>,
+    unsent: VecDeque<(Order, Option<Descriptors>)>,
+}
+
+impl Keeper {
+    fn new(mut process: Child, socket: UnixDatagram) -> Self {
+        let stderr = process.stderr.take().map(|stderr| tokio::spawn(keep_tail(stderr)));
+        Self { process, socket, stderr, running: HashMap::new(), unsent: VecDeque::new() }
+    }
+
+    /// Passes messages on until the interpreter is gone or should go.
+    async fn serve(mut self, mut inbox: mpsc::UnboundedReceiver<Message>, gone: CancellationToken) {
+        let _gone = gone.drop_guard();
+        let patience = loop {
+            tokio::select! {
+                message = inbox.recv() => match message {
+                    Some(Message::Start { task, descriptors, ended }) => {
+                        self.running.insert(task, ended);
+                        self.unsent.push_back((Order::Start(task), Some(descriptors)));
+                    }
+                    Some(Message::Kill(task)) => self.unsent.push_back((Order::Kill(task), None)),
+                    Some(Message::Leave { patience }) => break Some(patience),
+                    None => break Some(END_PATIENCE),
+                },
+                notice = self.receive() => match notice {
+                    Some(Notice::Ended { task, end }) => {
+                        if let Some(ended) = self.running.remove(&task) {
+                            // Nobody listens any more where the caller was dropped.
+                            let _dropped = ended.send(end);
+                        }
+                    }
+                    Some(Notice::Ready) => {}
+                    None => break None,
+                },
+                () = writable(&self.socket), if !self.unsent.is_empty() => {}
+            }
+            if self.send_waiting().is_err() {
+                break None;
+            }
+        };
+        inbox.close();
+        drop(inbox);
+        self.running.clear();
+        if let Some(patience) = patience {
+            self.leave(patience).await;
+        } else {
+            let words = self.last_words().await;
+            tracing::warn!(reason = %words, "a python interpreter died and will be replaced");
+        }
+    }
+
+    /// Sends what the socket takes now.
+    fn send_waiting(&mut self) -> io::Result<()> {
+        while let Some((order, descriptors)) = self.unsent.front() {
+            let packet = order.packet();
+            let passed = descriptors.as_ref().map(|all| all.each_ref().map(OwnedFd::as_fd));
+            let sent = self
+                .socket
+                .try_io(Interest::WRITABLE, || system::send_packet(self.socket.as_fd(), &packet, passed));
+            match sent {
+                Ok(()) => drop(self.unsent.pop_front()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the next notice; none once the interpreter is gone or speaks nonsense.
+    async fn receive(&self) -> Option<Notice> {
+        let mut packet = [0; 64];
+        let length = self.socket.recv(&mut packet).await.ok()?;
+        Notice::parse(&packet[..length])
+    }
+
+    /// Closes the socket, at which the interpreter kills its tasks and ends, and waits for that.
+    async fn leave(self, patience: Duration) {
+        let Self { mut process, socket, .. } = self;
+        drop(socket);
+        if timeout(patience, process.wait()).await.is_err() {
+            let _dead = process.kill().await;
+        }
+    }
+
+    /// Waits for the end of an interpreter that died and says what it left on its stderr.
+    async fn last_words(mut self) -> String {
+        let stderr = self.stderr.take();
+        let status = timeout(END_PATIENCE, self.process.wait()).await;
+        let words = match stderr {
+            Some(stderr) => timeout(END_PATIENCE, stderr).await.ok().and_then(Result::ok).unwrap_or_default(),
+            None => String::new(),
+        };
+        let status = match status {
+            Ok(Ok(status)) => status.to_string(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => {
+                let _dead = self.process.kill().await;
+                "it stopped answering".to_owned()
+            }
+        };
+        if words.trim().is_empty() { status } else { format!("{status}: {}", words.trim()) }
+    }
+}
+
+/// Waits until the socket takes another packet; an error shows at the next send.
+async fn writable(socket: &UnixDatagram) {
+    let _error = socket.writable().await;
+}
+
+/// Reads a stream to its end and returns the last part.
+async fn keep_tail(mut stderr: ChildStderr) -> String {
+    let mut kept = Vec::new();
+    let mut piece = [0; 1024];
+    while let Ok(length @ 1..) = stderr.read(&mut piece).await {
+        kept.extend_from_slice(&piece[..length]);
+        kept.drain(..kept.len().saturating_sub(STDERR_KEPT));
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}

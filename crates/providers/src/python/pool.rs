@@ -1,0 +1,201 @@
+//! The pool: who runs next, in which parent, and what happens when a parent dies.
+
+use std::io::Read as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::{Attempted, Job};
+use super::failure::{Printed, PythonFailure};
+use super::parent::Parent;
+use super::settings::{PythonSettings, cores};
+use super::task::{PythonOutcome, PythonTask, Source};
+use super::wire::{Request, bytes_as_text, path_as_text};
+use crate::files::{FileError, Roots};
+
+/// How often a task whose parent died before it began is given to the next parent.
+const FRESH_STARTS: usize = 3;
+
+/// Runs Python scripts in children of warm interpreters.
+///
+/// Clones share the interpreters. They start with the first task and end, with everything they run, when
+/// the last clone is dropped, at [`shutdown`](Self::shutdown), or when this process dies.
+#[derive(Clone, Debug)]
+pub struct PythonPool {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: PythonSettings,
+    roots: Roots,
+    slots: Vec<Slot>,
+    turns: Semaphore,
+}
+
+/// A place for one interpreter.
+#[derive(Debug, Default)]
+struct Slot {
+    parent: Mutex<Option<Arc<Parent>>>,
+    taken: AtomicUsize,
+}
+
+/// A task's hold on a slot, which is counted.
+struct Hold<'a>(&'a Slot);
+
+impl PythonPool {
+    /// Makes a pool; no interpreter starts yet.
+    pub fn new(settings: PythonSettings) -> Self {
+        let inner = Inner {
+            roots: Roots::new(settings.roots.iter().cloned()),
+            slots: std::iter::repeat_with(Slot::default).take(settings.parents.get()).collect(),
+            turns: Semaphore::new(settings.max_running.get()),
+            settings,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Runs a script to its end and returns what it left.
+    ///
+    /// When this returns, or the future is dropped, nothing the script started runs any more (after a drop:
+    /// within moments). The clock of the timeout starts once an interpreter takes the task.
+    pub async fn run(
+        &self,
+        task: PythonTask,
+        cancel: CancellationToken,
+    ) -> Result<PythonOutcome, PythonFailure> {
+        let inner = &self.inner;
+        let (_turn, frame) = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(PythonFailure::Cancelled { printed: Printed::default() }),
+            prepared = inner.prepare(&task) => prepared?,
+        };
+        let job = Job {
+            frame,
+            timeout: task.timeout,
+            memory_bytes: inner.settings.memory_bytes,
+            output_limit: inner.settings.output_limit,
+            result_limit: inner.settings.result_limit,
+            cancel: &cancel,
+        };
+        let outcome = inner.carry_out(&job).await;
+        if matches!(outcome, Err(PythonFailure::ParentLost { .. })) && inner.turns.is_closed() {
+            return Err(PythonFailure::Closed);
+        }
+        outcome
+    }
+
+    /// Ends all interpreters and tasks and waits until they are gone; later tasks are refused.
+    pub async fn shutdown(&self) {
+        self.inner.turns.close();
+        for slot in &self.inner.slots {
+            let parent = slot.parent.lock().await.take();
+            if let Some(parent) = parent {
+                parent.close().await;
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Waits for one of the places among the running tasks, then reads the script.
+    async fn prepare(&self, task: &PythonTask) -> Result<(SemaphorePermit<'_>, Vec<u8>), PythonFailure> {
+        let turn = self.turns.acquire().await.map_err(|_| PythonFailure::Closed)?;
+        let frame = self.frame(task).await?;
+        Ok((turn, frame))
+    }
+
+    /// Gives the job to a parent, and to the next one should that die before the script began.
+    async fn carry_out(&self, job: &Job<'_>) -> Result<PythonOutcome, PythonFailure> {
+        let hold = self.least_taken();
+        for _ in 0..FRESH_STARTS {
+            let parent = tokio::select! {
+                biased;
+                () = job.cancel.cancelled() => break,
+                parent = self.parent(hold.0) => parent?,
+            };
+            if let Attempted::Over(outcome) = job.run_in(&parent).await {
+                return outcome;
+            }
+        }
+        let printed = Printed::default();
+        if job.cancel.is_cancelled() {
+            Err(PythonFailure::Cancelled { printed })
+        } else {
+            Err(PythonFailure::ParentLost { printed })
+        }
+    }
+
+    /// Returns the slot's interpreter, started or replaced where needed.
+    async fn parent(&self, slot: &Slot) -> Result<Arc<Parent>, PythonFailure> {
+        let mut place = slot.parent.lock().await;
+        if self.turns.is_closed() {
+            return Err(PythonFailure::Closed);
+        }
+        if let Some(parent) = place.as_ref().filter(|parent| parent.is_alive()) {
+            return Ok(Arc::clone(parent));
+        }
+        let parent = Arc::new(Parent::start(&self.settings).await?);
+        *place = Some(Arc::clone(&parent));
+        Ok(parent)
+    }
+
+    fn least_taken(&self) -> Hold<'_> {
+        let slot = self
+            .slots
+            .iter()
+            .min_by_key(|slot| slot.taken.load(Ordering::Relaxed))
+            .expect("a pool has at least one slot");
+        slot.taken.fetch_add(1, Ordering::Relaxed);
+        Hold(slot)
+    }
+
+    /// Writes the task as the child reads it. A file is read here, from the descriptor that was checked.
+    async fn frame(&self, task: &PythonTask) -> Result<Vec<u8>, PythonFailure> {
+        let (source, file) = match &task.source {
+            Source::Code(code) => (code.clone(), None),
+            Source::File(path) => {
+                let (base, path) = (task.base_dir.clone(), path.clone());
+                let mut roots = self.roots.clone();
+                if self.settings.trust_base_dir {
+                    roots.add(&task.base_dir);
+                }
+                let limit = self.settings.script_limit;
+                let read = tokio::task::spawn_blocking(move || {
+                    let opened = roots.open(&base, &path)?;
+                    let mut bytes = Vec::new();
+                    let read = opened.file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+                    match read {
+                        Err(source) => Err(FileError::Unreadable { path: opened.path, source }),
+                        Ok(size) if size as u64 > limit => {
+                            Err(FileError::TooLarge { path: opened.path, limit_bytes: limit })
+                        }
+                        Ok(_) => Ok((bytes_as_text(&bytes), Some(path_as_text(&opened.path)))),
+                    }
+                });
+                read.await.map_err(|error| PythonFailure::NotStarted { reason: error.to_string() })??
+            }
+        };
+        let seconds = task.timeout.as_secs().saturating_add(1).saturating_mul(cores().get() as u64);
+        let request = Request {
+            source,
+            file,
+            directory: path_as_text(&task.base_dir),
+            args: &task.args,
+            bindings: &task.bindings,
+            memory_bytes: self.settings.memory_bytes,
+            // The kernel keeps this as a signed number; a timeout of centuries is no limit.
+            cpu_seconds: seconds.min(1 << 40),
+            result_limit: self.settings.result_limit,
+        };
+        Ok(request.frame())
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}

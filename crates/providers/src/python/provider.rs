@@ -1,0 +1,220 @@
+//! `python/v1` as the engine sees it: parameters in, result object or error with its code out.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::workflow::python_source::PythonSource;
+use stepwell_core::workflow::template::{Names, Scope};
+use stepwell_engine::params::missing_reference;
+use stepwell_engine::{Failure, Outcome, ParamProblem, Provider, Task};
+
+use super::{PythonFailure, PythonPool, PythonSettings, PythonTask, Source};
+use crate::params::{self, Kind};
+
+/// A script may run so long unless it says otherwise.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where the values that `${…}` in code stands for go, among the parameters.
+const BINDINGS: &str = "\u{0}bindings";
+
+const EXECUTE: &[(&str, Kind, bool)] = &[
+    ("code", Kind::Text, false),
+    ("file", Kind::Text, false),
+    ("file_path", Kind::Text, false),
+    ("args", Kind::Object, false),
+    ("context", Kind::Object, false),
+    ("timeout", Kind::Number, false),
+    (BINDINGS, Kind::List, false),
+];
+
+/// Runs Python scripts.
+#[derive(Debug)]
+pub struct Python {
+    pool: PythonPool,
+    roots: Vec<PathBuf>,
+    trust_base_dir: bool,
+}
+
+impl Python {
+    /// Returns a provider; no interpreter is started before the first script.
+    pub fn new(settings: PythonSettings) -> Self {
+        Self {
+            roots: settings.roots.clone(),
+            trust_base_dir: settings.trust_base_dir,
+            pool: PythonPool::new(settings),
+        }
+    }
+
+    /// Returns where relative paths of a run start: where it was submitted, if that lies in the roots, else the first
+    /// root.
+    fn base_dir(&self, given: Option<&str>) -> PathBuf {
+        let resolved = given.and_then(|dir| Path::new(dir).canonicalize().ok());
+        let inside = |dir: &PathBuf| self.trust_base_dir || self.roots.iter().any(|root| within(dir, root));
+        resolved.filter(inside).or_else(|| self.roots.first().cloned()).unwrap_or_else(|| PathBuf::from("."))
+    }
+}
+
+fn within(dir: &Path, root: &Path) -> bool {
+    root.canonicalize().is_ok_and(|root| dir.starts_with(root))
+}
+
+#[async_trait]
+impl Provider for Python {
+    fn methods(&self) -> Vec<&'static str> {
+        vec!["python/execute", "execute"]
+    }
+
+    fn raw_params(&self, _method: &str) -> &'static [&'static str] {
+        &["code", "file", "file_path"]
+    }
+
+    fn bind(
+        &self,
+        _method: &str,
+        key: &str,
+        value: Value,
+        names: &dyn Names,
+        scope: &dyn Scope,
+    ) -> Result<Vec<(String, Value)>, ErrorObject> {
+        let (true, Some(code)) = (key == "code", value.as_str()) else {
+            return Ok(vec![(key.to_owned(), value)]);
+        };
+        let source = PythonSource::parse(code, names).map_err(|problems| {
+            let told = problems.iter().map(|p| p.message.as_str()).collect::<Vec<_>>().join("; ");
+            ErrorObject::new(Code::WORKFLOW_VALIDATION_FAILED, told)
+        })?;
+        let resolved = source.resolve(scope).map_err(|missing| missing_reference(&missing))?;
+        let bindings: Vec<Value> =
+            resolved.bindings.into_iter().map(|(name, value)| json!([name, value])).collect();
+        Ok(vec![("code".into(), resolved.code.into()), (BINDINGS.into(), bindings.into())])
+    }
+
+    fn check(&self, _method: &str, params: &Value) -> Vec<ParamProblem> {
+        let mut problems = params::check(params, EXECUTE);
+        let given = |keys: &[&str]| keys.iter().filter(|key| params.get(**key).is_some()).count();
+        match given(&["code", "file", "file_path"]) {
+            0 => {
+                problems.push(params::problem(
+                    "code",
+                    "missing",
+                    "one of 'code' and 'file' is needed".into(),
+                ));
+            }
+            1 => {}
+            _ => problems.push(params::problem(
+                "code",
+                "exclusive",
+                "only one of 'code' and 'file' may be given".into(),
+            )),
+        }
+        if given(&["args", "context"]) == 2 {
+            let message = "'args' and 'context' are the same; give one of them".into();
+            problems.push(params::problem("args", "exclusive", message));
+        }
+        problems
+    }
+
+    async fn execute(&self, task: Task) -> Outcome {
+        if let Err(error) = params::refuse(&task, self.check(&task.method, &task.params)) {
+            return error.into();
+        }
+        let script = self.script(&task);
+        let limit = script.timeout;
+        match self.pool.run(script, task.cancel.clone()).await {
+            Ok(done) => Outcome::output(json!({
+                "result": done.result, "output": done.output, "stderr": done.stderr, "success": true,
+                "execution_time": done.execution_time,
+            })),
+            Err(failure) => failed(&task, &failure, limit),
+        }
+    }
+
+    async fn shutdown(&self) {
+        self.pool.shutdown().await;
+    }
+}
+
+impl Python {
+    fn script(&self, task: &Task) -> PythonTask {
+        let given = |key: &str| task.params.get(key);
+        let text = |key: &str| given(key).and_then(Value::as_str);
+        let source = match (text("code"), text("file").or_else(|| text("file_path"))) {
+            (Some(code), _) => Source::Code(code.to_owned()),
+            (None, file) => Source::File(file.unwrap_or_default().into()),
+        };
+        let bindings = given(BINDINGS).and_then(Value::as_array).into_iter().flatten();
+        let bindings = bindings.filter_map(|pair| Some((pair[0].as_str()?.to_owned(), pair[1].clone())));
+        let timeout =
+            given("timeout").and_then(Value::as_f64).map_or(DEFAULT_TIMEOUT, Duration::from_secs_f64);
+        PythonTask {
+            source,
+            args: given("args").or_else(|| given("context")).cloned().unwrap_or_else(|| json!({})),
+            bindings: bindings.collect(),
+            timeout,
+            base_dir: self.base_dir(task.run.base_dir.as_deref()),
+        }
+    }
+}
+
+fn failed(task: &Task, failure: &PythonFailure, limit: Duration) -> Outcome {
+    let code = match failure {
+        PythonFailure::TimedOut { .. } => Code::TASK_TIMEOUT,
+        PythonFailure::ResultInvalid { .. } => Code::TASK_RESULT_INVALID,
+        PythonFailure::File(_) => Code::INVALID_PARAMS,
+        PythonFailure::NoInterpreter { .. } => Code::PROVIDER_INITIALIZATION_FAILED,
+        PythonFailure::ParentLost { .. } => Code::PROVIDER_NOT_AVAILABLE,
+        PythonFailure::Cancelled { .. } => Code::TASK_CANCELLED,
+        PythonFailure::Closed => Code::SYSTEM_SHUTDOWN,
+        PythonFailure::Exception { .. }
+        | PythonFailure::Syntax { .. }
+        | PythonFailure::Memory { .. }
+        | PythonFailure::Exit { .. }
+        | PythonFailure::Signal { .. }
+        | PythonFailure::OutputLimit { .. }
+        | PythonFailure::NotStarted { .. } => Code::TASK_EXECUTION_FAILED,
+    };
+    let mut error = ErrorObject::new(code, format!("step '{}': {failure}", task.step));
+    error.retryable = failure.is_retryable();
+    error = error.with("task_id", task.step.as_str());
+    match failure {
+        PythonFailure::Exception { raised, .. } | PythonFailure::Syntax { raised, .. } => {
+            error = error
+                .with("exception_type", raised.exception_type.as_str())
+                .with("traceback", raised.traceback.as_str());
+        }
+        PythonFailure::Memory { raised, limit_bytes, .. } => {
+            error = error
+                .with("reason", "memory")
+                .with("limit_bytes", *limit_bytes)
+                .with("traceback", raised.traceback.as_str());
+        }
+        PythonFailure::Exit { code, .. } => error = error.with("exit_code", *code),
+        PythonFailure::Signal { signal, .. } => error = error.with("signal", *signal),
+        PythonFailure::TimedOut { .. } => error = error.with("timeout_seconds", limit.as_secs_f64()),
+        PythonFailure::OutputLimit { limit_bytes, .. } => {
+            error = error.with("reason", "output_limit").with("limit_bytes", *limit_bytes);
+        }
+        PythonFailure::ResultInvalid { path, reason, .. } => {
+            error = error.with("path", path.as_str()).with("reason", reason.as_str());
+        }
+        PythonFailure::File(file) => {
+            error = error.with("parameter", "file").with("reason", file.reason());
+        }
+        PythonFailure::Cancelled { .. }
+        | PythonFailure::NotStarted { .. }
+        | PythonFailure::NoInterpreter { .. }
+        | PythonFailure::ParentLost { .. }
+        | PythonFailure::Closed => {}
+    }
+    if let Some(printed) = failure.printed() {
+        error = error.with("output", printed.output.as_str()).with("stderr", printed.stderr.as_str());
+    }
+    Outcome::Fail(Failure {
+        error,
+        timed_out: matches!(failure, PythonFailure::TimedOut { .. }),
+        retry_after_ms: None,
+    })
+}

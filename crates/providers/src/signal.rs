@@ -1,0 +1,42 @@
+//! `signal/v1`: a step that waits for a signal and ends with its value.
+
+use async_trait::async_trait;
+use serde_json::Value;
+use stepwell_core::run::wait::{Then, WaitKind, WaitSpec};
+use stepwell_engine::{Outcome, ParamProblem, Provider, Task};
+
+use crate::params::{self, Kind};
+
+/// Waits for signals.
+#[derive(Debug, Default)]
+pub struct Signal;
+
+const WAIT: &[(&str, Kind, bool)] =
+    &[("name", Kind::Text, true), ("timeout", Kind::Number, false), ("default", Kind::Any, false)];
+
+#[async_trait]
+impl Provider for Signal {
+    fn methods(&self) -> Vec<&'static str> {
+        vec!["signal/wait"]
+    }
+
+    fn check(&self, _method: &str, params: &Value) -> Vec<ParamProblem> {
+        params::check(params, WAIT)
+    }
+
+    async fn execute(&self, task: Task) -> Outcome {
+        if let Err(error) = params::require(&task, WAIT) {
+            return error.into();
+        }
+        let name = task.params["name"].as_str().unwrap_or_default().to_owned();
+        let timeout = task.params.get("timeout").and_then(Value::as_f64);
+        Outcome::Suspend(vec![WaitSpec {
+            position: 0,
+            name: None,
+            kind: WaitKind::Signal { name },
+            deadline: timeout.map(|seconds| task.report.now().plus_ms((seconds * 1_000.0).round() as u64)),
+            default: task.params.get("default").cloned().map(std::sync::Arc::new),
+            then: Then::Complete,
+        }])
+    }
+}

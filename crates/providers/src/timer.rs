@@ -1,0 +1,49 @@
+//! `timer/v1`: durable time. The step holds nothing while it waits and survives any restart.
+
+use async_trait::async_trait;
+use serde_json::Value;
+use stepwell_core::run::wait::{Then, WaitKind, WaitSpec};
+use stepwell_engine::{Outcome, ParamProblem, Provider, Task};
+
+use crate::human::moment;
+use crate::params::{self, Kind};
+
+/// Lets time pass.
+#[derive(Debug, Default)]
+pub struct Timer;
+
+const SLEEP: &[(&str, Kind, bool)] = &[("seconds", Kind::Number, true)];
+const WAIT_UNTIL: &[(&str, Kind, bool)] = &[("until", Kind::Text, true)];
+
+fn table(method: &str) -> &'static [(&'static str, Kind, bool)] {
+    if method == "timer/sleep" { SLEEP } else { WAIT_UNTIL }
+}
+
+#[async_trait]
+impl Provider for Timer {
+    fn methods(&self) -> Vec<&'static str> {
+        vec!["timer/sleep", "timer/wait_until"]
+    }
+
+    fn check(&self, method: &str, params: &Value) -> Vec<ParamProblem> {
+        params::check(params, table(method))
+    }
+
+    async fn execute(&self, task: Task) -> Outcome {
+        if let Err(error) = params::require(&task, table(&task.method)) {
+            return error.into();
+        }
+        let name = if task.method == "timer/sleep" { "seconds" } else { "until" };
+        match moment(&task, name, &task.params[name]) {
+            Ok(due) => Outcome::Suspend(vec![WaitSpec {
+                position: 0,
+                name: None,
+                kind: WaitKind::Timer,
+                deadline: Some(due),
+                default: None,
+                then: Then::Complete,
+            }]),
+            Err(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The providers against the real world: real interpreters, real signals, real files.
+
+mod python;

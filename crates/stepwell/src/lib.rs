@@ -1,0 +1,58 @@
+//! Stepwell runs workflows and AI agents so that no step is ever lost.
+//!
+//! This is the library people add to `Cargo.toml`: an [`Engine`] over a [`Store`], with the providers every Stepwell
+//! has. Agents, pipelines and builders of workflows come with later versions; what stands is the engine itself.
+//!
+//! ```
+//! use serde_json::json;
+//! use stepwell::{Engine, Options, Start, load};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let registry = stepwell::registry(Vec::new());
+//! let file = "steps: [{name: Nap, method: timer/sleep, params: {seconds: 0}}]";
+//! let workflow = load::text(file, load::Format::Yaml, &registry, false).unwrap().workflow;
+//!
+//! let store = stepwell::open_store("memory:").await?;
+//! let engine = Engine::open(store, registry, Options::default()).await?;
+//! let run = engine.start(Start { input: json!({}), ..Start::of(workflow) }).await?.run;
+//! let row = engine.rest(&run, false).await?;
+//! assert_eq!(row.state.status.as_str(), "completed");
+//! engine.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+use stepwell_core::error::ErrorObject;
+use stepwell_providers::python::PythonSettings;
+
+pub use stepwell_core as core;
+pub use stepwell_engine::{
+    Engine, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, load,
+};
+pub use stepwell_store::{Store, open as open_store};
+
+/// Returns the providers of every Stepwell. File parameters must lie inside the roots (none given: inside the working
+/// directory) or the directory their run was submitted from.
+pub fn registry(roots: Vec<PathBuf>) -> Registry {
+    let mut python = PythonSettings::default();
+    if !roots.is_empty() {
+        python.roots = roots;
+    }
+    // A run of the library or the command line is its user's own, wherever a worker carries it on.
+    python.trust_base_dir = true;
+    stepwell_providers::registry(python, Arc::new(read_child))
+}
+
+/// Reads the workflow of a child run, written inline as in a workflow file.
+fn read_child(value: &Value) -> Result<Value, ErrorObject> {
+    // A child's steps are checked against the same providers; nested children are checked when they start.
+    let known =
+        stepwell_providers::registry(PythonSettings::default(), Arc::new(|value: &Value| Ok(value.clone())));
+    let loaded = load::value(value, &known, false).map_err(|invalid| invalid.to_error())?;
+    Ok(loaded.workflow.to_json())
+}

@@ -1,0 +1,466 @@
+//! Plain data that crosses the border of a store.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use stepwell_core::error::ErrorObject;
+use stepwell_core::ids::{CommandId, Epoch, ExecutionRef, Ordinal, RunId, Seq, StepName, Timestamp, WaitId};
+use stepwell_core::run::command::TimerKey;
+use stepwell_core::run::event::Event;
+use stepwell_core::status::{PauseReason, RunStatus};
+use stepwell_core::workflow::Workflow;
+use stepwell_core::workflow::definition::Priority;
+
+/// Number and id of the last deciding batch of a run: what the next batch is decided on. The id keeps a
+/// number that matches by accident from being taken for the same state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    /// 1 for the batch that created the run.
+    pub number: u64,
+    /// Random, made by whoever decided the batch.
+    pub batch: u64,
+}
+
+/// Everything that one decision changes. It is committed whole or not at all.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The run.
+    pub run: RunId,
+    /// What it was decided on.
+    pub base: Base,
+    /// Random id of this batch; with it a commit of unknown outcome is resolved.
+    pub id: u64,
+    /// When it was decided; the time of its events.
+    pub at: Timestamp,
+    /// What is appended to the journal, in order.
+    pub events: Vec<Event>,
+    /// Ids of commands from outside that it carries out; unique per run, kept.
+    pub commands: Vec<CommandId>,
+    /// How the run stands after it.
+    pub row: RowUpdate,
+    /// Leases under which its outcomes were made; each must stand, and is gone afterwards.
+    pub answered: Vec<LeaseRef>,
+    /// Work items that come, change or go.
+    pub work: Vec<WorkChange>,
+    /// Timers that come, change or go.
+    pub timers: Vec<TimerChange>,
+    /// Waits that open or close.
+    pub waits: Vec<WaitChange>,
+    /// Commands to other runs.
+    pub outbox: Vec<OutboxMessage>,
+    /// Messages to this run that it carries out.
+    pub delivered: Vec<u64>,
+    /// Lazy events that ride along; each is dropped if its lease does not stand at the begin of this commit.
+    pub lazy: Vec<LazyEvent>,
+}
+
+/// What a batch was decided on.
+#[derive(Clone, Debug)]
+pub enum Base {
+    /// The run does not exist yet.
+    New(Box<NewRun>),
+    /// The run as that batch left it. Starts and lazy events in between do not matter.
+    On(Revision),
+}
+
+/// What is written once, when a run is created.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// Its definition; stored once per digest.
+    pub workflow: Arc<Workflow>,
+    /// Tags.
+    pub metadata: Map<String, Value>,
+    /// The run that waits for it.
+    pub parent: Option<RunId>,
+    /// The top of its tree; itself if it has no parent.
+    pub root: RunId,
+}
+
+/// How a run stands after a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowUpdate {
+    /// Status.
+    pub status: RunStatus,
+    /// Reason, if paused.
+    pub pause_reason: Option<PauseReason>,
+    /// Epoch.
+    pub epoch: Epoch,
+    /// First start.
+    pub started_at: Option<Timestamp>,
+    /// End, if terminal.
+    pub finished_at: Option<Timestamp>,
+    /// What ended it, if failed.
+    pub error: Option<ErrorObject>,
+}
+
+/// A run as it is listed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRow {
+    /// Id.
+    pub run: RunId,
+    /// Workflow name.
+    pub workflow: String,
+    /// Workflow version.
+    pub version: String,
+    /// Hash of the stored definition.
+    pub digest: String,
+    /// Tags.
+    pub metadata: Map<String, Value>,
+    /// The run that waits for it.
+    pub parent: Option<RunId>,
+    /// The top of its tree.
+    pub root: RunId,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When a status or outcome last changed.
+    pub updated_at: Timestamp,
+    /// How it stands.
+    pub state: RowUpdate,
+    /// Last deciding batch.
+    pub revision: Revision,
+    /// Last event, starts and lazy events included.
+    pub seq: Seq,
+}
+
+/// A session: one worker process in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SessionRef {
+    /// Number in the store.
+    pub id: u64,
+    /// Which life of that number; a stale one is fenced off.
+    pub generation: u64,
+}
+
+/// A lease, as its holder names it within its run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LeaseRef {
+    /// The execution.
+    pub execution: ExecutionRef,
+    /// Which attempt.
+    pub attempt: u32,
+    /// Who holds it.
+    pub session: SessionRef,
+}
+
+/// Something for a worker to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkItem {
+    /// The execution.
+    pub execution: ExecutionRef,
+    /// Number of the attempt that a lease of it begins.
+    pub attempt: u32,
+    /// Who can do it: a protocol such as `python/v1`, or `fn:<workflow>/<step>`.
+    pub handler: String,
+    /// Higher first.
+    pub priority: Priority,
+    /// Not to be leased earlier.
+    pub not_before: Timestamp,
+    /// What is to be done.
+    pub purpose: Purpose,
+    /// Named limits of the store that a lease takes units of.
+    pub limits: Vec<LimitUse>,
+}
+
+/// What a work item is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// An attempt; its lease writes `AttemptStarted`.
+    Attempt,
+    /// An attempt that goes on after a wait under its old number; its lease writes `AttemptStarted` too.
+    Rerun,
+    /// The predicate of a conditional need.
+    Judge,
+}
+
+/// Units of a named limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitUse {
+    /// Name of the limit.
+    pub name: String,
+    /// Units taken while the lease stands.
+    pub units: u32,
+    /// Units there are; the smallest of several declarations holds.
+    pub capacity: u32,
+}
+
+/// A change of the work of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WorkChange {
+    /// The item is ready (from `not_before` on); replaces what stood for that execution, lease included.
+    Put(WorkItem),
+    /// The item is leased to that session in the same commit. Its `AttemptStarted` is among the batch's events.
+    HandOver(WorkItem, SessionRef),
+    /// Nothing is to be done for that execution; a lease of it is gone.
+    Remove(ExecutionRef),
+}
+
+/// What a worker asks for.
+#[derive(Clone, Debug)]
+pub struct LeaseRequest {
+    /// Who asks.
+    pub session: SessionRef,
+    /// Now, on the engine's clock: items with a later `not_before` are left alone, and events get this time.
+    pub now: Timestamp,
+    /// At most so many items.
+    pub max: usize,
+    /// Only items with one of these handlers; none: all. A trailing `*` matches any ending.
+    pub handlers: Option<Vec<String>>,
+    /// Only items of this tree of runs.
+    pub root: Option<RunId>,
+}
+
+/// A leased work item.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Leased {
+    /// The run.
+    pub run: RunId,
+    /// The item.
+    pub item: WorkItem,
+    /// Who holds it.
+    pub session: SessionRef,
+}
+
+/// A lease whose session is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostLease {
+    /// The run.
+    pub run: RunId,
+    /// The lease as it stands in the store.
+    pub lease: LeaseRef,
+}
+
+/// What a renewal found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Renewal {
+    /// Held by the worker but not in the store: stop these attempts.
+    pub lost: Vec<(RunId, LeaseRef)>,
+    /// In the store but not held by the worker: they count as lost, see [`Store::lost_leases`](crate::Store::lost_leases).
+    pub strays: Vec<(RunId, LeaseRef)>,
+}
+
+/// A change of the timers of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TimerChange {
+    /// Fires at that time; replaces the timer of that key.
+    Put(TimerKey, Timestamp),
+    /// Does not fire.
+    Remove(TimerKey),
+}
+
+/// A timer whose time has come.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DueTimer {
+    /// The run.
+    pub run: RunId,
+    /// What for.
+    pub key: TimerKey,
+    /// When it was due.
+    pub at: Timestamp,
+}
+
+/// A wait as the inbox shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WaitRow {
+    /// Id.
+    pub wait: WaitId,
+    /// The run.
+    pub run: RunId,
+    /// Workflow name.
+    pub workflow: String,
+    /// The step that asked.
+    pub step: StepName,
+    /// Which activation.
+    pub ordinal: Ordinal,
+    /// `human`, `signal`, `timer` or `child`.
+    pub kind: String,
+    /// The whole of the wait, as journaled.
+    pub spec: Value,
+    /// Who should answer.
+    pub assignee: Option<String>,
+    /// When it times out.
+    pub deadline: Option<Timestamp>,
+    /// Tags of the run.
+    pub metadata: Map<String, Value>,
+    /// Whether it can still be resolved.
+    pub state: WaitState,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When it was closed.
+    pub closed_at: Option<Timestamp>,
+    /// Who answered.
+    pub closed_by: Option<String>,
+}
+
+/// Whether a wait can still be resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitState {
+    /// It can.
+    Open,
+    /// Answered, signalled, fired, or its child ended.
+    Answered,
+    /// Its deadline passed.
+    Expired,
+    /// Its execution or run ended first.
+    Withdrawn,
+}
+
+/// A change of the waits of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WaitChange {
+    /// Opens. `run`, `workflow` and `metadata` of the row are as the run has them.
+    Open(Box<WaitRow>),
+    /// Closes.
+    Close {
+        /// Which.
+        wait: WaitId,
+        /// How.
+        state: WaitState,
+        /// Who.
+        by: Option<String>,
+    },
+}
+
+/// A command from one run to another, written with the commit that decided it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutboxMessage {
+    /// The run it is for.
+    pub target: RunId,
+    /// Id of the command: delivering it twice has one effect.
+    pub command: CommandId,
+    /// What it says; the engine's affair.
+    pub body: Value,
+}
+
+/// A message on its way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Undelivered {
+    /// Number in the store, for [`Batch::delivered`].
+    pub id: u64,
+    /// The run that sent it.
+    pub source: RunId,
+    /// The message.
+    pub message: OutboxMessage,
+}
+
+/// A log line, progress or message of a running attempt.
+#[derive(Clone, Debug)]
+pub struct LazyEvent {
+    /// The run.
+    pub run: RunId,
+    /// The attempt it belongs to.
+    pub lease: LeaseRef,
+    /// When it happened.
+    pub at: Timestamp,
+    /// The event.
+    pub event: Event,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The revision it made.
+    pub revision: Revision,
+    /// Number of its last event.
+    pub seq: Seq,
+}
+
+/// An event of a journal with its place and time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// Place.
+    pub seq: Seq,
+    /// Time.
+    pub at: Timestamp,
+    /// What happened.
+    pub event: Event,
+}
+
+/// A run as it is loaded to be decided on.
+#[derive(Clone, Debug)]
+pub struct LoadedRun {
+    /// Its row.
+    pub row: RunRow,
+    /// Its definition as JSON.
+    pub definition: Value,
+    /// Newest snapshot and the last event it contains.
+    pub snapshot: Option<(Seq, Vec<u8>)>,
+    /// The events after the snapshot, or all.
+    pub tail: Vec<Recorded>,
+}
+
+/// Which runs to list, newest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunFilter {
+    /// Any of these; empty: all.
+    pub status: Vec<RunStatus>,
+    /// Of that workflow name.
+    pub workflow: Option<String>,
+    /// Whose metadata contains this (spec/flujo.md §3.3).
+    pub metadata: Map<String, Value>,
+    /// Created then or later.
+    pub since: Option<Timestamp>,
+    /// Created earlier.
+    pub until: Option<Timestamp>,
+    /// Direct children of that run.
+    pub parent: Option<RunId>,
+}
+
+/// Which waits to list, oldest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WaitFilter {
+    /// In that state; none: all.
+    pub state: Option<WaitState>,
+    /// Of that kind (`human`, …).
+    pub kind: Option<String>,
+    /// For that person.
+    pub assignee: Option<String>,
+    /// Of that workflow name.
+    pub workflow: Option<String>,
+    /// Of that run.
+    pub run: Option<RunId>,
+    /// Whose run's metadata contains this.
+    pub metadata: Map<String, Value>,
+    /// With a deadline before that.
+    pub due_before: Option<Timestamp>,
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// At most so many.
+    pub limit: usize,
+    /// Where the last page ended, as [`Paged::next`] gave it.
+    pub cursor: Option<String>,
+}
+
+impl Page {
+    /// Returns the first page of that size.
+    pub fn first(limit: usize) -> Self {
+        Self { limit, cursor: None }
+    }
+}
+
+/// A page and where the next begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Paged<T> {
+    /// What the page holds.
+    pub items: Vec<T>,
+    /// Cursor of the next page; none: this was the last.
+    pub next: Option<String>,
+}
+
+/// A value of system state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateRow {
+    /// Key.
+    pub key: String,
+    /// Value.
+    pub value: Value,
+    /// Counts writes: 1, 2, …
+    pub version: u64,
+    /// Last write.
+    pub updated_at: Timestamp,
+}

@@ -1,0 +1,247 @@
+//! Opening a file: ours, new, or refused and left as it is.
+
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::lock::{self, LockFile};
+use super::{SqliteOptions, errors};
+use crate::error::Error;
+
+/// "SWEL": marks a database as a Stepwell store.
+const APPLICATION_ID: i32 = 0x5357_454C;
+
+/// Numbered, forward only; the number of the last one is the file's `user_version`.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_first.sql")];
+
+/// Looks at the file and brings it to the newest schema.
+pub(super) fn prepare(path: &Path, options: &SqliteOptions, lock: &LockFile) -> Result<(), Error> {
+    if !path.exists() {
+        create(path)?;
+    }
+    look_at_header(path)?;
+    let mut conn = raw(path).map_err(|error| errors::read(path, &error))?;
+    conn.busy_timeout(options.busy_timeout).map_err(|error| errors::read(path, &error))?;
+    let version = version(&conn, path)?;
+    if version < MIGRATIONS.len() {
+        if version > 0
+            && let Some(pid) = lock.anybody_else().map_err(|error| errors::io("locking", path, &error))?
+        {
+            let what = format!("bringing {} to a newer schema", path.display());
+            return Err(Error::Unavailable {
+                what,
+                source: format!("pid {pid} has it open; end it first").into(),
+            });
+        }
+        migrate(&mut conn, path)?;
+    }
+    look_at_tables(&conn, path)
+}
+
+/// Makes a new file beside the place and moves it there when it is complete: whoever is killed in between leaves
+/// nothing that looks like a store, and of two who create it one wins.
+fn create(path: &Path) -> Result<(), Error> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".new-{}-{:?}", std::process::id(), std::thread::current().id()));
+    let draft = PathBuf::from(draft);
+    // What a process of the same number left behind when it was killed.
+    let _nothing = std::fs::remove_file(&draft);
+    let made = (|| {
+        let mut conn = raw(&draft).map_err(|error| errors::write(path, &error))?;
+        migrate(&mut conn, path)?;
+        drop(conn);
+        match std::fs::hard_link(&draft, path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(errors::io("creating", path, &error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    })();
+    let _nothing = std::fs::remove_file(&draft);
+    made
+}
+
+/// Returns the schema's version; 0 for an empty database.
+fn version(conn: &Connection, path: &Path) -> Result<usize, Error> {
+    let read =
+        |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(|e| errors::read(path, &e));
+    let (application, version) = (read("PRAGMA application_id")?, read("PRAGMA user_version")?);
+    let tables = read("SELECT count(*) FROM sqlite_master")?;
+    let what = || format!("opening {}", path.display());
+    if application != i64::from(APPLICATION_ID) && (application != 0 || tables > 0) {
+        return Err(Error::Corrupt { what: what(), reason: "it is a database of another program".into() });
+    }
+    match usize::try_from(version) {
+        _ if application == 0 => Ok(0),
+        Ok(version) if version <= MIGRATIONS.len() => Ok(version),
+        _ => Err(Error::Corrupt { what: what(), reason: newer(version) }),
+    }
+}
+
+fn newer(version: i64) -> String {
+    let known = MIGRATIONS.len();
+    format!("its schema has version {version}, this Stepwell knows {known}; use a newer one")
+}
+
+fn migrate(conn: &mut Connection, path: &Path) -> Result<(), Error> {
+    let wrong = |error: rusqlite::Error| errors::write(path, &error);
+    // Before the file is in WAL mode, so that its header says at once whose it is.
+    let transaction = conn.transaction_with_behavior(TransactionBehavior::Exclusive).map_err(wrong)?;
+    // Another process may have been faster.
+    let from = version(&transaction, path)?;
+    for migration in &MIGRATIONS[from..] {
+        transaction.execute_batch(migration).map_err(wrong)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(wrong)?;
+    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64).map_err(wrong)?;
+    transaction.commit().map_err(wrong)
+}
+
+/// Looks at the beginning of every table, so that a file whose middle is damaged is refused before it is written to.
+fn look_at_tables(conn: &Connection, path: &Path) -> Result<(), Error> {
+    const TABLES: [&str; 14] = [
+        "journal",
+        "silent",
+        "runs",
+        "tags",
+        "definitions",
+        "commands",
+        "work",
+        "timers",
+        "waits",
+        "outbox",
+        "snapshots",
+        "blobs",
+        "state",
+        "sessions",
+    ];
+    for table in TABLES {
+        let look =
+            conn.prepare(&format!("SELECT * FROM {table} LIMIT 1")).and_then(|mut query| query.exists([]));
+        if let Err(error) = look {
+            return Err(match errors::read(path, &error) {
+                Error::Unavailable { what, source } if !errors::is_busy(&error) => {
+                    Error::Corrupt { what, reason: source.to_string() }
+                }
+                other => other,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Opens a connection to a prepared file.
+pub(crate) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection, Error> {
+    let open = || -> rusqlite::Result<Connection> {
+        let conn = raw(path)?;
+        // Waiting for the writer's lock is the writer's own affair (`writer.rs`); this covers the short ones.
+        conn.busy_timeout(Duration::from_secs(5))?;
+        conn.pragma_update(None, "journal_mode", "WAL")?;
+        conn.pragma_update(None, "synchronous", if options.fsync { "FULL" } else { "NORMAL" })?;
+        conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+        conn.pragma_update(None, "cache_size", -16_384)?;
+        conn.pragma_update(None, "temp_store", "MEMORY")?;
+        conn.set_prepared_statement_cache_capacity(128);
+        Ok(conn)
+    };
+    open().map_err(|error| errors::read(path, &error))
+}
+
+fn raw(path: &Path) -> rusqlite::Result<Connection> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags)
+}
+
+/// Refuses a file that is no store, without SQLite touching it.
+fn look_at_header(path: &Path) -> Result<(), Error> {
+    let wrong = |error: std::io::Error| errors::io("opening", path, &error);
+    let file = lock::keep_open(path).map_err(wrong)?;
+    let mut header = [0; 100];
+    let mut filled = 0;
+    while filled < header.len() {
+        match file.read_at(&mut header[filled..], filled as u64).map_err(wrong)? {
+            0 => break,
+            more => filled += more,
+        }
+    }
+    let (header, length) = (&header[..filled], file.metadata().map_err(wrong)?.len());
+    match header_problem(header, length, wal_of(path).exists()) {
+        None => Ok(()),
+        Some(reason) => Err(Error::Corrupt { what: format!("opening {}", path.display()), reason }),
+    }
+}
+
+/// Returns why a file with this header cannot be a store of ours. An empty file can become one.
+fn header_problem(header: &[u8], length: u64, has_log: bool) -> Option<String> {
+    const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+    if header.is_empty() {
+        return None;
+    }
+    if !header.starts_with(MAGIC) {
+        return Some("it is not a SQLite database".into());
+    }
+    if header.len() < 100 {
+        return Some("its header is cut off".into());
+    }
+    let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    if number(68) != APPLICATION_ID as u32 {
+        return Some("it is a database of another program".into());
+    }
+    if number(60) as usize > MIGRATIONS.len() {
+        return Some(newer(i64::from(number(60))));
+    }
+    let page = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65_536,
+        size => u64::from(size),
+    };
+    if length < u64::from(number(28)) * page && !has_log {
+        return Some("its end is missing".into());
+    }
+    None
+}
+
+fn wal_of(path: &Path) -> PathBuf {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    wal.into()
+}
+
+/// SQLite's locks and shared memory do not work over a network.
+pub(super) fn refuse_network(path: &Path) -> Result<(), Error> {
+    const NETWORK: [(i64, &str); 5] =
+        [(0x6969, "NFS"), (0x517B, "SMB"), (0xFF53_4D42, "CIFS"), (0xFE53_4D42, "SMB2"), (0x0102_1997, "9P")];
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Some(kind) = file_system(dir) else { return Ok(()) };
+    match NETWORK.iter().find(|(magic, _)| *magic == kind) {
+        None => Ok(()),
+        Some((_, name)) => Err(Error::Unavailable {
+            what: format!("opening {}", path.display()),
+            source: format!("it lies on a network file system ({name}), where SQLite cannot keep it safe")
+                .into(),
+        }),
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "statfs has no safe wrapper in the standard library")]
+fn file_system(dir: &Path) -> Option<i64> {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = std::ffi::CString::new(dir.as_os_str().as_bytes()).ok()?;
+    let mut answer = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the path is a C string and the struct is written by the call before it is read.
+    unsafe {
+        if libc::statfs(dir.as_ptr(), answer.as_mut_ptr()) != 0 {
+            return None;
+        }
+        #[allow(clippy::unnecessary_cast, reason = "the type of the field differs between platforms")]
+        Some(answer.assume_init().f_type as i64 & 0xFFFF_FFFF)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn file_system(_dir: &Path) -> Option<i64> {
+    None
+}

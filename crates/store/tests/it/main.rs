@@ -1,0 +1,9 @@
+//! The stores against their promises.
+
+mod crash;
+mod differential;
+mod faulty;
+mod files;
+mod memory;
+mod processes;
+mod sqlite;
