@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
@@ -51,7 +51,10 @@ fn create(path: &Path) -> Result<(), Error> {
     let made = (|| {
         let mut conn = raw(&draft).map_err(|error| errors::write(path, &error))?;
         migrate(&mut conn, path)?;
-        drop(conn);
+        // Now, while nobody else can have it open: of two connections that change the mode at once SQLite refuses one
+        // without waiting.
+        conn.pragma_update(None, "journal_mode", "WAL").map_err(|error| errors::write(path, &error))?;
+        conn.close().map_err(|(_, error)| errors::write(path, &error))?;
         match std::fs::hard_link(&draft, path) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
                 Err(errors::io("creating", path, &error))
@@ -138,7 +141,7 @@ pub(crate) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection
         let conn = raw(path)?;
         // Waiting for the writer's lock is the writer's own affair (`writer.rs`); this covers the short ones.
         conn.busy_timeout(Duration::from_secs(5))?;
-        conn.pragma_update(None, "journal_mode", "WAL")?;
+        wal_mode(&conn)?;
         conn.pragma_update(None, "synchronous", if options.fsync { "FULL" } else { "NORMAL" })?;
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
         conn.pragma_update(None, "cache_size", -16_384)?;
@@ -147,6 +150,20 @@ pub(crate) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection
         Ok(conn)
     };
     open().map_err(|error| errors::read(path, &error))
+}
+
+/// Puts a file that somebody else made, an empty one for instance, into WAL mode. While two do so at once SQLite
+/// refuses one of them without asking its busy handler.
+fn wal_mode(conn: &Connection) -> rusqlite::Result<()> {
+    let patience = Instant::now() + Duration::from_secs(5);
+    loop {
+        match conn.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if errors::is_busy(&error) && Instant::now() < patience => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            done => return done,
+        }
+    }
 }
 
 fn raw(path: &Path) -> rusqlite::Result<Connection> {
@@ -159,6 +176,8 @@ fn raw(path: &Path) -> rusqlite::Result<Connection> {
 fn look_at_header(path: &Path) -> Result<(), Error> {
     let wrong = |error: std::io::Error| errors::io("opening", path, &error);
     let file = lock::keep_open(path).map_err(wrong)?;
+    // Asked before and after: whoever closes the store writes the log into the file and then takes it away.
+    let had_log = wal_of(path).exists();
     let mut header = [0; 100];
     let mut filled = 0;
     while filled < header.len() {
@@ -168,7 +187,7 @@ fn look_at_header(path: &Path) -> Result<(), Error> {
         }
     }
     let (header, length) = (&header[..filled], file.metadata().map_err(wrong)?.len());
-    match header_problem(header, length, wal_of(path).exists()) {
+    match header_problem(header, length, had_log || wal_of(path).exists()) {
         None => Ok(()),
         Some(reason) => Err(Error::Corrupt { what: format!("opening {}", path.display()), reason }),
     }

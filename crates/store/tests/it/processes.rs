@@ -23,7 +23,6 @@ impl Other {
             .env("STEPWELL_TEST_ROLE", role)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let said = BufReader::new(process.stdout.take().unwrap());
@@ -138,6 +137,16 @@ async fn other() {
             Tale::begin(&store, &std::process::id().to_string()).await;
             say("opened");
         }
+        "comes and goes" => {
+            for i in 0..50 {
+                let store = open(&path).await;
+                let run = format!("{}-{i}", std::process::id());
+                let mut tale = Tale::begin(&store, &run).await;
+                tale.go_on(&store, &"large ".repeat(10_000), |_| {}).await;
+                store.close().await.unwrap();
+            }
+            say("gone");
+        }
         other => panic!("{other}"),
     }
 }
@@ -249,6 +258,16 @@ async fn many_processes_make_one_store_at_once() {
     for other in &others {
         let run = other.pid().to_string();
         assert_eq!(told(&journal(&store, &run.as_str().into()).await), ["created"]);
+    }
+}
+
+#[tokio::test]
+async fn a_store_is_opened_while_others_close_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    let mut others: Vec<Other> = (0..4).map(|_| Other::start(OTHER, &path, "comes and goes")).collect();
+    for other in &mut others {
+        other.expect("gone");
     }
 }
 
