@@ -16,7 +16,6 @@ use stepwell_core::run::wait::Resolution;
 use stepwell_core::workflow::Workflow;
 use stepwell_core::workflow::definition::Action;
 use stepwell_store::{LazyEvent, LeaseRef, Purpose};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Shared;
@@ -24,12 +23,13 @@ use crate::held::Hold;
 use crate::mailbox::{Cached, Refused};
 use crate::params;
 use crate::provider::{Failure, Outcome, Provider, Task};
+use crate::slots::Slot;
 
 /// A lease that a commit hands over, with the slot it will run in.
 pub(crate) struct Assignment {
     pub(crate) lease: LeaseRef,
     pub(crate) handler: String,
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) slot: Slot,
 }
 
 /// What is the same for every attempt of a run.
@@ -149,7 +149,7 @@ pub(crate) struct Prepared {
     run: RunId,
     timeout: Option<Duration>,
     snapshot: u64,
-    permit: OwnedSemaphorePermit,
+    slot: Slot,
     purpose: Purpose,
 }
 
@@ -169,7 +169,7 @@ pub(crate) fn prepare(
     cached: &Cached,
     hold: Hold,
     handler: &str,
-    permit: OwnedSemaphorePermit,
+    slot: Slot,
     purpose: Purpose,
 ) -> Option<Prepared> {
     let provider = shared.registry.get(handler)?.clone();
@@ -222,7 +222,7 @@ pub(crate) fn prepare(
         snapshot: run.context_version(),
         task,
         hold,
-        permit,
+        slot,
         purpose,
     })
 }
@@ -238,18 +238,25 @@ pub(crate) fn carry_out(shared: Arc<Shared>, prepared: Prepared) -> BoxFuture<'s
 }
 
 async fn carry_one_out(shared: &Arc<Shared>, prepared: Prepared) -> Option<Prepared> {
-    let Prepared { provider, task, hold, run, timeout, snapshot, permit, purpose } = prepared;
+    let Prepared { provider, task, hold, run, timeout, snapshot, slot, purpose } = prepared;
     let outcome = match task {
         Err(error) => Outcome::from(error),
         Ok(task) => execute(shared, &provider, task, timeout, &hold.cancel).await,
     };
-    if hold.cancel.is_cancelled() && !matches!(&outcome, Outcome::Fail(failure) if failure.timed_out) {
-        // Its run ended, its lease is gone, or the engine is shutting down: nobody wants the outcome. A lease that
-        // still stands is handed back when the session closes.
-        return None;
-    }
-    let command = command_of(shared, &hold.lease, outcome, snapshot, purpose);
-    bring_home(shared, &run, command, &hold.lease, permit).await
+    let command = match &outcome {
+        // Its run ended, or its lease is gone: nobody wants the outcome.
+        _ if was_cancelled(&hold, &outcome) && !shared.abort.is_cancelled() => return None,
+        // The engine is shutting down, which is no fault of the step: the next worker makes the attempt again.
+        Outcome::Fail(_) if was_cancelled(&hold, &outcome) => {
+            Command::Lose { attempt: attempt_ref(&hold.lease), given_back: true }
+        }
+        _ => command_of(shared, &hold.lease, outcome, snapshot, purpose),
+    };
+    bring_home(shared, &run, command, &hold.lease, slot).await
+}
+
+fn was_cancelled(hold: &Hold, outcome: &Outcome) -> bool {
+    hold.cancel.is_cancelled() && !matches!(outcome, Outcome::Fail(failure) if failure.timed_out)
 }
 
 async fn execute(
@@ -337,12 +344,12 @@ async fn bring_home(
     run: &RunId,
     command: Command,
     lease: &LeaseRef,
-    permit: OwnedSemaphorePermit,
+    slot: Slot,
 ) -> Option<Prepared> {
-    let mut permit = Some(permit);
+    let mut slot = Some(slot);
     let mut pause_ms = 50;
     loop {
-        let (outcome, next) = shared.submit_outcome(run, command.clone(), lease.clone(), permit.take()).await;
+        let (outcome, next) = shared.submit_outcome(run, command.clone(), lease.clone(), slot.take()).await;
         let Err(refused) = outcome else { return next };
         // What was handed over while draining for others does not wait for this attempt's troubles.
         if let Some(next) = next {

@@ -14,7 +14,7 @@ use stepwell_core::run::{Changes, Run};
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::Workflow;
 use stepwell_store::{LeaseRef, Leased, Purpose, SessionRef, Store, WaitState};
-use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, RwLock, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,6 +28,7 @@ use crate::lazy::Lazy;
 use crate::mailbox::{Cached, Mailbox, Receipt, Refused, Submission};
 use crate::params::Templates;
 use crate::provider::Registry;
+use crate::slots::{Slot, Slots};
 use crate::{outbox, session, timers, worker};
 
 /// Attempts that are cancelled when the engine ends have so long to notice.
@@ -84,7 +85,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Options,
-    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) slots: Slots,
     pub(crate) held: Held,
     /// Read by whoever brings leases from the store to `held`, written by whoever compares the two.
     pub(crate) leasing: RwLock<()>,
@@ -177,7 +178,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ErrorObject> {
         let shared = Arc::new(Shared {
-            slots: Arc::new(Semaphore::new(options.slots)),
+            slots: Slots::new(options.slots),
             cache: Cache::new(options.cache_bytes),
             store,
             registry,
@@ -499,7 +500,7 @@ impl Shared {
             command: Some(command),
             fence: None,
             delivered: None,
-            permit: None,
+            slot: None,
             root: None,
             reply,
         })
@@ -512,14 +513,14 @@ impl Shared {
         run: &RunId,
         command: Command,
         lease: LeaseRef,
-        permit: Option<OwnedSemaphorePermit>,
+        slot: Option<Slot>,
     ) -> Result<Receipt, Refused> {
         self.send(run, |reply| Submission {
             id: None,
             command: Some(command),
             fence: Some(lease),
             delivered: None,
-            permit,
+            slot,
             root: None,
             reply,
         })
@@ -555,7 +556,7 @@ impl Shared {
         run: &RunId,
         command: Command,
         lease: LeaseRef,
-        permit: Option<OwnedSemaphorePermit>,
+        slot: Option<Slot>,
     ) -> (Result<Receipt, Refused>, Option<Prepared>) {
         let (reply, answer) = oneshot::channel();
         let submission = Submission {
@@ -563,7 +564,7 @@ impl Shared {
             command: Some(command),
             fence: Some(lease),
             delivered: None,
-            permit,
+            slot,
             root: None,
             reply,
         };
@@ -623,9 +624,9 @@ impl Shared {
         }
         let handed_over = assigned.len();
         let mut begun = Vec::with_capacity(handed_over);
-        for Assignment { lease, handler, permit } in assigned {
+        for Assignment { lease, handler, slot } in assigned {
             let hold = self.hold(run, lease);
-            match attempt::prepare(self, cached, hold, &handler, permit, Purpose::Attempt) {
+            match attempt::prepare(self, cached, hold, &handler, slot, Purpose::Attempt) {
                 Some(prepared) => begun.push(prepared),
                 None => self.strays.notify_one(),
             }
@@ -663,12 +664,7 @@ impl Shared {
     }
 
     /// Begins an attempt that the store leased to this process.
-    pub(crate) async fn begin_leased(
-        self: &Arc<Self>,
-        leased: Leased,
-        hold: Hold,
-        permit: OwnedSemaphorePermit,
-    ) {
+    pub(crate) async fn begin_leased(self: &Arc<Self>, leased: Leased, hold: Hold, slot: Slot) {
         let mailbox = self.mailbox(&leased.run);
         let shared = self.clone();
         let now = self.clock.now();
@@ -683,7 +679,7 @@ impl Shared {
                     );
                 }
                 let item = &leased.item;
-                match attempt::prepare(&shared, cached, hold, &item.handler, permit, item.purpose) {
+                match attempt::prepare(&shared, cached, hold, &item.handler, slot, item.purpose) {
                     Some(prepared) => shared.spawn_attempt(prepared),
                     None => shared.strays.notify_one(),
                 }

@@ -21,6 +21,7 @@ mod outbox;
 pub mod params;
 mod provider;
 mod session;
+mod slots;
 pub mod testing;
 mod timers;
 mod watch;

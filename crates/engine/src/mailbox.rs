@@ -20,12 +20,13 @@ use stepwell_store::{
     Base, Batch, CommitError, Committed, LeaseRef, LimitUse, NewRun, OutboxMessage, Purpose, Revision,
     RowUpdate, SessionRef, TimerChange, WaitChange, WaitRow, WaitState, WorkChange, WorkItem,
 };
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::attempt::{Assignment, Prepared, RunInfo};
 use crate::engine::Shared;
 use crate::error::{from_store, run_exists};
 use crate::provider::handler_of;
+use crate::slots::Slot;
 
 /// At most so many commands are decided into one batch.
 const BATCH: usize = 1_024;
@@ -75,7 +76,7 @@ pub(crate) struct Submission {
     /// The message it carries out.
     pub(crate) delivered: Option<u64>,
     /// The worker's slot that becomes free with it.
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    pub(crate) slot: Option<Slot>,
     /// For a new run: the top of its tree.
     pub(crate) root: Option<RunId>,
     pub(crate) reply: oneshot::Sender<Result<Receipt, Refused>>,
@@ -539,11 +540,11 @@ fn compose(
     let mut changes = cached.run.take_changes();
     let mut work: Vec<WorkChange> = changes.no_work.iter().cloned().map(WorkChange::Remove).collect();
     let mut assigned = Vec::new();
-    let mut permits: Vec<OwnedSemaphorePermit> = waiting.iter_mut().filter_map(|s| s.permit.take()).collect();
+    let mut slots: Vec<Slot> = waiting.iter_mut().filter_map(|s| s.slot.take()).collect();
     changes.work.sort_by_key(|item| std::cmp::Reverse(item.priority));
     for item in &changes.work {
         let stored = work_item(&workflow, item);
-        match hand_over(shared, cached, item, &stored, &mut permits, now, &mut events) {
+        match hand_over(shared, cached, item, &stored, &mut slots, now, &mut events) {
             Some((session, assignment)) => {
                 work.push(WorkChange::HandOver(stored, session));
                 assigned.push(assignment);
@@ -589,13 +590,13 @@ fn compose(
 }
 
 /// Hands an item to this process's own worker, leased and started in the same commit, if it has the handler
-/// and a slot.
+/// and a slot that nobody else should have.
 fn hand_over(
     shared: &Arc<Shared>,
     cached: &mut Cached,
     item: &Work,
     stored: &WorkItem,
-    permits: &mut Vec<OwnedSemaphorePermit>,
+    slots: &mut Vec<Slot>,
     now: Timestamp,
     events: &mut Vec<Event>,
 ) -> Option<(SessionRef, Assignment)> {
@@ -604,7 +605,7 @@ fn hand_over(
         return None;
     }
     let session = shared.hands_over_to(cached.run.id(), &stored.handler)?;
-    let permit = permits.pop().or_else(|| shared.slots.clone().try_acquire_owned().ok())?;
+    let slot = shared.slots.for_successor(slots, item.priority, now)?;
     let started = AttemptStarted {
         step: item.execution.step.clone(),
         execution: item.execution.ordinal,
@@ -615,7 +616,7 @@ fn hand_over(
     cached.run.apply(&event, now);
     events.push(event);
     let lease = LeaseRef { execution: item.execution.clone(), attempt: item.attempt, session };
-    Some((session, Assignment { lease, handler: stored.handler.clone(), permit }))
+    Some((session, Assignment { lease, handler: stored.handler.clone(), slot }))
 }
 
 fn work_item(workflow: &Workflow, item: &Work) -> WorkItem {

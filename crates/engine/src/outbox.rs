@@ -138,7 +138,7 @@ async fn send(
         command,
         fence: None,
         delivered: Some(delivered),
-        permit: None,
+        slot: None,
         root,
         reply,
     };

@@ -76,7 +76,7 @@ async fn recover(shared: &Arc<Shared>) {
     let all = lost.into_iter().map(|lost| {
         let shared = shared.clone();
         async move {
-            let command = Command::Lose { attempt: attempt_ref(&lost.lease) };
+            let command = Command::Lose { attempt: attempt_ref(&lost.lease), given_back: false };
             match shared.submit_leased(&lost.run, command, lost.lease, None).await {
                 Ok(_) | Err(Refused::LeaseLost) => {}
                 Err(Refused::Rejected(error) | Refused::Store(error)) => {

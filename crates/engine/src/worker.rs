@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepwell_store::{LeaseRef, LeaseRequest, Leased, SessionRef};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::engine::{Leases, Shared};
 use crate::held::Hold;
 use crate::lazy::FLUSH;
+use crate::slots::Slot;
 
 /// However quiet it is, the store is asked for work so often: a lost wake-up costs no more.
 const POLL: Duration = Duration::from_secs(1);
@@ -34,24 +34,25 @@ async fn lease_loop(shared: Arc<Shared>, session: SessionRef) {
         // Interest is registered before the store is asked, so that nothing falls between.
         let woken = shared.work.notified();
         changes.mark_unchanged();
-        let Some(mut permits) = free_slots(&shared).await else { return };
-        let earliest = asked.plus_ms(CALM_MS);
-        asked = shared.clock.now();
-        let request = LeaseRequest {
+        let request = |max| LeaseRequest {
             session,
             now: shared.clock.now(),
-            max: permits.len(),
+            max,
             handlers: Some(shared.registry.handlers()),
             root: root.clone(),
         };
+        let Some(mut slots) = free_slots(&shared, &request).await else { return };
+        let earliest = asked.plus_ms(CALM_MS);
+        asked = shared.clock.now();
+        let request = request(slots.len());
         let leased = lease(&shared, request).await;
         let found = !leased.is_empty();
         shared.catch_up(leased.iter().map(|(item, _)| item.run.clone()).collect()).await;
         for (item, hold) in leased {
-            let permit = permits.pop().expect("no more is leased than was asked for");
-            shared.begin_leased(item, hold, permit).await;
+            let slot = slots.pop().expect("no more is leased than was asked for");
+            shared.begin_leased(item, hold, slot).await;
         }
-        drop(permits);
+        drop(slots);
         if found {
             continue;
         }
@@ -87,19 +88,52 @@ async fn lease(shared: &Arc<Shared>, request: LeaseRequest) -> Vec<(Leased, Hold
     leased.into_iter().map(hold).collect()
 }
 
-/// Waits for a free slot and takes what else is free. `None`: the engine shuts down.
-async fn free_slots(shared: &Arc<Shared>) -> Option<Vec<OwnedSemaphorePermit>> {
-    let first = tokio::select! {
-        permit = shared.slots.clone().acquire_owned() => permit.ok()?,
-        () = shared.shutdown.cancelled() => return None,
+/// Waits for a free slot and takes what else is free. Meanwhile the runs that hold the slots are told what waits for
+/// one. `None`: the engine shuts down.
+async fn free_slots(shared: &Arc<Shared>, request: &impl Fn(usize) -> LeaseRequest) -> Option<Vec<Slot>> {
+    let now = || shared.clock.now();
+    let first = if let Some(slot) = shared.slots.try_take(now()) {
+        slot
+    } else {
+        tokio::select! {
+            slot = shared.slots.take(now) => slot,
+            () = look_who_waits(shared, request) => return None,
+        }
     };
-    let mut permits = vec![first];
-    while permits.len() < LEASE
-        && let Ok(more) = shared.slots.clone().try_acquire_owned()
+    let mut slots = vec![first];
+    while slots.len() < LEASE
+        && let Some(more) = shared.slots.try_take(now())
     {
-        permits.push(more);
+        slots.push(more);
     }
-    Some(permits)
+    shared.slots.note_waiting(None);
+    Some(slots)
+}
+
+/// Keeps note of what waits in the store for a slot, until the engine shuts down.
+async fn look_who_waits(shared: &Arc<Shared>, request: &impl Fn(usize) -> LeaseRequest) {
+    let mut changes = shared.store.changes();
+    loop {
+        changes.mark_unchanged();
+        let woken = shared.work.notified();
+        match shared.store.waiting(request(1)).await {
+            Ok(waiting) => shared.slots.note_waiting(waiting),
+            Err(error) => tracing::warn!(%error, "it could not be seen what work waits"),
+        }
+        let asked = shared.clock.now();
+        let news = async {
+            tokio::select! {
+                () = woken => {}
+                Ok(()) = changes.changed() => {}
+            }
+            shared.clock.sleep_until(asked.plus_ms(CALM_MS)).await;
+        };
+        tokio::select! {
+            () = news => {}
+            () = shared.clock.sleep_until(asked.plus_ms(POLL.as_millis() as u64)) => {}
+            () = shared.shutdown.cancelled() => return,
+        }
+    }
 }
 
 pub(crate) fn spawn_flush(shared: &Arc<Shared>) {

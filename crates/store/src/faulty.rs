@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 use stepwell_core::ids::{CommandId, RunId, Seq, Timestamp, WaitId};
+use stepwell_core::workflow::definition::Priority;
 use tokio::sync::watch;
 
 use crate::Store;
@@ -249,6 +250,10 @@ impl Store for FaultyStore {
 
     async fn lease(&self, request: LeaseRequest) -> Result<Vec<Leased>, Error> {
         self.write("leasing", self.below.lease(request)).await
+    }
+
+    async fn waiting(&self, request: LeaseRequest) -> Result<Option<Priority>, Error> {
+        self.read("looking for work", self.below.waiting(request)).await
     }
 
     async fn due_timers(&self, now: Timestamp, max: usize) -> Result<Vec<DueTimer>, Error> {

@@ -17,6 +17,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use serde_json::Value;
 use stepwell_core::ids::{CommandId, RunId, Seq, Timestamp, WaitId};
+use stepwell_core::workflow::definition::Priority;
 use tokio::sync::watch;
 
 pub use error::{CommitError, Error, StateError};
@@ -81,6 +82,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// journals, in one transaction. Items of paused and terminal runs, not yet due, or over a named limit are
     /// left alone. Revisions do not change. `NotFound` if the session was declared dead.
     async fn lease(&self, request: LeaseRequest) -> Result<Vec<Leased>, Error>;
+
+    /// Returns the highest priority among the items that `lease` would lease now; none if there are none.
+    async fn waiting(&self, request: LeaseRequest) -> Result<Option<Priority>, Error>;
 
     /// Returns timers that are due at `now`, oldest first. They stay until a batch removes them.
     async fn due_timers(&self, now: Timestamp, max: usize) -> Result<Vec<DueTimer>, Error>;

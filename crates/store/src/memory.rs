@@ -322,7 +322,8 @@ impl State {
         }
     }
 
-    fn lease(&mut self, request: &LeaseRequest) -> Vec<Leased> {
+    /// Returns what a request would get, with its places among what is ready.
+    fn choose(&self, request: &LeaseRequest) -> (Vec<Place>, Vec<Leased>) {
         let mut leased: Vec<Leased> = Vec::new();
         let mut places = Vec::new();
         let mut taken_now: HashMap<&str, u32> = HashMap::new();
@@ -350,6 +351,11 @@ impl State {
             places.push(*place);
             leased.push(Leased { run: run.clone(), item: item.clone(), session: request.session });
         }
+        (places, leased)
+    }
+
+    fn lease(&mut self, request: &LeaseRequest) -> Vec<Leased> {
+        let (places, leased) = self.choose(request);
         for place in places {
             self.ready.remove(&place);
         }
@@ -509,6 +515,11 @@ impl Store for MemoryStore {
             self.moved();
         }
         Ok(leased)
+    }
+
+    async fn waiting(&self, request: LeaseRequest) -> Result<Option<Priority>, Error> {
+        let (_, found) = self.open()?.choose(&LeaseRequest { max: 1, ..request });
+        Ok(found.first().map(|leased| leased.item.priority))
     }
 
     async fn due_timers(&self, now: Timestamp, max: usize) -> Result<Vec<DueTimer>, Error> {

@@ -153,10 +153,10 @@ impl Run {
                     }
                 }
             }
-            Event::AttemptLost { step, execution, .. } => {
+            Event::AttemptLost { step, execution, given_back, .. } => {
                 if let Some(ix) = self.find(step.as_str(), *execution) {
                     let lost = &mut self.executions[ix as usize];
-                    lost.losses += 1;
+                    lost.losses += u32::from(!given_back);
                     lost.rerun = false;
                     self.queue_up(ix, at);
                 }

@@ -45,10 +45,12 @@ pub enum Command {
         /// What the function returned.
         value: Payload,
     },
-    /// The worker of an attempt is gone.
+    /// The worker of an attempt is gone, or lets it go because it is being shut down.
     Lose {
         /// The attempt.
         attempt: AttemptRef,
+        /// Its worker gave it back: no sign that the step kills its workers.
+        given_back: bool,
     },
     /// The predicate of a conditional need has been run.
     Judge {

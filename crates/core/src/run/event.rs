@@ -108,6 +108,9 @@ pub enum Event {
         execution: Ordinal,
         /// Which attempt.
         attempt: u32,
+        /// The worker was shut down and gave it back; it does not count as a loss either.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        given_back: bool,
     },
     /// An attempt let go because it waits; the function runs again when its waits allow.
     AttemptSuspended {

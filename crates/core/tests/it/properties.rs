@@ -218,7 +218,7 @@ impl History {
                 let name = format!("once{}", self.rng.below(2));
                 Command::Record { attempt: attempt.clone(), name, value: Arc::new(json!(1)) }
             }
-            _ => Command::Lose { attempt: attempt.clone() },
+            _ => Command::Lose { attempt: attempt.clone(), given_back: false },
         };
         let ends = !matches!(command, Command::Record { .. });
         self.submit(&command);
@@ -329,7 +329,7 @@ impl History {
             0 => self.complete(&attempt),
             1 => self.fail(&attempt),
             2 => self.suspend(&attempt),
-            _ => Command::Lose { attempt },
+            _ => Command::Lose { attempt, given_back: false },
         };
         self.submit(&command);
     }
@@ -496,7 +496,7 @@ impl History {
                 let work = work.iter().find(|work| work.taken).expect("there is one");
                 let ExecutionRef { step, ordinal } = work.execution.clone();
                 let attempt = AttemptRef { step, ordinal, attempt: work.attempt, session: SESSION };
-                self.submit(&Command::Lose { attempt });
+                self.submit(&Command::Lose { attempt, given_back: false });
                 continue;
             }
             panic!(

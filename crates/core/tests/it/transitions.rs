@@ -155,7 +155,7 @@ fn attempt_commands() -> Vec<(&'static str, Command)> {
         ("Complete", complete(&attempt, json!(1), Vec::new())),
         ("Fail", fail(&attempt, "boom")),
         ("Suspend", Command::Suspend(Suspend { attempt: attempt.clone(), waits: vec![question(1)] })),
-        ("Lose", Command::Lose { attempt: attempt.clone() }),
+        ("Lose", Command::Lose { attempt: attempt.clone(), given_back: false }),
         ("Judge", Command::Judge { attempt, holds: true }),
         ("CancelStep", Command::CancelStep { step: "a".into() }),
         ("Settle retry", settle(SettleVerb::Retry)),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 use stepwell_core::ids::{CommandId, RunId, Seq, Timestamp, WaitId};
+use stepwell_core::workflow::definition::Priority;
 use stepwell_store::{
     Batch, CommitError, Committed, DueTimer, Error, LazyEvent, LeaseRef, LeaseRequest, Leased, LoadedRun,
     LostLease, Page, Paged, Recorded, Renewal, RunFilter, RunRow, SessionRef, StateError, StateRow, Store,
@@ -99,6 +100,10 @@ impl<H: Hooks> Store for HookedStore<H> {
 
     async fn lost_leases(&self, now: Timestamp, max: usize) -> Result<Vec<LostLease>, Error> {
         self.inner.lost_leases(now, max).await
+    }
+
+    async fn waiting(&self, request: LeaseRequest) -> Result<Option<Priority>, Error> {
+        self.inner.waiting(request).await
     }
 
     async fn due_timers(&self, now: Timestamp, max: usize) -> Result<Vec<DueTimer>, Error> {

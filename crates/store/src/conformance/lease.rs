@@ -117,6 +117,22 @@ pub async fn items_are_leased_by_priority_then_age(subject: &Subject) {
     assert_eq!(steps(&lease(&**store, session, 10).await), ["n1", "n0", "n2", "n3", "l"]);
 }
 
+/// Who has no slot free learns what waits, and takes nothing by asking.
+pub async fn the_priority_of_what_waits_is_seen(subject: &Subject) {
+    let store = subject.store();
+    let session = session(&**store, "worker").await;
+    let ask = |seconds| LeaseRequest { now: at(seconds), ..any_work(session, 10) };
+    assert_eq!(store.waiting(ask(99)).await.unwrap(), None);
+    let mut tale = Tale::begin(&**store, "r").await;
+    let later = WorkItem { not_before: at(100), priority: Priority::Critical, ..item("later") };
+    let high = WorkItem { priority: Priority::High, ..item("h") };
+    tale.ready(&**store, [item("n"), high, later]).await;
+    assert_eq!(store.waiting(ask(99)).await.unwrap(), Some(Priority::High));
+    assert_eq!(store.waiting(ask(100)).await.unwrap(), Some(Priority::Critical));
+    assert_eq!(steps(&store.lease(ask(99)).await.unwrap()), ["h", "n"]);
+    assert_eq!(store.waiting(ask(99)).await.unwrap(), None);
+}
+
 /// A delayed item waits for its time.
 pub async fn an_item_not_yet_due_is_left_alone(subject: &Subject) {
     let store = subject.store();

@@ -107,6 +107,7 @@ macro_rules! conformance_tests {
             a_paused_run_is_not_leased
             a_finished_run_is_not_leased
             items_are_leased_by_priority_then_age
+            the_priority_of_what_waits_is_seen
             an_item_not_yet_due_is_left_alone
             only_handlers_that_are_asked_for_are_leased
             only_the_asked_tree_is_leased

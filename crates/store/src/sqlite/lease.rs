@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use rusqlite::{Connection, OptionalExtension, params};
 use stepwell_core::ids::{ExecutionRef, Ordinal, RunId, StepName, Timestamp};
 use stepwell_core::run::event::{AttemptStarted, Event};
+use stepwell_core::workflow::definition::Priority;
 
 use super::batch::{append, read_limits, read_priority, read_purpose, set_seq};
 use super::writer::{Known, find};
@@ -53,6 +54,11 @@ pub(super) struct Place {
 pub(super) fn look(conn: &Connection, request: &LeaseRequest) -> rusqlite::Result<Vec<Place>> {
     let chosen = choose(conn, request)?.into_iter();
     Ok(chosen.map(|found| Place { key: found.key, execution: found.item.execution }).collect())
+}
+
+/// Returns the highest priority among the items that a request would get.
+pub(super) fn waiting(conn: &Connection, request: &LeaseRequest) -> rusqlite::Result<Option<Priority>> {
+    Ok(choose(conn, request)?.first().map(|found| found.item.priority))
 }
 
 fn choose(conn: &Connection, request: &LeaseRequest) -> rusqlite::Result<Vec<Candidate>> {

@@ -26,6 +26,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 use stepwell_core::ids::{CommandId, RunId, Seq, Timestamp, WaitId};
+use stepwell_core::workflow::definition::Priority;
 use tokio::sync::{oneshot, watch};
 
 use crate::Store;
@@ -484,6 +485,10 @@ impl Store for SqliteStore {
             Some(seen) => self.write(move |conn, known| lease::lease(conn, known, &request, &seen)).await?,
         };
         leased.ok_or_else(|| Error::NotFound(format!("session {}", session.id)))
+    }
+
+    async fn waiting(&self, request: LeaseRequest) -> Result<Option<Priority>, Error> {
+        self.read(move |conn| Ok(lease::waiting(conn, &LeaseRequest { max: 1, ..request })?)).await
     }
 
     async fn due_timers(&self, now: Timestamp, max: usize) -> Result<Vec<DueTimer>, Error> {

@@ -13,23 +13,27 @@ use crate::workflow::definition::Effect;
 const MAX_LOSSES: u32 = 5;
 
 impl Turn<'_> {
-    pub(super) fn lose(&mut self, attempt: &AttemptRef) -> Result<(), Refusal> {
+    pub(super) fn lose(&mut self, attempt: &AttemptRef, given_back: bool) -> Result<(), Refusal> {
         let ix = self.under_way(attempt)?;
         if self.run.exec(ix).status == ExecutionStatus::Waiting {
             return Err(self.refuse("asked", format!("a person is asked about step '{}'", attempt.step)));
         }
         let at = self.step_ref(ix);
         let name = at.step.clone();
-        self.emit(Event::AttemptLost { step: at.step, execution: at.execution, attempt: attempt.attempt });
+        let AttemptRef { attempt, .. } = *attempt;
+        self.emit(Event::AttemptLost { step: at.step, execution: at.execution, attempt, given_back });
         let execution = self.run.exec(ix);
-        if execution.losses >= MAX_LOSSES {
+        if execution.losses >= MAX_LOSSES && !given_back {
             let message = format!("step '{name}' lost its worker {} times", execution.losses);
             let error = ErrorObject::new(Code::WORKER_LOST, message).with_hint(
                 "look for a crash or a lack of memory in what the step does, then `stepwell retry`",
             );
             self.fail_for_good(ix, &error, false);
         } else if self.run.workflow.step(execution.step_ix).effect == Effect::AtMostOnce {
-            self.ask_to_settle(ix, "its worker vanished");
+            self.ask_to_settle(
+                ix,
+                if given_back { "its worker was shut down" } else { "its worker vanished" },
+            );
         }
         Ok(())
     }

@@ -122,7 +122,7 @@ impl Turn<'_> {
             Command::Fail(fail) => self.fail(fail),
             Command::Suspend(suspend) => self.suspend(suspend),
             Command::Record { attempt, name, value } => self.record(attempt, name, value),
-            Command::Lose { attempt } => self.lose(attempt),
+            Command::Lose { attempt, given_back } => self.lose(attempt, *given_back),
             Command::Judge { attempt, holds } => self.judge(attempt, *holds),
             Command::Answer { wait, value, by } => self.answer(wait, value, by.as_deref()),
             Command::Signal { name, id, value } => self.signal(name, id, value),

@@ -63,7 +63,7 @@ impl Watch {
                 let retries = run.workflow().step(ix).retry.as_ref().map_or(0, |policy| policy.max_retries);
                 assert!(retry_at.is_none() || *failures <= retries, "retried too often: {context}");
             }
-            Event::AttemptLost { step, execution, attempt } => {
+            Event::AttemptLost { step, execution, attempt, .. } => {
                 self.end_attempt(step, *execution, *attempt, context);
                 let losses = self.lost.entry((step.clone(), *execution)).or_default();
                 *losses += 1;

@@ -170,7 +170,7 @@ impl Past {
     /// Returns the attempts that were lost, and when that was noticed.
     pub(super) fn lost(&self) -> HashMap<Attempt, Timestamp> {
         let lost = self.journal.iter().filter_map(|recorded| match &recorded.event {
-            Event::AttemptLost { step, execution, attempt } => {
+            Event::AttemptLost { step, execution, attempt, .. } => {
                 Some(((step.to_string(), execution.0, *attempt), recorded.at))
             }
             _ => None,
