@@ -4,6 +4,7 @@
 mod basics;
 mod crash;
 mod durable;
+mod faults;
 mod hooked;
 mod shared;
 mod sim;
