@@ -16,7 +16,6 @@ mod workflows;
 mod world;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 
 use futures_util::FutureExt;
 
@@ -53,17 +52,18 @@ fn live(seed: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime can be built").block_on(async {
         let mut world = World::new(seed).await;
-        let ledger = Arc::clone(&world.common.ledger);
+        let (ledger, memory) = (world.common.ledger.clone(), world.common.memory.clone());
         let lived = AssertUnwindSafe(async {
             world.suffer().await;
             world.heal().await;
             verdict::check(&world.common, world.healthy()).await;
         });
         if let Err(broken) = lived.catch_unwind().await {
-            for line in &ledger.book().story {
+            let story = std::mem::take(&mut ledger.book().story);
+            for line in story.into_iter().chain(world::journals(&memory).await) {
                 eprintln!("{line}");
             }
-            eprintln!("\nSTEPWELL_SEED={seed} repeats this");
+            eprintln!("\nSTEPWELL_SEED={seed} cargo test --package stepwell-engine sim repeats this");
             std::panic::resume_unwind(broken);
         }
     });

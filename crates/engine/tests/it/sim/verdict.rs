@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use stepwell_core::error::Code;
 use stepwell_core::ids::{RunId, Seq, Timestamp, WaitId};
 use stepwell_core::run::event::Event;
-use stepwell_core::run::wait::Resolution;
+use stepwell_core::run::wait::{Resolution, WaitKind};
 use stepwell_core::status::PauseReason;
 use stepwell_core::workflow::definition::Effect;
 use stepwell_engine::Engine;
@@ -168,8 +168,12 @@ impl<'c> Past<'c> {
                 execution.is_terminal = true;
                 execution.under_way = None;
             }
-            Event::WaitOpened { wait, .. } => {
+            Event::WaitOpened { wait, step, execution, spec } => {
                 assert_eq!(self.waits.insert(wait.clone(), true), None, "opened twice: {context}");
+                // An attempt that a person decides about is over, unless its late outcome comes first.
+                if matches!(&spec.kind, WaitKind::Human(question) if question.settles) {
+                    self.execution(step.as_str(), execution.0).under_way = None;
+                }
             }
             Event::WaitResolved { wait, step, execution, resolution } => {
                 assert_eq!(self.waits.insert(wait.clone(), false), Some(true), "not open: {context}");

@@ -46,6 +46,16 @@ pub(super) async fn rows(memory: &MemoryStore) -> Vec<RunRow> {
         .items
 }
 
+/// Returns every journal, for people.
+pub(super) async fn journals(memory: &MemoryStore) -> Vec<String> {
+    let mut lines = Vec::new();
+    for row in rows(memory).await {
+        let journal = memory.events(&row.run, Seq(0), usize::MAX).await.expect("a journal can be read");
+        lines.extend(journal.iter().map(|it| format!("{} {} {} {:?}", row.run, it.seq, it.at.0, it.event)));
+    }
+    lines
+}
+
 /// Returns the end of every journal.
 pub(super) async fn ends(memory: &MemoryStore) -> HashMap<RunId, Seq> {
     rows(memory).await.into_iter().map(|row| (row.run, row.seq)).collect()
@@ -373,12 +383,6 @@ impl World {
             .into_iter()
             .filter(|row| !row.state.status.is_terminal())
             .collect();
-        for row in &stuck {
-            let journal = self.common.memory.events(&row.run, Seq(0), 10_000).await;
-            for recorded in journal.expect("a journal can be read") {
-                self.tell(&format!("{} {:?}", row.run, recorded));
-            }
-        }
         let stuck: Vec<_> = stuck.iter().map(|row| (&row.run, row.state.status)).collect();
         panic!("healed for {HEALED_WITHIN_S} s, yet not {what}: {stuck:?}");
     }
