@@ -1,6 +1,7 @@
 //! The engine: one handle to everything that can be asked of runs, and what it shares inside.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use futures_util::StreamExt;
@@ -106,6 +107,8 @@ pub(crate) struct Shared {
     pub(crate) abort: CancellationToken,
     pub(crate) tracker: TaskTracker,
     session: OnceLock<SessionRef>,
+    /// It was declared dead: nothing is handed over to it any more.
+    session_gone: AtomicBool,
     mailboxes: Mutex<HashMap<RunId, Arc<Mailbox>>>,
     definitions: Mutex<HashMap<String, Arc<Workflow>>>,
     fault: watch::Sender<Option<ErrorObject>>,
@@ -196,6 +199,7 @@ impl Engine {
             abort: CancellationToken::new(),
             tracker: TaskTracker::new(),
             session: OnceLock::new(),
+            session_gone: AtomicBool::new(false),
             mailboxes: Mutex::default(),
             definitions: Mutex::default(),
             fault: watch::Sender::new(None),
@@ -606,7 +610,19 @@ impl Shared {
             // Children come by lease; only their store row knows their root.
             Leases::Tree(root) => root == run,
         };
-        (may && !self.shutdown.is_cancelled() && self.registry.get(handler).is_some()).then_some(*session)
+        let works = !self.shutdown.is_cancelled() && !self.session_gone.load(Ordering::Acquire);
+        (may && works && self.registry.get(handler).is_some()).then_some(*session)
+    }
+
+    /// Takes note that the session was declared dead: what it held is others' by now.
+    pub(crate) fn lose_session(&self) {
+        if self.session_gone.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        tracing::error!("this session was declared dead; everything it held is cancelled");
+        for (run, lease) in self.held.leases() {
+            self.held.cancel(&run, &lease.execution);
+        }
     }
 
     /// Carries out what a commit arranged: attempts that were handed over begin, those that are not wanted any more

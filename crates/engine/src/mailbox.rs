@@ -374,6 +374,10 @@ impl Mailbox {
                 });
                 Recovery::Again
             }
+            CommitError::SessionGone(_) => {
+                shared.lose_session();
+                Recovery::Again
+            }
             CommitError::Repeated { id, seq, .. } => {
                 let status =
                     shared.store.run(&self.run).await.map_or(RunStatus::Running, |row| row.state.status);

@@ -41,10 +41,7 @@ async fn renew_loop(shared: Arc<Shared>, session: SessionRef) {
                 }
             }
             Err(StoreError::NotFound(_)) => {
-                tracing::error!("this session was declared dead; everything it held is cancelled");
-                for (run, lease) in shared.held.leases() {
-                    shared.held.cancel(&run, &lease.execution);
-                }
+                shared.lose_session();
                 return;
             }
             Err(error) => tracing::warn!(%error, "the session could not be renewed"),

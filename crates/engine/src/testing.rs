@@ -36,6 +36,9 @@ impl SimClock {
     }
 }
 
+/// Seeds of the engines of a test.
+static NEXT_SEED: AtomicU64 = AtomicU64::new(1);
+
 /// 2020-01-01T00:00:00Z in microseconds.
 const EPOCH: i64 = 1_577_836_800_000_000;
 
@@ -145,7 +148,8 @@ impl TestEngine {
     pub async fn with(store: Arc<dyn Store>, script: ScriptedProvider, options: Options) -> Self {
         let provider: Arc<dyn Provider> = Arc::new(script.clone());
         let registry = Registry::default().provide("test/v1", provider.clone()).functions(provider);
-        let clock = Arc::new(SimClock::new(1));
+        // As different processes would, engines over one store draw different ids.
+        let clock = Arc::new(SimClock::new(NEXT_SEED.fetch_add(1, Ordering::Relaxed)));
         let engine = Engine::open_with_clock(store.clone(), registry, options, clock).await;
         Self { engine: engine.expect("a test's store can be opened"), script, store }
     }

@@ -2,7 +2,7 @@
 
 use stepwell_core::ids::{CommandId, ExecutionRef, RunId, Seq};
 
-use crate::model::Revision;
+use crate::model::{Revision, SessionRef};
 
 /// A store could not do what was asked. Nothing was written unless the text says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +62,9 @@ pub enum CommitError {
         /// Whose lease.
         execution: ExecutionRef,
     },
+    /// The session that a lease should be handed to was declared dead; decide again without it. Nothing was written.
+    #[error("session {} was declared dead", .0.id)]
+    SessionGone(SessionRef),
     /// The command was committed before; its outcome stands at that place.
     #[error("command {id} of run {run} was committed before")]
     Repeated {

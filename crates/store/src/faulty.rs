@@ -1,7 +1,8 @@
 //! A store that fails, delays and tears, by a seeded plan or on request: for simulations.
 //!
 //! Nothing is invented: a fault is something the store below could have done. A call fails before it had an effect,
-//! or after; a commit ends `Unknown`, carried out or not; a call takes long; a wake-up is lost.
+//! or after; a commit ends `Unknown`, carried out or not; a call takes long; a wake-up is lost; the process that calls
+//! stands still, for a while or for ever.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -71,6 +72,7 @@ pub enum Fault {
 pub struct FaultyStore {
     below: Arc<dyn Store>,
     dice: Arc<Mutex<Dice>>,
+    stopped: Arc<watch::Sender<bool>>,
 }
 
 #[derive(Debug)]
@@ -127,6 +129,7 @@ impl FaultyStore {
         Self {
             below,
             dice: Arc::new(Mutex::new(Dice { faults, state, ordered: VecDeque::new(), thrown: 0 })),
+            stopped: Arc::new(watch::Sender::new(false)),
         }
     }
 
@@ -148,6 +151,24 @@ impl FaultyStore {
         self.with(|dice| dice.thrown)
     }
 
+    /// Lets its process stand still: no call gets through in either direction, no wake-up comes. Without
+    /// [`FaultyStore::go_on`] that is what the store sees of a process that was killed.
+    pub fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    /// Lets the process go on where it stood.
+    pub fn go_on(&self) {
+        self.stopped.send_replace(false);
+    }
+
+    /// Waits as long as its process stands still.
+    pub async fn moves(&self) {
+        let mut stopped = self.stopped.subscribe();
+        // It cannot close: this store holds its sender.
+        let _stopped = stopped.wait_for(|stopped| !stopped).await;
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Dice) -> T) -> T {
         act(&mut self.dice.lock().expect("no panic happens under this lock"))
     }
@@ -156,14 +177,17 @@ impl FaultyStore {
         if let Some(delay) = self.with(Dice::delay) {
             tokio::time::sleep(delay).await;
         }
+        self.moves().await;
     }
 
     async fn read<T>(&self, what: &str, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         self.take_time().await;
-        match self.with(|dice| dice.fault(false)) {
+        let answer = match self.with(|dice| dice.fault(false)) {
             Some(_) => Err(failure(what)),
             None => call.await,
-        }
+        };
+        self.moves().await;
+        answer
     }
 
     async fn write<T, E: From<Error>>(
@@ -172,14 +196,13 @@ impl FaultyStore {
         call: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         self.take_time().await;
-        match self.with(|dice| dice.fault(true)) {
+        let answer = match self.with(|dice| dice.fault(true)) {
             None => call.await,
             Some(Fault::Refused | Fault::TornBefore) => Err(failure(what).into()),
-            Some(Fault::TornAfter) => {
-                call.await?;
-                Err(failure(what).into())
-            }
-        }
+            Some(Fault::TornAfter) => call.await.and_then(|_| Err(failure(what).into())),
+        };
+        self.moves().await;
+        answer
     }
 }
 
@@ -188,15 +211,17 @@ impl Store for FaultyStore {
     async fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
         self.take_time().await;
         let ordered = self.with(|dice| dice.ordered.pop_front());
-        match ordered.or_else(|| self.with(|dice| dice.fault(true))) {
+        let answer = match ordered.or_else(|| self.with(|dice| dice.fault(true))) {
             None => self.below.commit(batch).await,
             Some(Fault::Refused) => Err(CommitError::Store(failure("committing"))),
             Some(Fault::TornBefore) => Err(CommitError::Unknown(failure("committing"))),
             Some(Fault::TornAfter) => {
-                self.below.commit(batch).await?;
-                Err(CommitError::Unknown(failure("committing")))
+                let committed = self.below.commit(batch).await;
+                committed.and_then(|_| Err(CommitError::Unknown(failure("committing"))))
             }
-        }
+        };
+        self.moves().await;
+        answer
     }
 
     async fn is_committed(&self, run: &RunId, batch: u64) -> Result<Option<Committed>, Error> {
@@ -330,6 +355,7 @@ impl Store for FaultyStore {
                     changed = below.changed() => if changed.is_err() { return },
                     () = counter.closed() => return,
                 }
+                faulty.moves().await;
                 let count = *below.borrow_and_update();
                 if !faulty.with(|dice| dice.hits(dice.faults.deaf)) {
                     counter.send_replace(count);

@@ -35,7 +35,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// it waits does not undo the commit.
     ///
     /// Checked in this order: the base (`Stale`, `Exists`, `NotFound`), command ids (`Repeated`), every lease
-    /// in `answered` (`LeaseLost`: the row is there, leased to that session and generation, for that attempt).
+    /// in `answered` (`LeaseLost`: the row is there, leased to that session and generation, for that attempt), every
+    /// session that is handed work (`SessionGone`).
     /// Events get the next numbers of the run, lazy ones first.
     async fn commit(&self, batch: Batch) -> Result<Committed, CommitError>;
 

@@ -154,7 +154,17 @@ impl State {
             }
             (Base::On(_), Some(_)) => {}
         }
-        let Some(stored) = stored else { return Ok(()) };
+        if let Some(stored) = stored {
+            Self::check_answers(batch, stored)?;
+        }
+        let gone = batch.work.iter().find_map(|change| match change {
+            WorkChange::HandOver(_, session) => Some(*session).filter(|session| !self.is_alive(*session)),
+            WorkChange::Put(_) | WorkChange::Remove(_) => None,
+        });
+        gone.map_or(Ok(()), |session| Err(CommitError::SessionGone(session)))
+    }
+
+    fn check_answers(batch: &Batch, stored: &StoredRun) -> Result<(), CommitError> {
         if let Some((id, seq)) = batch.commands.iter().find_map(|id| Some((id, stored.commands.get(id)?))) {
             return Err(CommitError::Repeated { run: batch.run.clone(), id: id.clone(), seq: *seq });
         }

@@ -25,6 +25,7 @@ pub(crate) trait Hooks: std::fmt::Debug + Send + Sync + 'static {
     async fn after_commit(&self) {}
     /// After a lease that found work.
     async fn after_lease(&self) {}
+    fn opened_session(&self, _session: SessionRef) {}
 }
 
 #[derive(Debug)]
@@ -82,7 +83,9 @@ impl<H: Hooks> Store for HookedStore<H> {
     }
 
     async fn open_session(&self, label: &str, now: Timestamp) -> Result<SessionRef, Error> {
-        self.inner.open_session(label, now).await
+        let session = self.inner.open_session(label, now).await?;
+        self.hooks.opened_session(session);
+        Ok(session)
     }
 
     async fn renew_session(

@@ -4,6 +4,8 @@
 mod basics;
 mod crash;
 mod durable;
+mod faults;
 mod hooked;
 mod shared;
+mod sim;
 mod slots;

@@ -131,7 +131,7 @@ macro_rules! conformance_tests {
             a_renewal_names_what_the_store_does_not_know
             a_closed_session_neither_renews_nor_leases
             a_stalled_session_that_comes_back_changes_nothing
-            a_hand_over_to_a_session_that_is_gone_counts_as_lost
+            a_hand_over_to_a_session_that_is_gone_is_refused
         );
         $crate::conformance_tests!(@module $factory, timers:
             due_timers_come_in_order_and_stay

@@ -155,18 +155,20 @@ pub async fn a_stalled_session_that_comes_back_changes_nothing(subject: &Subject
     tale.commit(&**store, answer).await.unwrap();
 }
 
-/// A successor that was handed to a session that has ended in between is found again.
-pub async fn a_hand_over_to_a_session_that_is_gone_counts_as_lost(subject: &Subject) {
+/// A commit that hands a successor to a session that has ended in between is refused, and nothing is written.
+pub async fn a_hand_over_to_a_session_that_is_gone_is_refused(subject: &Subject) {
     let store = subject.store();
     let ours = session(&**store, "ours").await;
     let mut tale = Tale::begin(&**store, "r").await;
     store.close_session(ours).await.unwrap();
     // Whoever looks may clear away what is left of the session.
     assert!(lost(&**store).await.is_empty());
-    tale.go_on(&**store, "answered", |batch| {
-        batch.events.push(started(&item("a"), ours));
-        batch.work = vec![WorkChange::HandOver(item("a"), ours)];
-    })
-    .await;
-    assert_eq!(lost(&**store).await, [LostLease { run: tale.run.clone(), lease: held(&item("a"), ours) }]);
+    let mut batch = tale.batch("answered");
+    batch.events.push(started(&item("a"), ours));
+    batch.work = vec![WorkChange::HandOver(item("a"), ours)];
+    let refused = store.commit(batch).await;
+    assert!(matches!(refused, Err(CommitError::SessionGone(session)) if session == ours), "{refused:?}");
+    assert_eq!(told(&journal(&**store, &tale.run).await), ["created"]);
+    tale.ready(&**store, [item("a")]).await;
+    assert!(lost(&**store).await.is_empty());
 }

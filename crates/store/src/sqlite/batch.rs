@@ -39,7 +39,7 @@ impl From<CommitError> for Refused {
 /// Checks and applies a batch.
 pub(super) fn apply(conn: &Connection, known: &mut Known, batch: &Batch) -> Result<Committed, Refused> {
     let found = find(conn, known, &batch.run)?;
-    check(conn, batch, found)?;
+    check(conn, known, batch, found)?;
     let (key, mut seq, number) = match (&batch.base, found) {
         (Base::New(new), _) => (create(conn, batch, new)?, 0, 1),
         (Base::On(_), Some(found)) => (found.key, found.seq, found.revision.number + 1),
@@ -68,7 +68,7 @@ pub(super) fn apply(conn: &Connection, known: &mut Known, batch: &Batch) -> Resu
             .execute(params![key, id.as_str(), seq as i64])?;
     }
     for (i, change) in batch.work.iter().enumerate() {
-        change_work(conn, known, key, batch.at, i, change)?;
+        change_work(conn, key, batch.at, i, change)?;
     }
     for change in &batch.timers {
         change_timer(conn, key, change)?;
@@ -92,11 +92,16 @@ pub(super) fn apply(conn: &Connection, known: &mut Known, batch: &Batch) -> Resu
     Ok(Committed { revision, seq: Seq(seq) })
 }
 
-fn check(conn: &Connection, batch: &Batch, found: Option<KnownRun>) -> Result<(), Refused> {
+fn check(
+    conn: &Connection,
+    known: &mut Known,
+    batch: &Batch,
+    found: Option<KnownRun>,
+) -> Result<(), Refused> {
     let run = || batch.run.clone();
     match (&batch.base, found) {
         (Base::New(_), Some(_)) => return Err(CommitError::Exists(run()).into()),
-        (Base::New(_), None) => return Ok(()),
+        (Base::New(_), None) => {}
         (Base::On(_), None) => return Err(CommitError::NotFound(run()).into()),
         (Base::On(given), Some(found)) if *given != found.revision => {
             let current = found.revision;
@@ -104,7 +109,22 @@ fn check(conn: &Connection, batch: &Batch, found: Option<KnownRun>) -> Result<()
         }
         (Base::On(_), Some(_)) => {}
     }
-    let key = found.map_or(0, |found| found.key);
+    if let Some(found) = found {
+        check_answers(conn, found.key, batch)?;
+    }
+    for change in &batch.work {
+        if let WorkChange::HandOver(_, session) = change
+            && !known.is_open(conn, *session)?
+        {
+            return Err(CommitError::SessionGone(*session).into());
+        }
+    }
+    Ok(())
+}
+
+/// Refuses commands that were carried out before, and outcomes whose lease does not stand.
+fn check_answers(conn: &Connection, key: i64, batch: &Batch) -> Result<(), Refused> {
+    let run = || batch.run.clone();
     for id in &batch.commands {
         let mut query = conn.prepare_cached("SELECT seq FROM commands WHERE run = ?1 AND id = ?2")?;
         let seq: Option<i64> = query.query_row(params![key, id.as_str()], |row| row.get(0)).optional()?;
@@ -283,7 +303,6 @@ fn remove_work(conn: &Connection, key: i64, step: &str, ordinal: u32) -> rusqlit
 
 fn change_work(
     conn: &Connection,
-    known: &mut Known,
     key: i64,
     at: Timestamp,
     i: usize,
@@ -293,12 +312,8 @@ fn change_work(
     let place = at.0.saturating_mul(1 << 10).saturating_add((i & 1_023) as i64);
     match change {
         WorkChange::Remove(execution) => remove_work(conn, key, execution.step.as_str(), execution.ordinal.0),
-        WorkChange::Put(item) => put_work(conn, key, place, item, None, false),
-        WorkChange::HandOver(item, session) => {
-            // Handed to a session that has ended in between: found again among the lost.
-            let is_stray = !known.is_open(conn, *session)?;
-            put_work(conn, key, place, item, Some(*session), is_stray)
-        }
+        WorkChange::Put(item) => put_work(conn, key, place, item, None),
+        WorkChange::HandOver(item, session) => put_work(conn, key, place, item, Some(*session)),
     }
 }
 
@@ -308,12 +323,11 @@ fn put_work(
     place: i64,
     item: &WorkItem,
     session: Option<SessionRef>,
-    is_stray: bool,
 ) -> rusqlite::Result<()> {
     let limits = (!item.limits.is_empty()).then(|| write_limits(&item.limits));
     conn.prepare_cached(
         "INSERT OR REPLACE INTO work (run, step, ordinal, attempt, handler, priority, not_before, purpose, limits, \
-         place, session, generation, stray) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+         place, session, generation, stray) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0)",
     )?
     .execute(params![
         key,
@@ -328,7 +342,6 @@ fn put_work(
         place,
         session.map(|s| s.id as i64),
         session.map(|s| s.generation as i64),
-        is_stray,
     ])?;
     Ok(())
 }
