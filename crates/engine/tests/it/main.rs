@@ -4,5 +4,6 @@
 mod basics;
 mod crash;
 mod durable;
+mod files;
 mod hooked;
 mod shared;
