@@ -273,7 +273,7 @@ pub enum NeedKind {
     Required,
     /// The same as `required`.
     And,
-    /// When the step has settled, however.
+    /// Unless the step is under way: one that has not begun is not waited for.
     Optional,
     /// Always: drawn, no ordering.
     Parallel,

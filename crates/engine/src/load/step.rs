@@ -220,9 +220,11 @@ fn action(object: &Object, registered: &dyn Protocols, problems: &mut Problems) 
     }
 }
 
+/// A file's `optional` is met by any end of the step (spec/gleitzeit.md §1.4) and so waits for one: the core's word
+/// for that is `sequential`. What the core calls `optional` does not wait for a step that has not begun.
 const NEED_KINDS: [(&str, NeedKind); 7] = [
     ("required", NeedKind::Required),
-    ("optional", NeedKind::Optional),
+    ("optional", NeedKind::Sequential),
     ("and", NeedKind::And),
     ("or", NeedKind::Or),
     ("xor", NeedKind::Xor),

@@ -138,7 +138,7 @@ tasks:
     assert_eq!((&ask.on_failure, &fetch.on_failure), (&OnFailure::Stop, &OnFailure::Continue));
     assert_eq!((ask.retry.as_ref().unwrap().max_retries, ask.when.len()), (2, 2));
     assert_eq!(needs(&loaded, "ask"), ["Fetch data Required"]);
-    assert_eq!((&*last.needs[0].step.to_string(), last.needs[0].kind), ("ask", NeedKind::Optional));
+    assert_eq!((&*last.needs[0].step.to_string(), last.needs[0].kind), ("ask", NeedKind::Sequential));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod basics;
 mod crash;
 mod durable;
 mod faults;
+mod files;
 mod hooked;
 mod shared;
 mod sim;
