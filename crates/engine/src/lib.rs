@@ -21,6 +21,7 @@ mod outbox;
 pub mod params;
 mod provider;
 mod session;
+mod snapshots;
 pub mod testing;
 mod timers;
 mod watch;

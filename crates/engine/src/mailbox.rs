@@ -26,6 +26,7 @@ use crate::attempt::{Assignment, Prepared, RunInfo};
 use crate::engine::Shared;
 use crate::error::{from_store, run_exists};
 use crate::provider::handler_of;
+use crate::snapshots::{self, Kept};
 
 /// At most so many commands are decided into one batch.
 const BATCH: usize = 1_024;
@@ -103,6 +104,7 @@ pub(crate) struct Cached {
     pub(crate) info: Arc<RunInfo>,
     revision: Revision,
     pub(crate) seq: Seq,
+    snapshot: Arc<Mutex<Kept>>,
     exists: bool,
 }
 
@@ -185,6 +187,9 @@ impl Mailbox {
                     shared.spawn_attempt(earlier);
                 }
             }
+            if let Some(cached) = &*state {
+                snapshots::keep_up(&shared, &cached.run, cached.seq, &cached.snapshot);
+            }
         }
         let forget = state.as_ref().is_none_or(|cached| {
             !cached.exists || cached.run.status().is_terminal() || cached.run.status() == RunStatus::Paused
@@ -249,6 +254,7 @@ impl Mailbox {
                         run,
                         revision: Revision::default(),
                         seq: Seq(0),
+                        snapshot: Arc::default(),
                         exists: false,
                     }
                 }
@@ -734,7 +740,8 @@ impl Cached {
         self.exists && shared.store.run(self.run.id()).await.map_or(true, |row| row.revision != self.revision)
     }
 
-    pub(crate) fn new(run: Run, revision: Revision, seq: Seq) -> Self {
-        Self { info: Arc::new(RunInfo::of(&run)), run, revision, seq, exists: true }
+    pub(crate) fn new(run: Run, revision: Revision, seq: Seq, kept: Kept) -> Self {
+        let snapshot = Arc::new(Mutex::new(kept));
+        Self { info: Arc::new(RunInfo::of(&run)), run, revision, seq, snapshot, exists: true }
     }
 }

@@ -6,3 +6,4 @@ mod crash;
 mod durable;
 mod hooked;
 mod shared;
+mod snapshots;
