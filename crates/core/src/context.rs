@@ -2,13 +2,13 @@
 //!
 //! Only the change is journaled, so that the cost of a write grows with the change and not with the state.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Number, Value};
 
 use crate::ids::ExecutionRef;
-use crate::run::event::Payload;
+use crate::run::event::{Payload, present};
 use crate::workflow::definition::Reducer;
 
 /// A change an attempt wants, against the snapshot it saw.
@@ -54,18 +54,25 @@ pub enum Op {
 }
 
 /// The context of a run: each key with its value and the version that wrote it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Context {
+    #[serde(serialize_with = "in_order")]
     entries: HashMap<String, Entry>,
     version: u64,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Entry {
     /// None: removed; remembered for conflicts.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     value: Option<Payload>,
     version: u64,
     writer: Option<ExecutionRef>,
+}
+
+/// Writes the entries in the order of their keys, so that the same context gives the same bytes.
+fn in_order<S: Serializer>(entries: &HashMap<String, Entry>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(entries.iter().collect::<BTreeMap<_, _>>())
 }
 
 /// A change does not fit the reducer of its key.
@@ -78,6 +85,18 @@ pub struct Misfit {
     pub reducer: &'static str,
     /// What does not fit.
     pub reason: &'static str,
+}
+
+impl Write {
+    /// Returns about how many bytes its values take.
+    pub(crate) fn value_bytes(&self) -> usize {
+        match &self.op {
+            Op::Set(value) => value_bytes(value),
+            Op::Remove | Op::Add(_) => 0,
+            Op::Append(items) => items.iter().map(value_bytes).sum(),
+            Op::Merge { set, .. } => set.iter().map(|(key, value)| key.len() + value_bytes(value)).sum(),
+        }
+    }
 }
 
 impl Context {
@@ -96,7 +115,7 @@ impl Context {
     }
 
     /// Returns all keys and values, in the order of keys.
-    pub fn values(&self) -> std::collections::BTreeMap<&str, &Payload> {
+    pub fn values(&self) -> BTreeMap<&str, &Payload> {
         self.entries.iter().filter_map(|(k, e)| e.value.as_ref().map(|v| (k.as_str(), v))).collect()
     }
 

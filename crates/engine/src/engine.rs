@@ -30,7 +30,8 @@ use crate::mailbox::{Cached, Mailbox, Receipt, Refused, Submission};
 use crate::params::Templates;
 use crate::provider::Registry;
 use crate::slots::{Slot, Slots};
-use crate::{outbox, session, timers, worker};
+use crate::snapshots::Snapshots;
+use crate::{outbox, session, snapshots, timers, worker};
 
 /// Attempts that are cancelled when the engine ends have so long to notice.
 const ABORT_MS: u64 = 1_000;
@@ -93,6 +94,7 @@ pub(crate) struct Shared {
     pub(crate) lazy: Lazy,
     pub(crate) cache: Cache,
     pub(crate) templates: Templates,
+    pub(crate) snapshots: Snapshots,
     /// There may be something to lease.
     pub(crate) work: Notify,
     /// A timer was set.
@@ -191,6 +193,7 @@ impl Engine {
             leasing: RwLock::new(()),
             lazy: Lazy::default(),
             templates: Templates::default(),
+            snapshots: Snapshots::default(),
             work: Notify::new(),
             timer: Notify::new(),
             message: Notify::new(),
@@ -581,9 +584,9 @@ impl Shared {
     pub(crate) async fn load(&self, run: &RunId) -> Result<Cached, ErrorObject> {
         let loaded = self.store.load(run).await.map_err(|error| from_store(&error))?;
         let workflow = self.definition(&loaded.row.digest, &loaded.definition)?;
-        let events = loaded.tail.iter().map(|recorded| (&recorded.event, recorded.at));
-        let folded = Run::replay(run.clone(), workflow, events);
-        Ok(Cached::new(folded, loaded.row.revision, loaded.row.seq))
+        let (revision, seq) = (loaded.row.revision, loaded.row.seq);
+        let (folded, kept) = snapshots::fold(self, run, workflow, loaded).await?;
+        Ok(Cached::new(folded, revision, seq, kept))
     }
 
     fn definition(&self, digest: &str, json: &Value) -> Result<Arc<Workflow>, ErrorObject> {

@@ -22,6 +22,7 @@ pub mod params;
 mod provider;
 mod session;
 mod slots;
+mod snapshots;
 pub mod testing;
 mod timers;
 mod watch;

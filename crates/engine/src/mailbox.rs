@@ -27,6 +27,7 @@ use crate::engine::Shared;
 use crate::error::{from_store, run_exists};
 use crate::provider::handler_of;
 use crate::slots::Slot;
+use crate::snapshots::{self, Kept};
 
 /// At most so many commands are decided into one batch.
 const BATCH: usize = 1_024;
@@ -104,6 +105,7 @@ pub(crate) struct Cached {
     pub(crate) info: Arc<RunInfo>,
     revision: Revision,
     pub(crate) seq: Seq,
+    snapshot: Arc<Mutex<Kept>>,
     exists: bool,
 }
 
@@ -186,6 +188,9 @@ impl Mailbox {
                     shared.spawn_attempt(earlier);
                 }
             }
+            if let Some(cached) = &*state {
+                snapshots::keep_up(&shared, &cached.run, cached.seq, &cached.snapshot);
+            }
         }
         let forget = state.as_ref().is_none_or(|cached| {
             !cached.exists || cached.run.status().is_terminal() || cached.run.status() == RunStatus::Paused
@@ -250,6 +255,7 @@ impl Mailbox {
                         run,
                         revision: Revision::default(),
                         seq: Seq(0),
+                        snapshot: Arc::default(),
                         exists: false,
                     }
                 }
@@ -739,7 +745,8 @@ impl Cached {
         self.exists && shared.store.run(self.run.id()).await.map_or(true, |row| row.revision != self.revision)
     }
 
-    pub(crate) fn new(run: Run, revision: Revision, seq: Seq) -> Self {
-        Self { info: Arc::new(RunInfo::of(&run)), run, revision, seq, exists: true }
+    pub(crate) fn new(run: Run, revision: Revision, seq: Seq, kept: Kept) -> Self {
+        let snapshot = Arc::new(Mutex::new(kept));
+        Self { info: Arc::new(RunInfo::of(&run)), run, revision, seq, snapshot, exists: true }
     }
 }

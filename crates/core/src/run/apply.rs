@@ -68,6 +68,7 @@ impl Run {
             moved: Vec::new(),
             touched: Touched::default(),
             value_bytes: 0,
+            journaled_bytes: 0,
         }
     }
 
@@ -77,16 +78,20 @@ impl Run {
         workflow: Arc<Workflow>,
         events: impl IntoIterator<Item = (&'e Event, Timestamp)>,
     ) -> Self {
-        let mut run = Self::blank(id, workflow);
+        Self::blank(id, workflow).fold(events)
+    }
+
+    /// Goes on with a fold, from a blank run or one that was read from a snapshot.
+    pub fn fold<'e>(mut self, events: impl IntoIterator<Item = (&'e Event, Timestamp)>) -> Self {
         for (event, at) in events {
-            run.apply(event, at);
+            self.apply(event, at);
         }
-        run.settle_replay();
-        run
+        self.settle_replay();
+        self
     }
 
     /// Forgets what only a turn that is being decided needs to know.
-    pub(super) fn settle_replay(&mut self) {
+    fn settle_replay(&mut self) {
         self.fresh.clear();
         self.moved.clear();
         let workflow = self.workflow.clone();
@@ -106,6 +111,7 @@ impl Run {
     pub fn apply(&mut self, event: &Event, at: Timestamp) {
         self.tick += 1;
         self.now = self.now.max(at);
+        self.journaled_bytes += event.value_bytes() as u64;
         match event {
             Event::RunCreated { input, context, metadata, parent, base_dir, .. } => {
                 self.created_at = at;
@@ -624,7 +630,7 @@ impl Run {
         self.touched.wait(id, true);
     }
 
-    fn count_wait(&mut self, kind: &WaitKind, by: i32) {
+    pub(super) fn count_wait(&mut self, kind: &WaitKind, by: i32) {
         let counter = match kind {
             WaitKind::Human(_) | WaitKind::Signal { .. } => &mut self.open_waits.asking,
             WaitKind::Timer | WaitKind::Child(_) => &mut self.open_waits.moving,

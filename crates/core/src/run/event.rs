@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use crate::context::Write;
+use crate::context::{Write, value_bytes};
 use crate::error::ErrorObject;
 use crate::ids::{Epoch, ExecutionRef, Ordinal, RunId, StepName, Timestamp, WaitId};
 use crate::run::wait::{Resolution, WaitSpec};
@@ -13,6 +13,11 @@ use crate::status::PauseReason;
 
 /// A JSON value that is shared, not copied, on its way through the engine.
 pub type Payload = Arc<Value>;
+
+/// Reads a value that is there: JSON's `null` is a payload of its own, and none is a key that is missing.
+pub(crate) fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Payload>, D::Error> {
+    Payload::deserialize(from).map(Some)
+}
 
 /// A fact in a run's journal. In JSON: `{"type": "StepCompleted", "step": …, "execution": …, …}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -271,7 +276,7 @@ pub enum Event {
         /// The epoch that begins.
         epoch: Epoch,
         /// Replaces the input of executions that take it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
         input: Option<Payload>,
         /// When the epoch runs out of time.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -343,7 +348,7 @@ pub struct Target {
     /// Where the token goes.
     pub step: StepName,
     /// Gives the target an execution of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub payload: Option<Payload>,
 }
 
@@ -387,6 +392,23 @@ pub enum SkipReason {
 }
 
 impl Event {
+    /// Returns about how many bytes the values take that it holds.
+    pub(crate) fn value_bytes(&self) -> usize {
+        match self {
+            Self::RunCreated { input, .. } => value_bytes(input),
+            Self::StepCompleted { output, writes, to, .. } => {
+                let payloads = to.iter().filter_map(|target| target.payload.as_deref());
+                value_bytes(output)
+                    + writes.iter().map(Write::value_bytes).sum::<usize>()
+                    + payloads.map(value_bytes).sum::<usize>()
+            }
+            Self::MemoRecorded { value, .. } | Self::SignalReceived { value, .. } => value_bytes(value),
+            Self::Emitted { data, .. } => value_bytes(data),
+            Self::WaitResolved { resolution, .. } => resolution.value().map_or(0, value_bytes),
+            _ => 0,
+        }
+    }
+
     /// Returns the name of the variant, as in JSON.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -1,72 +1,108 @@
 //! One activation of a step: its attempts, what it was given, what came of it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Code, ErrorObject};
 use crate::ids::{Epoch, Ordinal, StepName, Timestamp, WaitId};
-use crate::run::event::Payload;
+use crate::run::event::{Payload, present};
+use crate::run::snapshot::is_default;
 use crate::run::token::Lineage;
 use crate::status::ExecutionStatus;
 use crate::workflow::StepIx;
 
-/// An execution as the fold of its events.
-#[derive(Clone, Debug)]
+/// An execution as the fold of its events. Snapshots hold many: their keys are short, and name and ordinal are
+/// left out, since the step and the order tell them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and they combine freely")]
 pub struct Execution {
     /// The step.
+    #[serde(skip, default = "unnamed")]
     pub step: StepName,
     /// Which activation.
+    #[serde(skip)]
     pub ordinal: Ordinal,
     /// Status.
+    #[serde(rename = "st")]
     pub status: ExecutionStatus,
     /// Attempts begun, over all epochs.
+    #[serde(rename = "a", default, skip_serializing_if = "is_default")]
     pub attempts: u32,
     /// What a route gave it.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub payload: Option<Payload>,
     /// What others see of it, if it completed.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub output: Option<Payload>,
     /// What went wrong, if it failed or was skipped because of a failure.
+    #[serde(rename = "err", default, skip_serializing_if = "is_default")]
     pub error: Option<Box<ErrorObject>>,
     /// Results of `once`, by name, in order.
+    #[serde(rename = "m", default, skip_serializing_if = "is_default")]
     pub memos: Vec<(String, Payload)>,
     /// First start.
+    #[serde(rename = "b", default, skip_serializing_if = "is_default")]
     pub started_at: Option<Timestamp>,
     /// End.
+    #[serde(rename = "f", default, skip_serializing_if = "is_default")]
     pub finished_at: Option<Timestamp>,
     /// When the next attempt may start, if it is retrying.
+    #[serde(rename = "due", default, skip_serializing_if = "is_default")]
     pub due_at: Option<Timestamp>,
     /// Session of the running attempt.
+    #[serde(rename = "w", default, skip_serializing_if = "is_default")]
     pub session: u64,
     /// Failed attempts of this epoch.
+    #[serde(rename = "fa", default, skip_serializing_if = "is_default")]
     pub failed_attempts: Vec<AttemptNote>,
+    #[serde(rename = "s")]
     pub(super) step_ix: StepIx,
     /// Attempts lost with their worker, in this epoch.
+    #[serde(rename = "lo", default, skip_serializing_if = "is_default")]
     pub(super) losses: u32,
+    #[serde(rename = "e")]
     pub(super) epoch: Epoch,
     /// Whether a token of the run is in it.
+    #[serde(rename = "tok", default, skip_serializing_if = "is_default")]
     pub(super) has_token: bool,
+    #[serde(rename = "li", default, skip_serializing_if = "is_default")]
     pub(super) lineage: Lineage,
+    #[serde(rename = "la", default, skip_serializing_if = "is_default")]
     pub(super) late: Vec<StepIx>,
+    #[serde(rename = "ws", default, skip_serializing_if = "is_default")]
     pub(super) waits: Vec<WaitId>,
+    #[serde(rename = "ow", default, skip_serializing_if = "is_default")]
     pub(super) open_waits: u32,
     /// A wait was resolved while the function was running: it must run again.
+    #[serde(rename = "sta", default, skip_serializing_if = "is_default")]
     pub(super) stale: bool,
     /// The next lease goes on under the same attempt number.
+    #[serde(rename = "re", default, skip_serializing_if = "is_default")]
     pub(super) rerun: bool,
     /// The question about an attempt whose outcome is unknown.
+    #[serde(rename = "set", default, skip_serializing_if = "is_default")]
     pub(super) settle: Option<WaitId>,
+    #[serde(rename = "fo", default, skip_serializing_if = "is_default")]
     pub(super) failure_of: Option<u32>,
+    #[serde(rename = "co", default, skip_serializing_if = "is_default")]
     pub(super) compensates: Option<u32>,
     /// Its token went on by a failure route.
+    #[serde(rename = "rf", default, skip_serializing_if = "is_default")]
     pub(super) routed_failure: bool,
+    #[serde(rename = "ig", default, skip_serializing_if = "is_default")]
     pub(super) input_generation: u32,
     /// What the predicate of its conditional needs said.
+    #[serde(rename = "j", default, skip_serializing_if = "is_default")]
     pub(super) judged: Option<bool>,
+    #[serde(rename = "ju", default, skip_serializing_if = "is_default")]
     pub(super) judging: bool,
+    #[serde(rename = "r", default, skip_serializing_if = "is_default")]
     pub(super) ready_at: Timestamp,
+    #[serde(rename = "ab", default, skip_serializing_if = "is_default")]
     pub(super) attempt_started_at: Timestamp,
 }
 
 /// A failed attempt, as `data.attempts` of `TASK_RETRY_EXHAUSTED` shows it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttemptNote {
     /// Which.
     pub attempt: u32,
@@ -78,6 +114,11 @@ pub struct AttemptNote {
     pub started_at: Timestamp,
     /// End.
     pub ended_at: Timestamp,
+}
+
+/// The name of an execution that is being read, until its step gives it one.
+fn unnamed() -> StepName {
+    StepName::from("")
 }
 
 impl Execution {

@@ -14,6 +14,7 @@ pub mod event;
 mod execution;
 mod needs;
 mod queue;
+pub(crate) mod snapshot;
 mod token;
 pub mod view;
 pub mod wait;
@@ -21,6 +22,7 @@ pub mod wait;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::context::Context;
@@ -97,13 +99,17 @@ pub struct Run {
     touched: due::Touched,
     /// About how many bytes the values take.
     value_bytes: usize,
+    /// About how many bytes of values its events held.
+    journaled_bytes: u64,
 }
 
 /// What a run knows of one step.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct StepState {
+    #[serde(skip)]
     executions: Vec<u32>,
     /// Executions that are not terminal.
+    #[serde(skip)]
     live: u32,
     completions: u32,
     completed_tick: u64,
@@ -115,19 +121,22 @@ struct StepState {
 }
 
 /// Where a step that is activated by its needs stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum NeedsState {
     /// It is not activated by needs.
     #[default]
     None,
     /// Waits; needs before the cursor were found met.
-    Waiting { cursor: u32 },
+    Waiting {
+        #[serde(skip, default = "needs::any_need")]
+        cursor: u32,
+    },
     /// Activated, or skipped, in this epoch.
     Done,
 }
 
 /// A question, open or resolved.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Wait {
     execution: u32,
     /// In which it was opened.
@@ -145,7 +154,7 @@ struct OpenWaits {
     moving: u32,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Signal {
     id: String,
     value: Payload,
@@ -372,6 +381,11 @@ impl Run {
             + self.steps.len() * size_of::<StepState>()
             + self.executions.len() * size_of::<Execution>()
             + self.waits.len() * 512
+    }
+
+    /// Returns about how many bytes of values the events held that made the run what it is.
+    pub fn journaled_bytes_hint(&self) -> u64 {
+        self.journaled_bytes
     }
 
     /// Returns every wait, open or resolved, in no order.

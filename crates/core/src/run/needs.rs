@@ -10,6 +10,11 @@ use crate::workflow::definition::{Lifecycle, Need, NeedKind, OnFailure};
 /// No single need is known to stand in the way: every change must be looked at.
 pub(super) const ANY_NEED: u32 = u32::MAX;
 
+/// The cursor of a step whose needs are asked anew.
+pub(super) fn any_need() -> u32 {
+    ANY_NEED
+}
+
 /// What the needs of a step say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {

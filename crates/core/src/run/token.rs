@@ -11,14 +11,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::event::Payload;
+use serde::{Deserialize, Serialize};
+
+use super::event::{Payload, present};
 use crate::workflow::{Graph, StepIx};
 
 /// Where a token was separated from others: one entry a fork, outermost first.
 pub(crate) type Lineage = Arc<[Branch]>;
 
 /// The branches of one fork that a token stands for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Branch {
     /// The execution that forked.
     pub(crate) fork: u32,
@@ -29,12 +31,13 @@ pub(crate) struct Branch {
 }
 
 /// A token on its way: arrived at a step, not yet part of an execution.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Token {
     pub(crate) step: StepIx,
     pub(crate) lineage: Lineage,
     /// Steps with `join: any` that have gone without it.
     pub(crate) late: Vec<StepIx>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub(crate) payload: Option<Payload>,
     /// The failed execution that a `route:` policy sent it from.
     pub(crate) failure_of: Option<u32>,
@@ -82,6 +85,27 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
+    /// Lets the tokens that had arrived in another life of the run arrive again, under their numbers.
+    pub(crate) fn arrived_again(
+        tokens: Vec<(u32, Token)>,
+        next: u32,
+        holds: impl Fn(&Token) -> bool,
+    ) -> Self {
+        let mut all = Self::default();
+        for (id, token) in tokens {
+            let holds = holds(&token);
+            all.next_token = id;
+            all.arrive(token, holds);
+        }
+        all.next_token = next;
+        all
+    }
+
+    /// Returns the tokens that have arrived and are not part of an execution, and the number of the next.
+    pub(crate) fn arrived(&self) -> (Vec<(u32, Token)>, u32) {
+        (self.arrived.iter().map(|(id, token)| (*id, token.clone())).collect(), self.next_token)
+    }
+
     /// Lets a token arrive at a step. `holds`: it may have to wait for others there.
     pub(crate) fn arrive(&mut self, token: Token, holds: bool) -> u32 {
         let id = self.next_token;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::error::ErrorObject;
 use crate::ids::{RunId, Timestamp};
-use crate::run::event::Payload;
+use crate::run::event::{Payload, present};
 
 /// What is waited for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub struct WaitSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
     /// What stands in for an answer after the deadline.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub default: Option<Payload>,
     /// What the resolution does.
     #[serde(default)]
@@ -150,4 +150,17 @@ pub enum Resolution {
     },
     /// The execution or its run ended first.
     Withdrawn,
+}
+
+impl Resolution {
+    /// Returns the value that it brought, if it brought one.
+    pub(crate) fn value(&self) -> Option<&Value> {
+        match self {
+            Self::Answered { value, .. } | Self::Signalled { value, .. } | Self::Defaulted { value } => {
+                Some(value)
+            }
+            Self::ChildCompleted { output } => Some(output),
+            Self::Fired | Self::TimedOut | Self::ChildFailed { .. } | Self::Withdrawn => None,
+        }
+    }
 }

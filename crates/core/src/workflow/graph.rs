@@ -6,11 +6,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
+use serde::{Deserialize, Serialize};
+
 use super::definition::{Definition, Lifecycle, Need, NeedKind, OnFailure};
 use crate::ids::StepName;
 
 /// Index of a step in its definition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct StepIx(pub u32);
 
 impl StepIx {

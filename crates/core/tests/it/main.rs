@@ -13,6 +13,7 @@ mod join_oracle;
 mod nesting;
 mod properties;
 mod shapes;
+mod snapshot;
 mod support;
 mod transitions;
 mod waits;

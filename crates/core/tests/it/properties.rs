@@ -29,6 +29,8 @@ struct History {
     watch: Watch,
     /// Folded from the journal at some moment; since then it decides the same commands.
     shadow: Option<Run>,
+    /// How the run stood after so many events.
+    snapshot: Option<(usize, Vec<u8>)>,
     /// Leases reach the state in memory only with the outcome of their attempt.
     lazy: bool,
     taken: Vec<(AttemptRef, Task)>,
@@ -52,6 +54,7 @@ impl History {
             world: World::blank(definition),
             watch: Watch::default(),
             shadow: None,
+            snapshot: None,
             lazy,
             taken: Vec::new(),
             old: Vec::new(),
@@ -116,8 +119,17 @@ impl History {
         let replayed = self.world.replayed();
         let context = format!("seed {}: replayed after {} events", self.seed, self.world.journal.len());
         watch::assert_same(&self.world.run, &replayed, !self.lazy, &context);
+        let restored = self.snapshot.as_ref().map(|(seq, bytes)| self.world.restored(*seq, bytes));
+        if let Some(restored) = &restored {
+            watch::assert_same(&replayed, restored, true, &format!("{context}, from a snapshot"));
+            let bytes = |run: &Run| String::from_utf8(run.to_snapshot()).expect("it is text");
+            assert_eq!(bytes(&replayed), bytes(restored), "{context}, from a snapshot");
+        }
+        if self.snapshot.is_none() || self.rng.chance(40) {
+            self.snapshot = Some((self.world.journal.len(), replayed.to_snapshot()));
+        }
         if !self.lazy {
-            self.shadow = Some(replayed);
+            self.shadow = Some(restored.unwrap_or(replayed));
         }
     }
 

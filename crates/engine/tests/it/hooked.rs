@@ -26,6 +26,12 @@ pub(crate) trait Hooks: std::fmt::Debug + Send + Sync + 'static {
     /// After a lease that found work.
     async fn after_lease(&self) {}
     fn opened_session(&self, _session: SessionRef) {}
+    /// After a run was loaded with a tail of that many events.
+    fn after_load(&self, _tail: usize) {}
+    /// What keeping a snapshot fails with, if it does.
+    fn refuses_snapshot(&self) -> Option<Error> {
+        None
+    }
 }
 
 #[derive(Debug)]
@@ -67,7 +73,11 @@ impl<H: Hooks> Store for HookedStore<H> {
     }
 
     async fn load(&self, run: &RunId) -> Result<LoadedRun, Error> {
-        self.inner.load(run).await
+        let loaded = self.inner.load(run).await;
+        if let Ok(loaded) = &loaded {
+            self.hooks.after_load(loaded.tail.len());
+        }
+        loaded
     }
 
     async fn events(&self, run: &RunId, after: Seq, limit: usize) -> Result<Vec<Recorded>, Error> {
@@ -75,6 +85,9 @@ impl<H: Hooks> Store for HookedStore<H> {
     }
 
     async fn put_snapshot(&self, run: &RunId, seq: Seq, snapshot: Vec<u8>) -> Result<(), Error> {
+        if let Some(error) = self.hooks.refuses_snapshot() {
+            return Err(error);
+        }
         self.inner.put_snapshot(run, seq, snapshot).await
     }
 

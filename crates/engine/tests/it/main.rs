@@ -10,3 +10,4 @@ mod hooked;
 mod shared;
 mod sim;
 mod slots;
+mod snapshots;

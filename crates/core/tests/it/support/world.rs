@@ -201,6 +201,13 @@ impl World {
         let journal = self.journal.iter().map(|(event, at)| (event, *at));
         Run::replay(self.run.id().clone(), self.run.workflow().clone(), journal)
     }
+
+    /// Reads a snapshot that was made after so many events, and folds the others.
+    pub(crate) fn restored(&self, seq: usize, snapshot: &[u8]) -> Run {
+        let run = Run::from_snapshot(self.run.id().clone(), self.run.workflow().clone(), snapshot);
+        let tail = self.journal[seq..].iter().map(|(event, at)| (event, *at));
+        run.expect("a snapshot of this build can be read").fold(tail)
+    }
 }
 
 pub(crate) fn complete(attempt: &AttemptRef, output: Value, to: Vec<Target>) -> Command {

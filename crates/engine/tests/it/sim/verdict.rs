@@ -147,11 +147,11 @@ impl<'c> Past<'c> {
                 assert!(execution.failures <= 1 + retries, "too often: {context}");
                 execution.under_way = None;
             }
-            Event::AttemptLost { step, execution, attempt } => {
+            Event::AttemptLost { step, execution, attempt, given_back } => {
                 let execution = self.execution(step.as_str(), execution.0);
                 assert_eq!(execution.under_way.map(|(number, _)| number), Some(*attempt), "{context}");
                 assert!(execution.ended.insert(*attempt), "a second end: {context}");
-                execution.losses += 1;
+                execution.losses += u32::from(!given_back);
                 execution.under_way = None;
             }
             Event::AttemptSuspended { step, execution, attempt } => {
