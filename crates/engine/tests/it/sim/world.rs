@@ -322,10 +322,13 @@ impl World {
                 process.kill(&self.common).await;
             }
         }
-        self.started += 1;
-        let healthy = Process::start(&self.common, self.started, &mut self.dice, healed).await;
-        let engine = healthy.engine.clone();
-        self.processes.push(healthy);
+        // Who starts looks at everything; so where some are left, none starts.
+        if self.processes.iter().all(|process| process.is_judged) {
+            self.started += 1;
+            let new = Process::start(&self.common, self.started, &mut self.dice, healed).await;
+            self.processes.push(new);
+        }
+        let engine = self.healthy().clone();
         self.rest("at rest, or waiting for somebody outside", RunStatus::Paused).await;
         for _ in 0..200 {
             if !self.release(&engine).await {
@@ -336,9 +339,10 @@ impl World {
         self.rest("at its end", RunStatus::Completed).await;
     }
 
-    /// Returns the engine that was healthy at the end.
+    /// Returns an engine whose session lives.
     pub(super) fn healthy(&self) -> &Engine {
-        &self.processes.last().expect("the last process that was started is healthy").engine
+        let healthy = self.processes.iter().find(|process| !process.is_judged);
+        &healthy.expect("healing leaves one").engine
     }
 
     /// Gives every paused run what it waits for; returns whether there was any.
