@@ -135,8 +135,13 @@ impl FaultyStore {
 
     /// Lets nothing go wrong from now on.
     pub fn heal(&self) {
+        self.suffer(Faults::default());
+    }
+
+    /// Lets other things go wrong from now on. The dice go on where they are.
+    pub fn suffer(&self, faults: Faults) {
         self.with(|dice| {
-            dice.faults = Faults { seed: dice.faults.seed, ..Faults::default() };
+            dice.faults = faults;
             dice.ordered.clear();
         });
     }

@@ -305,25 +305,30 @@ impl World {
         self.processes[at].go_on();
     }
 
-    /// Phase 2: faults end, one healthy process is left beside those that were judged dead and do not know it.
-    /// Everything comes to rest, and to its end once nobody outside is waited for.
+    /// Phase 2: faults end. Of the processes either all stay, or one new one is left; beside them those go on that
+    /// were judged dead and do not know it. Everything comes to rest, and to its end once nobody outside is waited for.
+    /// In half of the worlds no wake-up comes from the store: the promise needs none.
     pub(super) async fn heal(&mut self) {
-        self.tell("healing");
-        for process in std::mem::take(&mut self.processes) {
-            process.store.heal();
-            if process.is_judged {
+        let deaf = if self.dice.chance(50) { 1_000 } else { 0 };
+        let healed = Faults { seed: self.dice.next(), deaf, ..Faults::default() };
+        let all_stay = self.dice.chance(50);
+        self.tell(&format!("healing, all stay: {all_stay}, {deaf} of 1000 wake-ups are lost"));
+        for mut process in std::mem::take(&mut self.processes) {
+            process.store.suffer(healed.clone());
+            if all_stay || process.is_judged {
+                process.go_on();
                 self.processes.push(process);
             } else {
                 process.kill(&self.common).await;
             }
         }
-        for process in &mut self.processes {
-            process.go_on();
+        // Who starts looks at everything; so where some are left, none starts.
+        if self.processes.iter().all(|process| process.is_judged) {
+            self.started += 1;
+            let new = Process::start(&self.common, self.started, &mut self.dice, healed).await;
+            self.processes.push(new);
         }
-        self.started += 1;
-        let healthy = Process::start(&self.common, self.started, &mut self.dice, Faults::default()).await;
-        let engine = healthy.engine.clone();
-        self.processes.push(healthy);
+        let engine = self.healthy().clone();
         self.rest("at rest, or waiting for somebody outside", RunStatus::Paused).await;
         for _ in 0..200 {
             if !self.release(&engine).await {
@@ -334,9 +339,10 @@ impl World {
         self.rest("at its end", RunStatus::Completed).await;
     }
 
-    /// Returns the engine that was healthy at the end.
+    /// Returns an engine whose session lives.
     pub(super) fn healthy(&self) -> &Engine {
-        &self.processes.last().expect("the last process that was started is healthy").engine
+        let healthy = self.processes.iter().find(|process| !process.is_judged);
+        &healthy.expect("healing leaves one").engine
     }
 
     /// Gives every paused run what it waits for; returns whether there was any.
