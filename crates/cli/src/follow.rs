@@ -175,6 +175,8 @@ fn line(run: &RunId, event: &Event) -> Option<String> {
             WaitKind::Child(child) => format!("  {step} started child run {}", child.run),
         },
         Event::WaitResolved { step, .. } => format!("  {step} goes on"),
+        Event::ChildPaused { step, .. } => format!("  {step}: its child run waits for input"),
+        Event::ChildResumed { step, .. } => format!("  {step}: its child run goes on"),
         Event::RunPaused { reason } => format!("run {run} is paused: {reason}"),
         Event::RunRetried { epoch, .. } => format!("run {run} is tried again, epoch {epoch}"),
         Event::Emitted { step, data, .. } => format!("  {step}: {}", text(data)),

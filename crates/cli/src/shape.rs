@@ -179,11 +179,16 @@ pub(crate) fn why(
                 )
             }
             "timer" => format!("step '{}' sleeps{at}", row.step),
-            _ => format!(
-                "step '{}' waits for child run {}",
-                row.step,
-                row.spec["kind"]["run"].as_str().unwrap_or_default()
-            ),
+            _ => {
+                let child = row.spec["kind"]["run"].as_str().unwrap_or_default();
+                let paused = run.open_waits().iter().any(|wait| *wait.id == row.wait && wait.child_paused);
+                let asks = if paused {
+                    format!(", which waits for input: `stepwell show {child}`")
+                } else {
+                    String::new()
+                };
+                format!("step '{}' waits for child run {child}{asks}", row.step)
+            }
         });
     }
     for execution in run.executions() {

@@ -96,6 +96,7 @@ async fn deliver(shared: &Arc<Shared>, undelivered: Undelivered) -> Result<(), E
             };
             Command::EndChild { wait, outcome }
         }
+        MessageBody::NoteChild { wait, turn, paused } => Command::NoteChild { wait, turn, paused },
     };
     let taken = send(shared, &message.target, Some(command), id, root).await;
     match taken {

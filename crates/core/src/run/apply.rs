@@ -11,7 +11,7 @@ use super::execution::{AttemptNote, Execution};
 use super::needs::{ANY_NEED, Lost, Verdict};
 use super::token::{self, Lineage, Token};
 use super::wait::{Resolution, Then, WaitKind, WaitSpec};
-use super::{NeedsState, Run, Signal, StepState, Wait};
+use super::{ChildNews, NeedsState, Run, Signal, StepState, Wait};
 use crate::context::Context;
 use crate::ids::{Epoch, Ordinal, RunId, StepName, Timestamp, WaitId};
 use crate::run::command::TimerKey;
@@ -52,6 +52,7 @@ impl Run {
             waits: std::collections::HashMap::new(),
             open_waits: super::OpenWaits::default(),
             waits_opened: 0,
+            turns: 0,
             signals: std::collections::HashMap::new(),
             signal_ids: std::collections::HashSet::new(),
             tick: 0,
@@ -112,6 +113,7 @@ impl Run {
         self.tick += 1;
         self.now = self.now.max(at);
         self.journaled_bytes += event.value_bytes() as u64;
+        let asked = self.waits_for_input();
         match event {
             Event::RunCreated { input, context, metadata, parent, base_dir, .. } => {
                 self.created_at = at;
@@ -224,6 +226,12 @@ impl Run {
                 }
             }
             Event::WaitResolved { wait, resolution, .. } => self.wait_resolved(wait, resolution, at),
+            Event::ChildPaused { wait, turn, .. } => {
+                self.child_turned(wait, ChildNews { turn: *turn, paused: true });
+            }
+            Event::ChildResumed { wait, turn, .. } => {
+                self.child_turned(wait, ChildNews { turn: *turn, paused: false });
+            }
             Event::SignalReceived { name, id, value } => {
                 self.signal_ids.insert((name.clone(), id.clone()));
                 let signal = Signal { id: id.clone(), value: value.clone() };
@@ -283,7 +291,13 @@ impl Run {
             Event::RunCancelled { .. } => self.run_ended(RunStatus::Cancelled, at),
             Event::Conflict { .. } | Event::Emitted { .. } => {}
         }
+        self.turns += u32::from(self.waits_for_input() != asked);
         self.issue(at);
+    }
+
+    /// Returns whether it is paused because only people and signals can move it.
+    pub(super) fn waits_for_input(&self) -> bool {
+        self.pause_reason == Some(PauseReason::Input)
     }
 
     fn run_started(&mut self, deadline: Option<Timestamp>, at: Timestamp) {
@@ -615,10 +629,16 @@ impl Run {
 
     fn wait_opened(&mut self, id: &WaitId, ix: u32, spec: &WaitSpec, at: Timestamp) {
         self.waits_opened += 1;
-        let wait =
-            Wait { execution: ix, epoch: self.epoch, spec: spec.clone(), opened_at: at, resolution: None };
+        let wait = Wait {
+            execution: ix,
+            epoch: self.epoch,
+            spec: spec.clone(),
+            opened_at: at,
+            child: ChildNews::default(),
+            resolution: None,
+        };
+        self.count_wait(wait.asks(), 1);
         self.waits.insert(id.clone(), wait);
-        self.count_wait(&spec.kind, 1);
         let execution = &mut self.executions[ix as usize];
         execution.waits.push(id.clone());
         execution.open_waits += 1;
@@ -630,19 +650,26 @@ impl Run {
         self.touched.wait(id, true);
     }
 
-    pub(super) fn count_wait(&mut self, kind: &WaitKind, by: i32) {
-        let counter = match kind {
-            WaitKind::Human(_) | WaitKind::Signal { .. } => &mut self.open_waits.asking,
-            WaitKind::Timer | WaitKind::Child(_) => &mut self.open_waits.moving,
-        };
+    pub(super) fn count_wait(&mut self, asks: bool, by: i32) {
+        let counter = if asks { &mut self.open_waits.asking } else { &mut self.open_waits.moving };
         *counter = counter.saturating_add_signed(by);
+    }
+
+    fn child_turned(&mut self, wait: &WaitId, news: ChildNews) {
+        let Some(known) = self.waits.get_mut(wait) else { return };
+        let before = known.asks();
+        known.child = news;
+        let after = known.asks();
+        self.count_wait(before, -1);
+        self.count_wait(after, 1);
     }
 
     fn wait_resolved(&mut self, id: &WaitId, resolution: &Resolution, at: Timestamp) {
         let Some(wait) = self.waits.get_mut(id) else { return };
         wait.resolution = Some(resolution.clone());
         let (ix, kind, then) = (wait.execution, wait.spec.kind.clone(), wait.spec.then);
-        self.count_wait(&kind, -1);
+        let asked = wait.asks();
+        self.count_wait(asked, -1);
         self.set_timer(TimerKey::Wait(id.clone()), None);
         self.touched.wait(id, false);
         self.updated_at = at;

@@ -89,6 +89,16 @@ pub enum Command {
         /// What became of it.
         outcome: Result<Payload, ErrorObject>,
     },
+    /// A child run was paused for input, or goes on. Older news than what is known changes nothing, so it may come
+    /// late, twice and out of order.
+    NoteChild {
+        /// The wait for it.
+        wait: WaitId,
+        /// The child's count of turns.
+        turn: u32,
+        /// Which of the two.
+        paused: bool,
+    },
     /// No attempt starts from now on.
     Pause {
         /// For the journal of who did it.
@@ -140,6 +150,7 @@ impl Command {
             Self::Signal { .. } => "Signal",
             Self::FireTimer { .. } => "FireTimer",
             Self::EndChild { .. } => "EndChild",
+            Self::NoteChild { .. } => "NoteChild",
             Self::Pause { .. } => "Pause",
             Self::Resume => "Resume",
             Self::Cancel { .. } => "Cancel",

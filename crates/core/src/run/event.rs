@@ -213,6 +213,28 @@ pub enum Event {
         /// How.
         resolution: Resolution,
     },
+    /// A child run that is waited for is paused for input.
+    ChildPaused {
+        /// The wait for it.
+        wait: WaitId,
+        /// The step that waits.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+        /// The child's count of turns; older news of it is not taken.
+        turn: u32,
+    },
+    /// A child run that was paused for input goes on.
+    ChildResumed {
+        /// The wait for it.
+        wait: WaitId,
+        /// The step that waits.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+        /// The child's count of turns; older news of it is not taken.
+        turn: u32,
+    },
     /// A signal came in and waits in its queue.
     SignalReceived {
         /// Name of the queue.
@@ -429,6 +451,8 @@ impl Event {
             Self::StepCancelled { .. } => "StepCancelled",
             Self::WaitOpened { .. } => "WaitOpened",
             Self::WaitResolved { .. } => "WaitResolved",
+            Self::ChildPaused { .. } => "ChildPaused",
+            Self::ChildResumed { .. } => "ChildResumed",
             Self::SignalReceived { .. } => "SignalReceived",
             Self::NeedTimedOut { .. } => "NeedTimedOut",
             Self::NeedAsked { .. } => "NeedAsked",

@@ -37,7 +37,7 @@ use event::{AttemptStarted, Event, Parent, Payload};
 pub use execution::{AttemptNote, Execution};
 use queue::Queue;
 use token::Tokens;
-use wait::{Resolution, WaitSpec};
+use wait::{Resolution, WaitKind, WaitSpec};
 
 /// One execution of a workflow.
 #[derive(Clone, Debug)]
@@ -72,6 +72,8 @@ pub struct Run {
     waits: HashMap<WaitId, Wait>,
     open_waits: OpenWaits,
     waits_opened: u32,
+    /// Counts how often it was paused for input and went on: what its parent is told bears this number.
+    turns: u32,
     signals: HashMap<String, VecDeque<Signal>>,
     signal_ids: HashSet<(String, String)>,
     /// Counts applied events; "later" in lifecycles of needs.
@@ -143,14 +145,37 @@ struct Wait {
     epoch: Epoch,
     spec: WaitSpec,
     opened_at: Timestamp,
+    /// For a child run: what was last heard of it.
+    #[serde(default, skip_serializing_if = "snapshot::is_default")]
+    child: ChildNews,
     resolution: Option<Resolution>,
+}
+
+impl Wait {
+    /// Returns whether only people and signals can bring it nearer to its end.
+    fn asks(&self) -> bool {
+        match self.spec.kind {
+            WaitKind::Human(_) | WaitKind::Signal { .. } => true,
+            WaitKind::Timer => false,
+            WaitKind::Child(_) => self.child.paused,
+        }
+    }
+}
+
+/// How a child run stands, as far as its parent knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct ChildNews {
+    /// Its count of turns; older news than this is not taken.
+    turn: u32,
+    /// It is paused for input.
+    paused: bool,
 }
 
 #[derive(Clone, Debug, Default)]
 struct OpenWaits {
-    /// Human and signal waits.
+    /// Human and signal waits, and child runs that are paused for input.
     asking: u32,
-    /// Timers and child runs.
+    /// Timers and other child runs.
     moving: u32,
 }
 
@@ -171,6 +196,8 @@ pub struct OpenWait<'a> {
     pub spec: &'a WaitSpec,
     /// Since when.
     pub opened_at: Timestamp,
+    /// It is for a child run that is itself paused for input.
+    pub child_paused: bool,
 }
 
 impl Run {
@@ -318,12 +345,7 @@ impl Run {
             .waits
             .iter()
             .filter(|(_, wait)| wait.resolution.is_none())
-            .map(|(id, wait)| OpenWait {
-                id,
-                execution: &self.executions[wait.execution as usize],
-                spec: &wait.spec,
-                opened_at: wait.opened_at,
-            })
+            .map(|(id, wait)| self.shown(id, wait))
             .collect();
         open.sort_by_key(|wait| (wait.opened_at, wait.id.clone()));
         open
@@ -390,12 +412,17 @@ impl Run {
 
     /// Returns every wait, open or resolved, in no order.
     pub fn all_waits(&self) -> impl Iterator<Item = OpenWait<'_>> {
-        self.waits.iter().map(|(id, wait)| OpenWait {
+        self.waits.iter().map(|(id, wait)| self.shown(id, wait))
+    }
+
+    fn shown<'r>(&'r self, id: &'r WaitId, wait: &'r Wait) -> OpenWait<'r> {
+        OpenWait {
             id,
             execution: &self.executions[wait.execution as usize],
             spec: &wait.spec,
             opened_at: wait.opened_at,
-        })
+            child_paused: wait.child.paused,
+        }
     }
 
     /// Returns the tokens held at steps, with how many: what waits for a join.

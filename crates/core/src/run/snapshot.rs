@@ -56,6 +56,7 @@ struct Form<'r> {
     next_token: u32,
     waits: BTreeMap<Cow<'r, WaitId>, Cow<'r, Wait>>,
     waits_opened: u32,
+    turns: u32,
     signals: BTreeMap<Cow<'r, str>, Cow<'r, VecDeque<Signal>>>,
     signal_ids: Vec<Cow<'r, (String, String)>>,
     tick: u64,
@@ -127,6 +128,7 @@ impl Run {
             next_token,
             waits: self.waits.iter().map(|(id, w)| (Cow::Borrowed(id), Cow::Borrowed(w))).collect(),
             waits_opened: self.waits_opened,
+            turns: self.turns,
             signals: self.signals.iter().map(|(n, q)| (Cow::Borrowed(&**n), Cow::Borrowed(q))).collect(),
             signal_ids,
             tick: self.tick,
@@ -166,6 +168,7 @@ impl Run {
             tokens: Tokens::arrived_again(form.tokens, form.next_token, holds),
             waits: form.waits.into_iter().map(|(id, w)| (id.into_owned(), w.into_owned())).collect(),
             waits_opened: form.waits_opened,
+            turns: form.turns,
             signals: form.signals.into_iter().map(|(n, q)| (n.into_owned(), q.into_owned())).collect(),
             signal_ids: form.signal_ids.into_iter().map(Cow::into_owned).collect(),
             tick: form.tick,
@@ -187,8 +190,8 @@ impl Run {
             run.enlist(execution);
         }
         let open = run.waits.values().filter(|wait| wait.resolution.is_none());
-        for kind in open.map(|wait| wait.spec.kind.clone()).collect::<Vec<_>>() {
-            run.count_wait(&kind, 1);
+        for asks in open.map(Wait::asks).collect::<Vec<_>>() {
+            run.count_wait(asks, 1);
         }
         run
     }

@@ -9,6 +9,7 @@ mod definitions;
 #[allow(unreachable_pub, reason = "a module of helpers for every test file")]
 mod driver;
 mod failures;
+mod families;
 mod join_oracle;
 mod nesting;
 mod properties;

@@ -111,7 +111,7 @@ impl History {
             shadow.take_changes();
         }
         self.timers.extend(self.world.run.due().timers.into_iter().map(|(key, _)| key));
-        Watch::stands(&self.world.run, &context);
+        self.watch.stands(&self.world.run, &context);
         outcome.is_ok()
     }
 
@@ -143,8 +143,9 @@ impl History {
             65..=67 => self.stale(),
             68..=73 => self.answer(),
             74..=77 => self.signal(),
-            78..=83 => self.fire(),
-            84..=86 => self.end_child(),
+            78..=82 => self.fire(),
+            84..=85 => self.end_child(),
+            83 | 86 => self.note_child(),
             87 => {
                 self.submit(&Command::Pause { reason: None });
             }
@@ -389,15 +390,25 @@ impl History {
         self.submit(&command);
     }
 
-    fn end_child(&mut self) {
+    fn any_child(&mut self) -> Option<WaitId> {
         let is_child = |wait: &&WaitId| {
             self.world.run.wait(wait).is_some_and(|(spec, _)| matches!(spec.kind, WaitKind::Child(_)))
         };
         let children: Vec<WaitId> = self.waits.iter().filter(is_child).cloned().collect();
-        if children.is_empty() {
-            return;
-        }
-        let wait = self.rng.pick(&children).clone();
+        (!children.is_empty()).then(|| self.rng.pick(&children).clone())
+    }
+
+    /// News of a child comes in any order, also twice.
+    fn note_child(&mut self) {
+        let Some(wait) = self.any_child() else { return };
+        let turn = 1 + self.rng.below(5) as u32;
+        let paused = turn % 2 == 1;
+        self.watch.hears(&wait, turn, paused);
+        self.submit(&Command::NoteChild { wait, turn, paused });
+    }
+
+    fn end_child(&mut self) {
+        let Some(wait) = self.any_child() else { return };
         let outcome = if self.rng.chance(70) {
             Ok(Arc::new(json!({ "result": 1 })))
         } else {

@@ -2,6 +2,7 @@
 //! does to an execution in each status. A change of the table is read in the diff of its snapshot.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use serde_json::json;
 use stepwell_core::ids::WaitId;
@@ -10,7 +11,7 @@ use stepwell_core::run::command::{AttemptRef, Command, Create, SettleVerb, Suspe
 use stepwell_core::status::{ExecutionStatus, RunStatus};
 use stepwell_core::workflow::definition::{Definition, Step};
 
-use crate::support::{SESSION, World, answer, complete, fail, first, question, signal};
+use crate::support::{SESSION, World, answer, child, complete, fail, first, question, signal};
 
 fn two_steps() -> Definition {
     let mut a = Step::function("a").next(&["b"]);
@@ -29,6 +30,10 @@ fn run_in(status: RunStatus, paused_by: &str) -> World {
         (RunStatus::Pending | RunStatus::Running, _) => {}
         (RunStatus::Paused, "input") => {
             world.asks("a", vec![question(0)]);
+        }
+        (RunStatus::Paused, "child") => {
+            let wait = world.asks("a", vec![child(0)]).remove(0);
+            world.ok(Command::NoteChild { wait, turn: 1, paused: true });
         }
         (RunStatus::Paused, _) => {
             world.ok(Command::Pause { reason: None });
@@ -62,6 +67,9 @@ fn run_commands(world: &World) -> Vec<(&'static str, Command)> {
         ("Retry", Command::Retry { input: None }),
         ("Signal", signal("s", "1")),
         ("Answer", answer(&wait, json!("yes"))),
+        ("NoteChild", Command::NoteChild { wait: wait.clone(), turn: 2, paused: false }),
+        ("NoteChild old", Command::NoteChild { wait: wait.clone(), turn: 1, paused: true }),
+        ("EndChild", Command::EndChild { wait, outcome: Ok(Arc::new(json!(1))) }),
         ("FireTimer run", Command::FireTimer { timer: TimerKey::Run }),
     ]
 }
@@ -85,6 +93,7 @@ fn what_a_command_does_to_a_run_in_each_status() {
         (RunStatus::Pending, ""),
         (RunStatus::Running, ""),
         (RunStatus::Paused, "input"),
+        (RunStatus::Paused, "child"),
         (RunStatus::Paused, "operator"),
         (RunStatus::Completed, ""),
         (RunStatus::Failed, ""),

@@ -2,28 +2,20 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, json};
+use serde_json::json;
 use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::WaitId;
 use stepwell_core::run::MessageBody;
 use stepwell_core::run::command::Command;
-use stepwell_core::run::wait::{ChildStart, WaitKind};
+use stepwell_core::run::event::Parent;
+use stepwell_core::run::wait::WaitKind;
 use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
-use stepwell_core::workflow::definition::Step;
+use stepwell_core::workflow::definition::{Definition, Step};
 
-use crate::support::{World, answer, question, signal, wait_for};
+use crate::support::{World, answer, child, question, signal, wait_for};
 
 fn one() -> World {
     World::steps(vec![Step::function("a").next(&[])])
-}
-
-fn child() -> WaitKind {
-    WaitKind::Child(Box::new(ChildStart {
-        run: "".into(),
-        definition: json!({}),
-        input: Arc::new(json!(null)),
-        context: Map::new(),
-        metadata: Map::new(),
-    }))
 }
 
 #[test]
@@ -83,7 +75,7 @@ fn a_sleep_keeps_the_run_running_and_ends_at_its_time() {
 #[test]
 fn a_failed_child_is_replaced_in_the_next_epoch_and_a_completed_one_is_not() {
     let mut world = one();
-    let waits = world.asks("a", vec![wait_for(0, child()), wait_for(1, child())]);
+    let waits = world.asks("a", vec![child(0), child(1)]);
     let started: Vec<_> = world.last.messages.iter().map(|message| message.target.clone()).collect();
     assert!(matches!(world.last.messages[0].body, MessageBody::StartChild { .. }));
     world.ok(Command::EndChild { wait: waits[0].clone(), outcome: Ok(Arc::new(json!({ "result": 1 }))) });
@@ -96,8 +88,80 @@ fn a_failed_child_is_replaced_in_the_next_epoch_and_a_completed_one_is_not() {
         1,
         "only the completed child is told"
     );
-    world.asks("a", vec![wait_for(1, child())]);
+    world.asks("a", vec![child(1)]);
     assert_ne!(world.last.messages[0].target, started[1]);
+}
+
+fn hears(world: &mut World, wait: &WaitId, turn: u32, paused: bool) -> Vec<&'static str> {
+    world.ok(Command::NoteChild { wait: wait.clone(), turn, paused });
+    world.last_kinds()
+}
+
+#[test]
+fn a_parent_is_paused_for_input_while_its_child_is() {
+    let mut world = one();
+    let wait = world.asks("a", vec![child(0)]).remove(0);
+    assert_eq!(world.status(), RunStatus::Running);
+    assert_eq!(hears(&mut world, &wait, 1, true), ["ChildPaused", "RunPaused"]);
+    assert_eq!(world.run.pause_reason(), Some(PauseReason::Input));
+    assert_eq!(hears(&mut world, &wait, 2, false), ["ChildResumed", "RunResumed"]);
+    assert_eq!(world.status(), RunStatus::Running);
+}
+
+#[test]
+fn a_parent_with_another_child_under_way_or_asleep_is_not_paused() {
+    let mut world = one();
+    let mut sleep = wait_for(2, WaitKind::Timer);
+    sleep.deadline = Some(world.now.plus_ms(100));
+    let waits = world.asks("a", vec![child(0), child(1), sleep]);
+    hears(&mut world, &waits[0], 1, true);
+    hears(&mut world, &waits[1], 1, true);
+    assert_eq!(world.status(), RunStatus::Running, "it sleeps");
+    world.wait_ms(100);
+    world.fire_due();
+    world.asks("a", vec![]);
+    assert_eq!(world.status(), RunStatus::Paused);
+    hears(&mut world, &waits[1], 2, false);
+    assert_eq!(world.status(), RunStatus::Running, "the other child goes on");
+}
+
+#[test]
+fn old_news_of_a_child_never_undoes_newer_and_the_same_news_counts_once() {
+    let mut world = one();
+    let wait = world.asks("a", vec![child(0)]).remove(0);
+    hears(&mut world, &wait, 3, true);
+    for (turn, paused) in [(1, true), (2, false), (3, true)] {
+        assert_eq!(hears(&mut world, &wait, turn, paused), [""; 0], "turn {turn} is old");
+    }
+    assert_eq!(world.status(), RunStatus::Paused);
+    world.ok(Command::EndChild { wait: wait.clone(), outcome: Ok(Arc::new(json!(1))) });
+    assert_eq!(hears(&mut world, &wait, 5, true), [""; 0], "it has ended");
+}
+
+#[test]
+fn a_child_tells_its_parent_when_it_is_paused_for_input_and_when_it_goes_on() {
+    let parent = Parent { run: "run_parent".into(), wait: "wait_parent".into(), depth: 1 };
+    let mut world = World::child(Definition::new("child", vec![Step::function("a").next(&[])]), parent);
+    let told = |world: &World| match &world.last.messages[..] {
+        [] => None,
+        [message] => match message.body {
+            MessageBody::NoteChild { turn, paused, .. } => Some((turn, paused)),
+            _ => panic!("{message:?}"),
+        },
+        more => panic!("{more:?}"),
+    };
+    let waits = world.asks("a", vec![question(0)]);
+    assert_eq!(told(&world), Some((1, true)));
+    world.ok(Command::Pause { reason: None });
+    assert_eq!(told(&world), Some((2, false)), "paused by an operator it does not wait for input");
+    world.ok(Command::Resume);
+    assert_eq!(told(&world), Some((3, true)));
+    world.answer(&waits[0], json!("yes"));
+    assert_eq!(told(&world), Some((4, false)));
+    world.asks("a", vec![child(1)]);
+    let grandchild = world.run.open_waits()[0].id.clone();
+    hears(&mut world, &grandchild, 1, true);
+    assert_eq!(told(&world), Some((5, true)), "over generations");
 }
 
 #[test]
@@ -115,7 +179,7 @@ fn what_comes_while_an_operator_paused_the_run_is_kept_and_nothing_is_lost_on_re
 #[test]
 fn a_cancelled_run_withdraws_its_questions_and_cancels_its_children() {
     let mut world = one();
-    world.asks("a", vec![question(0), wait_for(1, child())]);
+    world.asks("a", vec![question(0), child(1)]);
     world.ok(Command::Cancel { reason: None });
     assert!(world.run.open_waits().is_empty());
     assert_eq!(world.last.messages[0].body, MessageBody::CancelChild);

@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "tests are named by the promise they keep")]
 
 mod basics;
+mod children;
 mod crash;
 mod durable;
 mod faults;

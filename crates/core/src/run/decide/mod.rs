@@ -82,6 +82,15 @@ pub enum MessageBody {
         /// What went wrong, if it did not.
         error: Option<ErrorObject>,
     },
+    /// A child run was paused for input, or goes on.
+    NoteChild {
+        /// The wait for it.
+        wait: WaitId,
+        /// The child's count of turns.
+        turn: u32,
+        /// Which of the two.
+        paused: bool,
+    },
 }
 
 /// A turn of a run: one command being decided.
@@ -103,9 +112,13 @@ impl Run {
     pub fn handle(&mut self, command: &Command, at: Timestamp) -> Result<Decision, ErrorObject> {
         // Time never runs backwards within a run, whatever the clocks of its workers say.
         let at = at.max(self.now);
+        let turns = self.turns;
         let mut turn = Turn { run: self, at, decision: Decision { at, ..Decision::default() } };
         turn.decide(command)?;
         turn.settle();
+        if turn.run.turns != turns {
+            turn.tell_parent_of_turn();
+        }
         Ok(turn.decision)
     }
 }
@@ -132,6 +145,10 @@ impl Turn<'_> {
             }
             Command::EndChild { wait, outcome } => {
                 self.end_child(wait, outcome);
+                Ok(())
+            }
+            Command::NoteChild { wait, turn, paused } => {
+                self.note_child(wait, *turn, *paused);
                 Ok(())
             }
             Command::Pause { .. } => self.pause(),

@@ -6,8 +6,8 @@ use stepwell_core::ids::{ExecutionRef, Ordinal, StepName, Timestamp, WaitId};
 use stepwell_core::run::command::TimerKey;
 use stepwell_core::run::event::Event;
 use stepwell_core::run::wait::WaitKind;
-use stepwell_core::run::{Changes, Run, Task, Work};
-use stepwell_core::status::{ExecutionStatus, RunStatus};
+use stepwell_core::run::{Changes, OpenWait, Run, Task, Work};
+use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
 use stepwell_core::workflow::definition::{Lifecycle, NeedKind, OnFailure};
 
 /// What the journal has said so far, and what the shell would have arranged.
@@ -26,6 +26,8 @@ pub(super) struct Watch {
     work: BTreeMap<(StepName, Ordinal), Work>,
     timers: BTreeMap<TimerKey, Timestamp>,
     waits: HashSet<WaitId>,
+    /// The newest news of each child run: its turn, and whether it is paused for input.
+    children: HashMap<WaitId, (u32, bool)>,
 }
 
 impl Watch {
@@ -165,8 +167,41 @@ impl Watch {
         assert_eq!(self.waits, waits, "waits: {context}");
     }
 
+    /// Takes note of news that is about to be delivered.
+    pub(super) fn hears(&mut self, wait: &WaitId, turn: u32, paused: bool) {
+        let newest = self.children.entry(wait.clone()).or_default();
+        *newest = (*newest).max((turn, paused));
+    }
+
+    /// A run is paused for input when only people and signals can move it, or child runs that stand so themselves
+    /// (DESIGN §3, Waits), and at no other time.
+    fn pauses_for_input(&self, run: &Run, context: &str) {
+        if run.status().is_terminal() || run.pause_reason() == Some(PauseReason::Operator) {
+            return;
+        }
+        let open = run.open_waits();
+        for wait in &open {
+            let known = self.children.get(wait.id).is_some_and(|(_, paused)| *paused);
+            assert_eq!(wait.child_paused, known, "an old word of child {}: {context}", wait.id);
+        }
+        let asks = |wait: &OpenWait<'_>| match wait.spec.kind {
+            WaitKind::Human(_) | WaitKind::Signal { .. } => true,
+            WaitKind::Timer => false,
+            WaitKind::Child(_) => wait.child_paused,
+        };
+        let due = run.due();
+        let clock_moves_it =
+            |(key, _): &(TimerKey, Timestamp)| matches!(key, TimerKey::Retry(..) | TimerKey::Need(..));
+        let only_input = due.work.is_empty()
+            && !due.timers.iter().any(clock_moves_it)
+            && !open.is_empty()
+            && open.iter().all(asks);
+        assert_eq!(run.pause_reason() == Some(PauseReason::Input), only_input, "{due:?}: {context}");
+    }
+
     /// Looks at the state as it stands.
-    pub(super) fn stands(run: &Run, context: &str) {
+    pub(super) fn stands(&self, run: &Run, context: &str) {
+        self.pauses_for_input(run, context);
         let due = run.due();
         let live = run.executions().iter().filter(|e| !e.status.is_terminal()).count();
         if run.status().is_terminal() {

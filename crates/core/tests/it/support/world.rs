@@ -8,8 +8,8 @@ use stepwell_core::ids::{ExecutionRef, Ordinal, RunId, Timestamp, WaitId};
 use stepwell_core::run::command::{
     AttemptRef, Command, Complete, Create, Fail, SettleVerb, Suspend, TimerKey,
 };
-use stepwell_core::run::event::{AttemptStarted, Event, Payload, Target};
-use stepwell_core::run::wait::{Question, Then, WaitKind, WaitSpec};
+use stepwell_core::run::event::{AttemptStarted, Event, Parent, Payload, Target};
+use stepwell_core::run::wait::{ChildStart, Question, Then, WaitKind, WaitSpec};
 use stepwell_core::run::{Decision, Run, Task, Work};
 use stepwell_core::status::{ExecutionStatus, RunStatus};
 use stepwell_core::workflow::Workflow;
@@ -28,9 +28,14 @@ pub(crate) struct World {
 impl World {
     /// A run of that definition, not yet created.
     pub(crate) fn blank(definition: Definition) -> Self {
+        Self::named("run_test", definition)
+    }
+
+    /// A run of that name, not yet created.
+    pub(crate) fn named(run: &str, definition: Definition) -> Self {
         let workflow = Workflow::new(definition).expect("the definition can be run");
         Self {
-            run: Run::blank(RunId::from("run_test"), workflow),
+            run: Run::blank(RunId::from(run), workflow),
             now: Timestamp(1_000_000_000),
             journal: Vec::new(),
             last: Decision::default(),
@@ -42,6 +47,14 @@ impl World {
         let mut world = Self::blank(definition);
         let create = Create::new(world.run.id().clone(), world.run.workflow().clone());
         world.ok(Command::Create(Box::new(create)));
+        world
+    }
+
+    /// A started run of that definition that another waits for.
+    pub(crate) fn child(definition: Definition, parent: Parent) -> Self {
+        let mut world = Self::blank(definition);
+        let create = Create::new(world.run.id().clone(), world.run.workflow().clone());
+        world.ok(Command::Create(Box::new(Create { parent: Some(parent), ..create })));
         world
     }
 
@@ -244,6 +257,18 @@ pub(crate) fn wait_for(position: u32, kind: WaitKind) -> WaitSpec {
 pub(crate) fn question(position: u32) -> WaitSpec {
     let question = Question { prompt: "ok?".into(), ..Question::default() };
     wait_for(position, WaitKind::Human(question))
+}
+
+/// A wait for a child run.
+pub(crate) fn child(position: u32) -> WaitSpec {
+    let start = ChildStart {
+        run: "".into(),
+        definition: json!({}),
+        input: Payload::default(),
+        context: serde_json::Map::new(),
+        metadata: serde_json::Map::new(),
+    };
+    wait_for(position, WaitKind::Child(Box::new(start)))
 }
 
 pub(crate) fn first() -> Ordinal {
