@@ -661,6 +661,13 @@ impl Shared {
         begun
     }
 
+    /// Lets every loop ask the store: a commit of this process stands whose arrangements were forgotten.
+    pub(crate) fn look_again(&self) {
+        for loops in [&self.work, &self.timer, &self.message] {
+            loops.notify_one();
+        }
+    }
+
     /// Takes note of a lease of this process.
     pub(crate) fn hold(&self, run: &RunId, lease: LeaseRef) -> Hold {
         self.held.hold(run, lease, self.abort.child_token())

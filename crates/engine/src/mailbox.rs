@@ -329,8 +329,9 @@ impl Mailbox {
                         Recovery::Again => {}
                         Recovery::Committed(committed) => {
                             // The commit stands, but who was handed over to was not started: those leases are strays
-                            // of this session and come back as lost.
+                            // of this session and come back as lost. What else it arranged is looked for.
                             shared.strays.notify_one();
+                            shared.look_again();
                             let status = match self.loaded(shared, state, None).await {
                                 Ok(cached) => cached.run.status(),
                                 Err(_) => RunStatus::Running,
