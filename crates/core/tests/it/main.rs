@@ -11,6 +11,7 @@ mod driver;
 mod failures;
 mod families;
 mod join_oracle;
+mod needs;
 mod nesting;
 mod properties;
 mod shapes;
