@@ -9,7 +9,7 @@ use stepwell_core::run::command::Command;
 use stepwell_core::run::event::{Event, SkipReason};
 use stepwell_core::run::{Task, Work};
 use stepwell_core::status::{ExecutionStatus, RunStatus};
-use stepwell_core::workflow::definition::{Definition, Lifecycle, Need, NeedKind, OnFailure, Step};
+use stepwell_core::workflow::definition::{Definition, Join, Lifecycle, Need, NeedKind, OnFailure, Step};
 
 use crate::support::{World, fail_with};
 
@@ -239,4 +239,117 @@ fn a18_each_kind_against_each_standing_for_a_step_that_a_route_activates() {
     let expected: Vec<String> =
         BY_NEEDS.lines().map(|line| gone(line).unwrap_or_else(|| line.to_owned())).collect();
     assert_table(&table(true), &expected.join("\n"));
+}
+
+/// A step that a route activates, and again: `d` is needed with that lifecycle; `other` can still lead to `d`.
+struct Lives {
+    world: World,
+}
+
+impl Lives {
+    fn of(lifecycle: Lifecycle) -> Self {
+        let mut t = function("t", &["t", "$end"]);
+        t.needs = vec![Need { lifecycle, ..Need::required("d") }];
+        let s = function("s", &["d", "other", "way"]);
+        let mut d = function("d", &[]);
+        d.join = Join::Each;
+        // It can fail so that the run can be retried.
+        let mut way = function("way", &["t"]);
+        way.on_failure = OnFailure::Stop;
+        let mut world = World::steps(vec![s, d, function("other", &["d"]), way, t]);
+        world.done("s", &["d", "other", "way"]);
+        Self { world }
+    }
+
+    /// Lets `t` be activated, and says what became of that activation.
+    fn activated(&mut self) -> &'static str {
+        self.world.done("way", &["t"]);
+        became(&self.world)
+    }
+
+    fn activated_again(&mut self) -> &'static str {
+        self.world.done("t", &["t"]);
+        became(&self.world)
+    }
+}
+
+/// What happens between a completion of `d` and the moment at which `t` looks at it.
+const HAPPENINGS: [(&str, fn(&mut Lives) -> &'static str); 8] = [
+    ("nothing", |lives| {
+        lives.world.done("d", &[]);
+        lives.activated()
+    }),
+    ("t started", |lives| {
+        lives.world.done("d", &[]);
+        lives.activated();
+        lives.activated_again()
+    }),
+    ("t started, d again", |lives| {
+        lives.world.done("d", &[]);
+        lives.activated();
+        lives.world.done("other", &["d"]);
+        lives.world.done("d", &[]);
+        lives.activated_again()
+    }),
+    ("operator resumed", |lives| {
+        lives.world.done("d", &[]);
+        lives.world.ok(Command::Pause { reason: None });
+        lives.world.ok(Command::Resume);
+        lives.activated()
+    }),
+    ("run retried", |lives| {
+        lives.world.done("d", &[]);
+        lives.world.fails("way");
+        lives.world.ok(Command::Retry { input: None });
+        lives.activated()
+    }),
+    ("worker lost", |lives| {
+        lives.world.done("d", &[]);
+        let attempt = lives.world.take("way");
+        lives.world.ok(Command::Lose { attempt });
+        lives.activated()
+    }),
+    ("expiry passed", |lives| {
+        lives.world.done("d", &[]);
+        lives.world.wait_ms(1_000);
+        lives.activated()
+    }),
+    ("then d again", |lives| {
+        lives.world.done("d", &[]);
+        lives.world.wait_ms(1_000);
+        lives.world.ok(Command::Pause { reason: None });
+        lives.world.ok(Command::Resume);
+        lives.activated();
+        lives.world.done("other", &["d"]);
+        lives.world.done("d", &[]);
+        became(&lives.world)
+    }),
+];
+
+/// Lifecycles of spec/fluffy.md §3: which completion of the needed step counts.
+#[test]
+fn a18_each_lifecycle_counts_the_completions_that_the_table_says() {
+    let lifecycles =
+        [Lifecycle::Once, Lifecycle::Always, Lifecycle::Session, Lifecycle::Temporary { expiry_ms: 1_000 }];
+    let mut table = format!("{:<20}once    always  session temporary", "");
+    for (name, happens) in HAPPENINGS {
+        write!(table, "\n{name:<20}").expect("text takes text");
+        for lifecycle in lifecycles {
+            write!(table, "{:<8}", happens(&mut Lives::of(lifecycle))).expect("text takes text");
+        }
+    }
+    assert_table(
+        &table,
+        "
+                    once    always  session temporary
+nothing             starts  starts  starts  starts
+t started           starts  waits   starts  starts
+t started, d again  starts  starts  starts  starts
+operator resumed    starts  starts  waits   starts
+run retried         starts  starts  waits   starts
+worker lost         starts  starts  starts  starts
+expiry passed       starts  starts  starts  waits
+then d again        starts  starts  starts  starts
+",
+    );
 }
