@@ -3,12 +3,11 @@
 
 use std::fmt::Write;
 
-use serde_json::Value;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::run::command::Command;
 use stepwell_core::run::event::{Event, SkipReason};
 use stepwell_core::run::{Task, Work};
-use stepwell_core::status::{ExecutionStatus, RunStatus};
+use stepwell_core::status::ExecutionStatus;
 use stepwell_core::workflow::definition::{Definition, Join, Lifecycle, Need, NeedKind, OnFailure, Step};
 
 use crate::support::{World, fail_with};
@@ -273,8 +272,11 @@ impl Lives {
     }
 }
 
+/// Plays a story and says what became of `t`.
+type Story = fn(&mut Lives) -> &'static str;
+
 /// What happens between a completion of `d` and the moment at which `t` looks at it.
-const HAPPENINGS: [(&str, fn(&mut Lives) -> &'static str); 8] = [
+const HAPPENINGS: [(&str, Story); 8] = [
     ("nothing", |lives| {
         lives.world.done("d", &[]);
         lives.activated()
