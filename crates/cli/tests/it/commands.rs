@@ -137,6 +137,29 @@ fn a_question_is_answered_once_and_only_by_what_fits_its_form() {
 }
 
 #[test]
+fn show_says_that_a_run_waits_for_a_child_run_which_waits_for_input() {
+    let sandbox = Sandbox::new();
+    let approval = APPROVAL.replace('\n', "\n        ");
+    let approve = "  - name: approve\n    method: workflow/execute\n    params:\n      workflow:";
+    sandbox.write("parent.yaml", &format!("id: parent\nsteps:\n{approve}\n        {approval}\n"));
+    let parent = sandbox.spawn(&["run", "parent.yaml", "--run-id", "p1", "--json"]);
+    let shown = sandbox.until(|sandbox| {
+        let told = sandbox.run(&["show", "p1", "--json"]);
+        (told.code == 0 && told.json()["status"] == "paused").then(|| told.json())
+    });
+    assert_eq!(shown["pause_reason"], json!("input"));
+    let wait = sandbox.run(&["inbox", "--json"]).json()["waits"][0].clone();
+    let child = wait["run_id"].as_str().unwrap();
+    let why =
+        format!("step 'approve' waits for child run {child}, which waits for input: `stepwell show {child}`");
+    assert_eq!(shown["why"], json!([why]));
+    let answer = ["answer", wait["wait_id"].as_str().unwrap(), "--json-value", "{\"go\": true}"];
+    assert_eq!(sandbox.run(&answer).code, 0);
+    let ended = Told::of(&parent.wait_with_output().unwrap());
+    assert_eq!(ended.code, 0, "{ended:?}");
+}
+
+#[test]
 fn a_run_whose_process_was_killed_goes_on_and_repeats_no_finished_step_crash() {
     let sandbox = Sandbox::new();
     let step = |name: &str, needs: &str, pause: &str| {

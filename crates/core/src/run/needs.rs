@@ -145,11 +145,13 @@ impl Run {
             }
         }
         let [or, xor] = groups;
-        let together = [(&or, any_of(&or)), (&xor, one_of(&xor))];
-        for (standings, verdict) in together.into_iter().filter(|(standings, _)| !standings.is_empty()) {
+        let together = [(NeedKind::Or, &or, any_of(&or)), (NeedKind::Xor, &xor, one_of(&xor))];
+        for (kind, standings, verdict) in together.into_iter().filter(|(_, all, _)| !all.is_empty()) {
             match verdict {
                 Some(true) => {}
                 Some(false) => {
+                    let of_kind = needs.iter().filter(|need| need.kind == kind);
+                    behind.extend(of_kind.map(|need| need.step.clone()));
                     let worst = standings.iter().map(|s| skip_reason(*s)).fold(None, stronger);
                     reason = stronger(reason, worst.unwrap_or(SkipReason::NeedSkipped));
                 }
@@ -198,6 +200,16 @@ impl Run {
             _ if lost.holds(needed) && !matches!(state.needs, NeedsState::Waiting { .. }) => Standing::Gone,
             _ => Standing::Possible,
         }
+    }
+
+    /// Returns whether a step can never start because one that it requires is gone: `or` and `xor` look for
+    /// another way first, and the step is skipped if there is none.
+    pub(super) fn requires_what_is_gone(&self, step: StepIx, at: Timestamp, lost: Lost<'_>) -> bool {
+        let needs = &self.workflow.step(step).needs;
+        let required = needs.iter().filter(|need| matches!(need.kind, NeedKind::Required | NeedKind::And));
+        required
+            .filter_map(|need| Some((self.workflow.find(need.step.as_str())?, need)))
+            .any(|(needed, need)| self.standing(step, needed, need, at, lost) == Standing::Gone)
     }
 
     /// Returns whether a needed step is not there but may still come.

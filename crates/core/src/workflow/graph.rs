@@ -126,8 +126,13 @@ impl Graph {
         let roles = roles(definition, index);
         let gates_only = (0..count)
             .map(|i| {
-                let names = definition.steps[i].next.known().unwrap_or_default();
-                let leads_to = |to: &StepIx| names.contains(&definition.steps[to.at()].name);
+                let step = &definition.steps[i];
+                let names = step.next.known().unwrap_or_default();
+                let leads_to = |to: &StepIx| {
+                    let to = &definition.steps[to.at()].name;
+                    let on_failure = matches!(&step.on_failure, OnFailure::Route(name) if name == to);
+                    names.contains(to) || on_failure || step.compensation.as_ref() == Some(to)
+                };
                 let gated =
                     dependents[i].iter().filter(|to| roles[to.at()] != Role::ByNeeds && !leads_to(to));
                 gated.copied().collect()
@@ -203,25 +208,24 @@ impl Graph {
 
     /// Returns where a token must stand to be able to come to `target`, with the *way out* exception of
     /// spec/fluffy.md §2.3: for a target that cannot leave its loop, ways through a step of the loop that
-    /// can leave it do not count, nor does a token held there.
+    /// can leave it do not count, nor does a token held there. Needs that merely gate a step bring no token
+    /// to it: an execution that waits for them is blocked, not held (§2.2).
     pub fn sources(&self, target: StepIx) -> std::sync::Arc<Sources> {
         let mut reach = self.reach.lock().expect("no panic happens under this lock");
         if let Some(known) = reach.sources.get(&target) {
             return known.clone();
         }
-        if reach.backward.is_none() {
-            reach.backward = Some(self.reversed());
-        }
-        let backward = reach.backward.as_deref().expect("just filled");
+        let backward = reach.backward.get_or_insert_with(|| self.reversed());
         let sources = std::sync::Arc::new(self.search_sources(target, backward));
         reach.sources.insert(target, sources.clone());
         sources
     }
 
+    /// Returns for each step those whose token can go on to it.
     fn reversed(&self) -> Vec<Vec<StepIx>> {
         let mut backward = vec![Vec::new(); self.out.len()];
         for (i, targets) in self.out.iter().enumerate() {
-            for target in targets.iter().flatten() {
+            for target in targets.iter().flatten().filter(|to| !self.gates_only[i].contains(to)) {
                 backward[target.at()].push(StepIx(i as u32));
             }
         }
@@ -260,16 +264,7 @@ impl Graph {
         if let Some(known) = reach.ways.get(&target) {
             return known.clone();
         }
-        let mut backward = vec![Vec::new(); self.out.len()];
-        for (i, targets) in self.out.iter().enumerate() {
-            let activates = |to: &&StepIx| {
-                let only_gates = self.gates_only[i].contains(to);
-                !only_gates
-            };
-            for to in targets.iter().flatten().filter(activates) {
-                backward[to.at()].push(StepIx(i as u32));
-            }
-        }
+        let backward = reach.backward.get_or_insert_with(|| self.reversed());
         let mut from = vec![false; self.out.len()];
         let mut todo: Vec<StepIx> = self.opaque.iter().copied().chain([target]).collect();
         while let Some(step) = todo.pop() {

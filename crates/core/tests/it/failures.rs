@@ -5,7 +5,7 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::policy::retry::{Backoff, RetryPolicy};
 use stepwell_core::run::command::{Command, SettleVerb};
 use stepwell_core::status::{ExecutionStatus, RunStatus};
-use stepwell_core::workflow::definition::{Effect, NeedKind, OnFailure, Step};
+use stepwell_core::workflow::definition::{Effect, Need, NeedKind, OnFailure, Step};
 
 use crate::support::{World, answer, complete, fail_with};
 
@@ -46,6 +46,38 @@ fn under_stop_everything_live_is_cancelled_at_once() {
         (world.status(), world.step_status("c")),
         (RunStatus::Failed, Some(ExecutionStatus::Cancelled))
     );
+}
+
+/// What each policy does to a dependent that requires the failed step, to one that only comes after it, to a branch
+/// that has nothing to do with it, and to the run in the end.
+#[test]
+fn a28_each_policy_and_those_that_depend_on_the_failed_step() {
+    use ExecutionStatus::{Cancelled, Completed, Skipped};
+    let play = |policy: OnFailure| {
+        let mut after = step("after");
+        after.needs.push(Need::of_kind("a", NeedKind::Sequential));
+        // Something leads to the handler in each case, or it would begin with the run.
+        let steps = vec![
+            with(Step::function("a").next(&["h"]), policy),
+            step("requires").needs(&["a"]),
+            after,
+            step("apart"),
+            step("later").needs(&["apart"]),
+            Step::function("h").next(&[]),
+        ];
+        let mut world = World::steps(steps);
+        world.fails("a");
+        while let Some(next) = world.ready_steps().first().cloned() {
+            world.done(&next, &[]);
+        }
+        let became = ["requires", "after", "apart", "later", "h"].map(|step| world.step_status(step));
+        (became, world.status())
+    };
+    let (done, skipped, cancelled) = (Some(Completed), Some(Skipped), Some(Cancelled));
+    assert_eq!(play(OnFailure::Fail), ([skipped, done, done, done, None], RunStatus::Failed));
+    assert_eq!(play(OnFailure::Continue), ([done, done, done, done, None], RunStatus::Completed));
+    assert_eq!(play(OnFailure::Stop), ([None, None, cancelled, None, None], RunStatus::Failed));
+    assert_eq!(play(OnFailure::Route("h".into())), ([skipped, done, done, done, done], RunStatus::Completed));
 }
 
 #[test]

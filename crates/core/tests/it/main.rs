@@ -4,6 +4,7 @@
 #![expect(clippy::print_stderr, reason = "a traced history is read on the terminal")]
 #![expect(clippy::needless_pass_by_value, reason = "a story reads better without borrowing each command")]
 
+mod bounds;
 mod context;
 mod definitions;
 #[allow(unreachable_pub, reason = "a module of helpers for every test file")]
@@ -11,8 +12,10 @@ mod driver;
 mod failures;
 mod families;
 mod join_oracle;
+mod needs;
 mod nesting;
 mod properties;
+mod retries;
 mod shapes;
 mod snapshot;
 mod support;

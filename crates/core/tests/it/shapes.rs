@@ -300,6 +300,24 @@ fn join_any_takes_the_first_and_absorbs_the_rest() {
     });
 }
 
+/// What arrives after the first has started is late only if it was under way at that moment: the next round of a loop
+/// is an execution of its own.
+#[test]
+fn join_any_takes_the_first_of_every_round() {
+    let route = |step: &str, round| match (step, round) {
+        ("s", _) => to(&["a", "b"]),
+        ("a" | "b", _) => to(&["m"]),
+        ("m", 1 | 2) => to(&["s"]),
+        _ => vec![],
+    };
+    let mut shape = functions(&["s: a b", "a: m", "b: m", "m: s $end"]);
+    shape.steps[3].join = Join::Any;
+    check(&shape, &route, &[("s", 3), ("a", 3), ("b", 3), ("m", 3)], &|w| {
+        let absorbed = w.journal.iter().filter(|(event, _)| event.kind() == "TokenAbsorbed").count();
+        assert_eq!(absorbed, 3, "one late branch a round");
+    });
+}
+
 #[test]
 fn a_diamond_of_needs() {
     let steps = vec![

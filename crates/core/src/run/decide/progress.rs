@@ -347,6 +347,7 @@ impl Turn<'_> {
         let execution = self.run.exec(ix);
         let verdict = self.run.verdict(execution.step_ix, execution.judged, self.at, lost, 0);
         matches!(verdict, Verdict::Skip { reason: SkipReason::NeedsUnmet, .. })
+            && self.run.requires_what_is_gone(execution.step_ix, self.at, lost)
     }
 
     /// Nothing else can move: what is not there will not come. Asks everyone who waits once more.
