@@ -33,7 +33,11 @@ pub(crate) async fn to_the_end(
                 }
                 return Ok(Exit::Interrupted);
             }
-            error = failing(&mut fault) => return Err(error),
+            error = failing(&mut fault) => {
+                // What is under way could not be kept: the next process does it again.
+                engine.abort();
+                return Err(error);
+            }
         };
         if news.is_empty() {
             break;

@@ -273,6 +273,7 @@ impl Mailbox {
         state: &mut Option<Cached>,
         mut waiting: Vec<Submission>,
     ) -> Vec<Prepared> {
+        let mut was_lost = false;
         for _ in 0..MAX_TURNS {
             if waiting.is_empty() {
                 return Vec::new();
@@ -325,7 +326,7 @@ impl Mailbox {
                 Err(error) => {
                     drop((assigned, on_their_way));
                     *state = None;
-                    match self.recover(shared, error, id, &mut waiting).await {
+                    match self.recover(shared, error, id, &mut waiting, &mut was_lost).await {
                         Recovery::Again => {}
                         Recovery::Committed(committed) => {
                             // The commit stands, but who was handed over to was not started: those leases are strays
@@ -372,6 +373,7 @@ impl Mailbox {
         error: CommitError,
         batch: u64,
         waiting: &mut Vec<Submission>,
+        was_lost: &mut bool,
     ) -> Recovery {
         match error {
             CommitError::Stale { .. } => Recovery::Again,
@@ -411,7 +413,17 @@ impl Mailbox {
                 shared.store_failed(&error);
                 Recovery::Failed(error)
             }
-            CommitError::Unknown(error) => self.resolve_unknown(shared, &error, batch).await,
+            CommitError::Unknown(error) => {
+                let found = self.resolve_unknown(shared, &error, batch).await;
+                let is_lost_again = matches!(found, Recovery::Again) && std::mem::replace(was_lost, true);
+                // A connection that broke is another one now. A store that loses the same commit again has failed.
+                if is_lost_again {
+                    let error = from_store(&error);
+                    shared.store_failed(&error);
+                    return Recovery::Failed(error);
+                }
+                found
+            }
         }
     }
 

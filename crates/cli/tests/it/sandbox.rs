@@ -1,5 +1,6 @@
 //! A directory of its own for each test, and the command in it.
 
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -34,6 +35,34 @@ impl Sandbox {
     /// Carries a command out and returns its exit code and what it printed.
     pub(crate) fn run(&self, args: &[&str]) -> Told {
         Told::of(&self.command(args).output().unwrap())
+    }
+
+    /// Carries a command out with more variables in its environment.
+    pub(crate) fn run_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Told {
+        Told::of(&self.command(args).envs(variables.iter().copied()).output().unwrap())
+    }
+
+    /// Carries a command out and returns also the most memory that it, or a script of it, ever had, in bytes.
+    #[expect(unsafe_code, reason = "only wait4 tells what a process that has ended used")]
+    pub(crate) fn run_measured(&self, args: &[&str]) -> (Told, u64) {
+        let mut streams = [tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap()];
+        let [out, err] = [0, 1].map(|stream: usize| streams[stream].try_clone().unwrap());
+        let child = self.command(args).stdout(out).stderr(err).spawn().unwrap();
+        let mut status = 0;
+        let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+        // SAFETY: it waits for a child of ours that nobody else waits for; both pointers outlive the call.
+        let waited = unsafe { libc::wait4(child.id().cast_signed(), &raw mut status, 0, usage.as_mut_ptr()) };
+        assert_eq!(waited, child.id().cast_signed());
+        // SAFETY: all zero is a valid rusage, and the call has filled it.
+        let usage = unsafe { usage.assume_init() };
+        let mut said = streams.each_mut().map(|stream| {
+            let mut text = String::new();
+            stream.rewind().and_then(|()| stream.read_to_string(&mut text)).unwrap();
+            text
+        });
+        let [out, err] = said.each_mut().map(std::mem::take);
+        let code = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)).unwrap_or(-1);
+        (Told { code, out, err }, usage.ru_maxrss.cast_unsigned() * 1_024)
     }
 
     /// Starts a command and lets it go on.

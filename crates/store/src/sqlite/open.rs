@@ -216,6 +216,15 @@ fn header_problem(header: &[u8], length: u64, has_log: bool) -> Option<String> {
         1 => 65_536,
         size => u64::from(size),
     };
+    // What every SQLite database says in these places; where it does not, SQLite would make a log beside the file
+    // before it finds out.
+    let is_sound = page.is_power_of_two()
+        && page >= 512
+        && header[18..20].iter().all(|version| matches!(version, 1 | 2))
+        && header[21..24] == [64, 32, 32];
+    if !is_sound {
+        return Some("its header is damaged".into());
+    }
     if length < u64::from(number(28)) * page && !has_log {
         return Some("its end is missing".into());
     }
