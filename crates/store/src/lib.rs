@@ -10,6 +10,7 @@ mod memory;
 pub mod metadata;
 pub mod model;
 mod open;
+mod page;
 pub mod sqlite;
 
 use std::path::Path;
@@ -90,7 +91,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Returns timers that are due at `now`, oldest first. They stay until a batch removes them.
     async fn due_timers(&self, now: Timestamp, max: usize) -> Result<Vec<DueTimer>, Error>;
 
-    /// Returns the earliest time at which a timer or a delayed work item becomes due after `now`.
+    /// Returns when to look again: the time of the earliest timer that stands, also if it is due already, so that one set
+    /// since the last look is not slept over, or the earliest time after `now` at which a delayed work item may be leased.
     async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, Error>;
 
     /// Returns messages that no target has taken yet, oldest first. They stay until a batch has delivered them.

@@ -211,6 +211,18 @@ pub struct LeaseRequest {
     pub root: Option<RunId>,
 }
 
+impl LeaseRequest {
+    /// Returns whether it asks for work of that handler.
+    pub(crate) fn handles(&self, handler: &str) -> bool {
+        self.handlers.as_ref().is_none_or(|list| {
+            list.iter().any(|known| match known.strip_suffix('*') {
+                Some(prefix) => handler.starts_with(prefix),
+                None => known == handler,
+            })
+        })
+    }
+}
+
 /// A leased work item.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Leased {

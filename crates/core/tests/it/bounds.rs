@@ -16,7 +16,7 @@ fn step(name: &str) -> Step {
 
 fn lose(world: &mut World) {
     let attempt = world.take("a");
-    world.ok(Command::Lose { attempt });
+    world.ok(Command::Lose { attempt, given_back: false });
 }
 
 #[test]

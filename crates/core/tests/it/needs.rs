@@ -308,7 +308,7 @@ const HAPPENINGS: [(&str, Story); 8] = [
     ("worker lost", |lives| {
         lives.world.done("d", &[]);
         let attempt = lives.world.take("way");
-        lives.world.ok(Command::Lose { attempt });
+        lives.world.ok(Command::Lose { attempt, given_back: false });
         lives.activated()
     }),
     ("expiry passed", |lives| {

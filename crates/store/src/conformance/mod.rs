@@ -136,6 +136,7 @@ macro_rules! conformance_tests {
         $crate::conformance_tests!(@module $factory, timers:
             due_timers_come_in_order_and_stay
             a_timer_is_replaced_and_removed_by_its_key
+            a_timer_that_is_due_is_the_next_until_it_is_removed
             the_next_due_moment_counts_timers_and_delayed_work
         );
         $crate::conformance_tests!(@module $factory, waits:

@@ -54,6 +54,19 @@ pub async fn a_timer_is_replaced_and_removed_by_its_key(subject: &Subject) {
     assert_eq!(due, [DueTimer { run: one.run.clone(), key: TimerKey::Run, at: at(50) }]);
 }
 
+/// A timer may be set between the look for due ones and the question how long to sleep.
+pub async fn a_timer_that_is_due_is_the_next_until_it_is_removed(subject: &Subject) {
+    let store = subject.store();
+    let mut tale = Tale::begin(&**store, "r").await;
+    tale.ready(&**store, [WorkItem { not_before: at(40), ..item("later") }]).await;
+    tale.go_on(&**store, "x", |batch| batch.timers = vec![TimerChange::Put(TimerKey::Run, at(10))]).await;
+    for now in [5, 10, 20, 50] {
+        assert_eq!(store.next_due(at(now)).await.unwrap(), Some(at(10)), "asked at {now}");
+    }
+    tale.go_on(&**store, "x", |batch| batch.timers = vec![TimerChange::Remove(TimerKey::Run)]).await;
+    assert_eq!(store.next_due(at(20)).await.unwrap(), Some(at(40)));
+}
+
 /// Whoever sleeps until then misses nothing.
 pub async fn the_next_due_moment_counts_timers_and_delayed_work(subject: &Subject) {
     let store = subject.store();

@@ -9,7 +9,6 @@ use stepwell_core::workflow::definition::Priority;
 
 use super::batch::{append, read_limits, read_priority, read_purpose, set_seq};
 use super::writer::{Known, find};
-use crate::memory::handles;
 use crate::model::{LeaseRef, LeaseRequest, Leased, LostLease, Purpose, SessionRef, WorkItem};
 
 const ITEM: &str = "r.id, r.root, w.step, w.ordinal, w.attempt, w.handler, w.priority, w.not_before, w.purpose, \
@@ -112,7 +111,7 @@ struct Choice<'a> {
 impl Choice<'_> {
     fn consider(&mut self, found: Candidate) -> rusqlite::Result<()> {
         let is_asked = self.request.root.as_ref().is_none_or(|root| root.as_str() == found.root)
-            && handles(self.request.handlers.as_deref(), &found.item.handler);
+            && self.request.handles(&found.item.handler);
         if !is_asked {
             return Ok(());
         }

@@ -8,12 +8,12 @@ use stepwell_core::status::RunStatus;
 
 use super::batch::{pairs, wait_state};
 use super::blob;
-use crate::memory::{cursor, cut};
 use crate::metadata;
 use crate::model::{
     Committed, DueTimer, OutboxMessage, Page, Paged, Recorded, Revision, RowUpdate, RunFilter, RunRow,
     StateRow, Undelivered, WaitFilter, WaitRow, WaitState,
 };
+use crate::page::{cursor, cut};
 
 /// What a read came to.
 pub(super) type Read<T> = Result<T, ReadError>;

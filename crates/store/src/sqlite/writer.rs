@@ -56,7 +56,10 @@ pub(super) trait Job: Send {
 /// What the writer knows of runs without asking; dropped when another process has written.
 #[derive(Default)]
 pub(super) struct Known {
+    /// Runs that were used lately.
     runs: HashMap<RunId, KnownRun>,
+    /// Those that were used before them and not since.
+    older: HashMap<RunId, KnownRun>,
     sessions: HashSet<SessionRef>,
     data_version: i64,
 }
@@ -87,12 +90,12 @@ impl PlainRow {
     }
 }
 
-/// So many runs are remembered.
-const MAX_KNOWN: usize = 16_384;
+/// When so many runs were used, those not used since as many were are forgotten.
+const GENERATION: usize = 8_192;
 
 impl Known {
     pub(super) fn get(&self, run: &RunId) -> Option<KnownRun> {
-        self.runs.get(run).copied()
+        self.runs.get(run).or_else(|| self.older.get(run)).copied()
     }
 
     pub(super) fn put(&mut self, run: &RunId, known: KnownRun) {
@@ -100,14 +103,16 @@ impl Known {
             *place = known;
             return;
         }
-        if self.runs.len() >= MAX_KNOWN {
-            self.runs.clear();
+        if self.runs.len() >= GENERATION {
+            self.older = std::mem::take(&mut self.runs);
         }
+        self.older.remove(run);
         self.runs.insert(run.clone(), known);
     }
 
     pub(super) fn forget(&mut self, run: &RunId) {
         self.runs.remove(run);
+        self.older.remove(run);
     }
 
     /// Returns whether a session is open.
@@ -464,4 +469,48 @@ pub(super) fn find(conn: &Connection, known: &mut Known, run: &RunId) -> rusqlit
         known.put(run, found);
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known_run(key: usize) -> KnownRun {
+        KnownRun { key: key as i64, revision: Revision::default(), seq: 0, row: None }
+    }
+
+    fn id(i: usize) -> RunId {
+        RunId::from(format!("r{i}"))
+    }
+
+    #[test]
+    fn a_run_in_use_is_not_forgotten_for_the_sake_of_many_others() {
+        let mut known = Known::default();
+        known.put(&id(0), known_run(0));
+        for i in 1..10 * GENERATION {
+            known.put(&id(i), known_run(i));
+            if i % (GENERATION / 2) == 0 {
+                let found = known.get(&id(0)).expect("it was used lately");
+                known.put(&id(0), found);
+            }
+            assert!(known.runs.len() + known.older.len() <= 2 * GENERATION);
+        }
+        assert!(known.get(&id(1)).is_none(), "what was not used for long is forgotten");
+        known.forget(&id(0));
+        assert!(known.get(&id(0)).is_none());
+    }
+
+    #[test]
+    fn what_was_known_before_never_comes_back() {
+        let mut known = Known::default();
+        known.put(&id(0), known_run(1));
+        for i in 1..=GENERATION {
+            known.put(&id(i), known_run(i));
+        }
+        known.put(&id(0), known_run(2));
+        for i in 0..GENERATION - 2 {
+            known.put(&id(i + 2 * GENERATION), known_run(i));
+        }
+        assert_eq!(known.get(&id(0)).map(|run| run.key), Some(2));
+    }
 }

@@ -4,6 +4,9 @@
 //! on the disk stand beside raw `SQLite` measured in the same process, since no absolute time is stable.
 #![allow(clippy::print_stdout, missing_docs, reason = "a bench prints its numbers")]
 
+mod footprint;
+mod restart;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -122,6 +125,9 @@ fn wanted(name: &str) -> bool {
 }
 
 fn main() {
+    if restart::is_a_life() {
+        return;
+    }
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let dir = tempfile::tempdir().expect("a directory");
@@ -223,18 +229,13 @@ fn main() {
             );
         }
         if wanted("restart") {
-            let url = "restart";
-            let store = sqlite(dir, url).await;
-            let first = engine(&store, 8).await;
-            let id = first
-                .start(Start { input: json!(1_000_000), ..Start::of(round()) })
-                .await
-                .expect("a run")
-                .run;
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            let before = store.run(&id).await.expect("a row").seq;
-            drop(first);
-            println!("(restart is measured over processes by the crash tests; journal so far: {before})");
+            restart::measure(dir);
+        }
+        if wanted("paused") {
+            footprint::of_paused_runs(dir).await;
+        }
+        if wanted("journal") {
+            footprint::of_a_step(dir).await;
         }
         if wanted("list") {
             list(dir).await;

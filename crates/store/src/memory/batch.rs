@@ -1,0 +1,173 @@
+//! Committing a batch: checked first, then applied as a whole.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use stepwell_core::ids::{RunId, Seq, Timestamp};
+
+use super::state::{State, StoredRun, StoredWork};
+use crate::error::CommitError;
+use crate::model::{
+    Base, Batch, Committed, LazyEvent, Revision, RunRow, TimerChange, WaitChange, WorkChange,
+};
+
+impl State {
+    pub(super) fn commit(&mut self, batch: Batch) -> Result<Committed, CommitError> {
+        self.check(&batch)?;
+        if let Base::New(new) = &batch.base {
+            let workflow = &new.workflow;
+            let digest = workflow.digest().to_owned();
+            self.definitions.entry(digest.clone()).or_insert_with(|| workflow.to_json());
+            let row = RunRow {
+                run: batch.run.clone(),
+                workflow: workflow.name().to_owned(),
+                version: workflow.version().to_owned(),
+                digest,
+                metadata: new.metadata.clone(),
+                parent: new.parent.clone(),
+                root: new.root.clone(),
+                created_at: batch.at,
+                updated_at: batch.at,
+                state: batch.row.clone(),
+                revision: Revision::default(),
+                seq: Seq(0),
+            };
+            self.by_creation.insert((batch.at, batch.run.clone()));
+            let stored = StoredRun {
+                row,
+                journal: Vec::new(),
+                batches: HashMap::new(),
+                commands: HashMap::new(),
+                work: HashMap::new(),
+                timers: HashMap::new(),
+                snapshot: None,
+            };
+            self.runs.insert(batch.run.clone(), stored);
+        }
+        for lazy in batch.lazy {
+            self.append_if_held(lazy);
+        }
+        for lease in &batch.answered {
+            self.remove_work(&batch.run, &lease.execution);
+        }
+        let run = self.runs.get_mut(&batch.run).expect("it was checked or made above");
+        for event in batch.events {
+            run.append(batch.at, event);
+        }
+        let number = run.row.revision.number + 1;
+        run.row.revision = Revision { number, batch: batch.id };
+        run.row.state = batch.row;
+        run.row.updated_at = batch.at;
+        let committed = Committed { revision: run.row.revision, seq: run.row.seq };
+        run.batches.insert(batch.id, committed);
+        for id in batch.commands {
+            run.commands.insert(id, committed.seq);
+        }
+        for change in batch.work {
+            self.change_work(&batch.run, batch.at, change);
+        }
+        for change in batch.timers {
+            self.change_timer(&batch.run, change);
+        }
+        for change in batch.waits {
+            match change {
+                WaitChange::Open(row) => {
+                    self.waits.insert(row.wait.clone(), *row);
+                }
+                WaitChange::Close { wait, state, by } => {
+                    if let Some(row) = self.waits.get_mut(&wait) {
+                        row.state = state;
+                        row.closed_by = by;
+                        row.closed_at = Some(batch.at);
+                    }
+                }
+            }
+        }
+        for message in batch.outbox {
+            self.next_message += 1;
+            self.outbox.insert(self.next_message, (batch.run.clone(), message));
+        }
+        for id in batch.delivered {
+            self.outbox.remove(&id);
+        }
+        Ok(committed)
+    }
+
+    fn check(&self, batch: &Batch) -> Result<(), CommitError> {
+        let stored = self.runs.get(&batch.run);
+        match (&batch.base, stored) {
+            (Base::New(_), Some(_)) => return Err(CommitError::Exists(batch.run.clone())),
+            (Base::New(_), None) => {}
+            (Base::On(_), None) => return Err(CommitError::NotFound(batch.run.clone())),
+            (Base::On(given), Some(stored)) if *given != stored.row.revision => {
+                return Err(CommitError::Stale {
+                    run: batch.run.clone(),
+                    given: *given,
+                    current: stored.row.revision,
+                });
+            }
+            (Base::On(_), Some(_)) => {}
+        }
+        if let Some(stored) = stored {
+            Self::check_answers(batch, stored)?;
+        }
+        let gone = batch.work.iter().find_map(|change| match change {
+            WorkChange::HandOver(_, session) => Some(*session).filter(|session| !self.is_alive(*session)),
+            WorkChange::Put(_) | WorkChange::Remove(_) => None,
+        });
+        gone.map_or(Ok(()), |session| Err(CommitError::SessionGone(session)))
+    }
+
+    fn check_answers(batch: &Batch, stored: &StoredRun) -> Result<(), CommitError> {
+        if let Some((id, seq)) = batch.commands.iter().find_map(|id| Some((id, stored.commands.get(id)?))) {
+            return Err(CommitError::Repeated { run: batch.run.clone(), id: id.clone(), seq: *seq });
+        }
+        if let Some(lost) = batch.answered.iter().find(|lease| !stored.holds(lease)) {
+            return Err(CommitError::LeaseLost { run: batch.run.clone(), execution: lost.execution.clone() });
+        }
+        Ok(())
+    }
+
+    fn change_work(&mut self, run: &RunId, at: Timestamp, change: WorkChange) {
+        let (item, lease) = match change {
+            WorkChange::Remove(execution) => return self.remove_work(run, &execution),
+            WorkChange::Put(item) => (item, None),
+            WorkChange::HandOver(item, session) => (item, Some(session)),
+        };
+        self.remove_work(run, &item.execution);
+        self.next_order += 1;
+        let place = (Reverse(item.priority), at, self.next_order);
+        let at = (run.clone(), item.execution.clone());
+        match lease {
+            None => {
+                self.ready.insert(place, at);
+            }
+            Some(session) => self.book(session, at, &item),
+        }
+        let stored = self.runs.get_mut(run).expect("work is changed for known runs only");
+        stored.work.insert(item.execution.clone(), StoredWork { item, place, lease, is_stray: false });
+    }
+
+    fn change_timer(&mut self, run: &RunId, change: TimerChange) {
+        let (key, at) = match change {
+            TimerChange::Put(key, at) => (key, Some(at)),
+            TimerChange::Remove(key) => (key, None),
+        };
+        let timers = &mut self.runs.get_mut(run).expect("timers are changed for known runs only").timers;
+        if let Some(before) = timers.remove(&key) {
+            self.timers.remove(&(before, run.clone(), key.clone()));
+        }
+        if let Some(at) = at {
+            timers.insert(key.clone(), at);
+            self.timers.insert((at, run.clone(), key));
+        }
+    }
+
+    pub(super) fn append_if_held(&mut self, lazy: LazyEvent) {
+        if let Some(run) = self.runs.get_mut(&lazy.run)
+            && run.holds(&lazy.lease)
+        {
+            run.append(lazy.at, lazy.event);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Leases: what is ready, who holds what, units of named limits.
+
+use std::collections::HashMap;
+
+use stepwell_core::ids::{ExecutionRef, RunId};
+use stepwell_core::run::event::{AttemptStarted, Event};
+use stepwell_core::status::RunStatus;
+
+use super::state::{Place, State, StoredWork};
+use crate::model::{LeaseRef, LeaseRequest, Leased, LimitUse, Purpose, SessionRef, WorkItem};
+
+impl State {
+    pub(super) fn is_alive(&self, session: SessionRef) -> bool {
+        self.sessions.get(&session.id) == Some(&session.generation)
+    }
+
+    /// Returns what a request would get, with its places among what is ready.
+    pub(super) fn choose(&self, request: &LeaseRequest) -> (Vec<Place>, Vec<Leased>) {
+        let mut leased: Vec<Leased> = Vec::new();
+        let mut places = Vec::new();
+        let mut taken_now: HashMap<&str, u32> = HashMap::new();
+        for (place, (run, execution)) in &self.ready {
+            if leased.len() >= request.max {
+                break;
+            }
+            let stored = &self.runs[run];
+            let item = &stored.work[execution].item;
+            let is_asked = stored.row.state.status == RunStatus::Running
+                && item.not_before <= request.now
+                && request.root.as_ref().is_none_or(|root| *root == stored.row.root)
+                && request.handles(&item.handler);
+            let fits = |limit: &LimitUse| {
+                let taken = self.taken.get(&limit.name).copied().unwrap_or(0);
+                let now = taken_now.get(limit.name.as_str()).copied().unwrap_or(0);
+                taken + now + limit.units <= limit.capacity
+            };
+            if !is_asked || !item.limits.iter().all(fits) {
+                continue;
+            }
+            for limit in &item.limits {
+                *taken_now.entry(limit.name.as_str()).or_insert(0) += limit.units;
+            }
+            places.push(*place);
+            leased.push(Leased { run: run.clone(), item: item.clone(), session: request.session });
+        }
+        (places, leased)
+    }
+
+    pub(super) fn lease(&mut self, request: &LeaseRequest) -> Vec<Leased> {
+        let (places, leased) = self.choose(request);
+        for place in places {
+            self.ready.remove(&place);
+        }
+        for Leased { run: id, item, session } in &leased {
+            self.book(*session, (id.clone(), item.execution.clone()), item);
+            let run = self.runs.get_mut(id).expect("it was found above");
+            let work = run.work.get_mut(&item.execution).expect("it was found above");
+            work.lease = Some(*session);
+            work.is_stray = false;
+            if item.purpose != Purpose::Judge {
+                let started = AttemptStarted {
+                    step: item.execution.step.clone(),
+                    execution: item.execution.ordinal,
+                    attempt: item.attempt,
+                    session: session.id,
+                };
+                run.append(request.now, Event::AttemptStarted(started));
+            }
+        }
+        leased
+    }
+
+    /// Returns the leases of a session, each with whether it is a stray.
+    pub(super) fn leases_of(
+        &self,
+        session: SessionRef,
+    ) -> impl Iterator<Item = (RunId, LeaseRef, bool)> + '_ {
+        let all = self.leased.get(&session).into_iter().flatten();
+        all.filter_map(|(run, execution)| {
+            let work = self.runs.get(run)?.work.get(execution)?;
+            Some((run.clone(), work.lease_ref()?, work.is_stray))
+        })
+    }
+
+    /// Counts a lease.
+    pub(super) fn book(&mut self, session: SessionRef, at: (RunId, ExecutionRef), item: &WorkItem) {
+        for limit in &item.limits {
+            *self.taken.entry(limit.name.clone()).or_insert(0) += limit.units;
+        }
+        self.leased.entry(session).or_default().insert(at);
+    }
+
+    pub(super) fn remove_work(&mut self, run: &RunId, execution: &ExecutionRef) {
+        let Some(before) = self.runs.get_mut(run).and_then(|stored| stored.work.remove(execution)) else {
+            return;
+        };
+        self.forget_work(run, before);
+    }
+
+    /// Takes an item that is gone out of everything that counts items.
+    pub(super) fn forget_work(&mut self, run: &RunId, work: StoredWork) {
+        let Some(session) = work.lease else {
+            self.ready.remove(&work.place);
+            return;
+        };
+        for limit in &work.item.limits {
+            if let Some(taken) = self.taken.get_mut(&limit.name) {
+                *taken = taken.saturating_sub(limit.units);
+            }
+        }
+        if let Some(leases) = self.leased.get_mut(&session) {
+            leases.remove(&(run.clone(), work.item.execution));
+            if leases.is_empty() {
+                self.leased.remove(&session);
+            }
+        }
+    }
+}
