@@ -374,9 +374,9 @@ impl Run {
             + self.waits.len() * 512
     }
 
-    /// Returns every wait, open or resolved, in no order.
-    pub fn all_waits(&self) -> impl Iterator<Item = OpenWait<'_>> {
-        self.waits.iter().map(|(id, wait)| OpenWait {
+    /// Returns a wait as it was opened, whatever has become of it.
+    pub fn opened_wait(&self, id: &WaitId) -> Option<OpenWait<'_>> {
+        self.waits.get_key_value(id).map(|(id, wait)| OpenWait {
             id,
             execution: &self.executions[wait.execution as usize],
             spec: &wait.spec,

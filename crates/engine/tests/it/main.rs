@@ -5,4 +5,5 @@ mod basics;
 mod crash;
 mod durable;
 mod hooked;
+mod large;
 mod shared;
