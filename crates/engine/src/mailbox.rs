@@ -4,12 +4,12 @@
 //!
 //! A caller that goes away does not undo anything: draining is a task of its own.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_core::ids::{CommandId, ExecutionRef, RunId, Seq, Timestamp, WaitId};
+use stepwell_core::ids::{CommandId, ExecutionRef, RunId, Seq, Timestamp};
 use stepwell_core::run::command::{Command, Create};
 use stepwell_core::run::event::{AttemptStarted, Event};
 use stepwell_core::run::wait::{Resolution, WaitKind};
@@ -699,14 +699,9 @@ fn timer_changes(changes: &Changes) -> Vec<TimerChange> {
 }
 
 fn wait_changes(run: &Run, changes: &Changes, now: Timestamp) -> Vec<WaitChange> {
-    let open: HashMap<&WaitId, _> = if changes.waits.iter().any(|(_, opened)| *opened) {
-        run.all_waits().map(|wait| (wait.id, wait)).collect()
-    } else {
-        HashMap::new()
-    };
     let mut list = Vec::new();
     for (id, opened) in &changes.waits {
-        if let Some(wait) = open.get(id).filter(|_| *opened) {
+        if let Some(wait) = run.opened_wait(id).filter(|_| *opened) {
             let assignee = match &wait.spec.kind {
                 WaitKind::Human(question) => question.assignee.clone(),
                 WaitKind::Signal { .. } | WaitKind::Timer | WaitKind::Child(_) => None,

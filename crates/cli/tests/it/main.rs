@@ -1,4 +1,5 @@
 //! The integration tests of the command line, in one binary: a module per subject.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test may tell what it measured")]
 
 mod commands;
 mod damage;

@@ -1,5 +1,6 @@
 //! Stories about the engine, told without sleeping.
 #![allow(missing_docs, reason = "tests are named by the promise they keep")]
+#![allow(clippy::print_stdout, reason = "a test may tell what it measured")]
 
 mod basics;
 mod children;
@@ -8,6 +9,7 @@ mod durable;
 mod faults;
 mod files;
 mod hooked;
+mod large;
 mod shared;
 mod sim;
 mod slots;
