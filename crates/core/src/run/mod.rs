@@ -410,6 +410,11 @@ impl Run {
         self.journaled_bytes
     }
 
+    /// Returns every wait, open or resolved, in no order.
+    pub fn all_waits(&self) -> impl Iterator<Item = OpenWait<'_>> {
+        self.waits.iter().map(|(id, wait)| self.shown(id, wait))
+    }
+
     /// Returns a wait as it was opened, whatever has become of it.
     pub fn opened_wait(&self, id: &WaitId) -> Option<OpenWait<'_>> {
         self.waits.get_key_value(id).map(|(id, wait)| self.shown(id, wait))
