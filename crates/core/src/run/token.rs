@@ -8,6 +8,7 @@
 //!
 //! The naive rule stays in the tests as the oracle (`tests/join_oracle.rs`).
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -67,12 +68,15 @@ struct Watch {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tokens {
     arrived: BTreeMap<u32, Token>,
-    /// How many of them at each step.
-    arrived_at: HashMap<StepIx, u32>,
+    /// How many of them at each step, by its index.
+    arrived_at: Vec<u32>,
     next_token: u32,
     groups: BTreeMap<u64, (GroupKey, u32)>,
     group_of: HashMap<GroupKey, u64>,
-    groups_at: HashMap<StepIx, BTreeSet<u64>>,
+    /// The groups at each step, by its index.
+    groups_at: Vec<BTreeSet<u64>>,
+    /// How many steps have groups.
+    occupied: usize,
     next_group: u64,
     /// How many live tokens carry a branch of a fork.
     forks: HashMap<u32, u32>,
@@ -111,7 +115,7 @@ impl Tokens {
         let id = self.next_token;
         self.next_token += 1;
         self.enter(token.step, &token.lineage, true);
-        *self.arrived_at.entry(token.step).or_insert(0) += 1;
+        *at_step(&mut self.arrived_at, token.step) += 1;
         if holds {
             let watch = self.joins.entry(token.step).or_default();
             watch.held.push(id);
@@ -135,12 +139,7 @@ impl Tokens {
     pub(crate) fn take(&mut self, id: u32) -> Option<Token> {
         let token = self.arrived.remove(&id)?;
         self.leave(token.step, &token.lineage, true);
-        if let Some(count) = self.arrived_at.get_mut(&token.step) {
-            *count -= 1;
-            if *count == 0 {
-                self.arrived_at.remove(&token.step);
-            }
-        }
+        *at_step(&mut self.arrived_at, token.step) -= 1;
         if let Some(watch) = self.joins.get_mut(&token.step) {
             watch.held.retain(|held| *held != id);
             if watch.held.is_empty() {
@@ -182,15 +181,20 @@ impl Tokens {
             *self.forks.entry(branch.fork).or_insert(0) += 1;
         }
         let key = GroupKey { step, lineage: lineage.clone(), held };
-        if let Some(id) = self.group_of.get(&key) {
-            self.groups.get_mut(id).expect("every known group is in the list").1 += 1;
-            return;
+        match self.group_of.entry(key) {
+            Entry::Occupied(known) => {
+                self.groups.get_mut(known.get()).expect("every known group is in the list").1 += 1;
+            }
+            Entry::Vacant(new) => {
+                let id = self.next_group;
+                self.next_group += 1;
+                self.groups.insert(id, (new.key().clone(), 1));
+                let here = at_step(&mut self.groups_at, step);
+                self.occupied += usize::from(here.is_empty());
+                here.insert(id);
+                new.insert(id);
+            }
         }
-        let id = self.next_group;
-        self.next_group += 1;
-        self.groups.insert(id, (key.clone(), 1));
-        self.groups_at.entry(step).or_default().insert(id);
-        self.group_of.insert(key, id);
     }
 
     fn leave(&mut self, step: StepIx, lineage: &Lineage, held: bool) {
@@ -203,20 +207,18 @@ impl Tokens {
             }
         }
         let key = GroupKey { step, lineage: lineage.clone(), held };
-        let Some(id) = self.group_of.get(&key).copied() else { return };
+        let Entry::Occupied(known) = self.group_of.entry(key) else { return };
+        let id = *known.get();
         let (_, count) = self.groups.get_mut(&id).expect("every known group is in the list");
         *count -= 1;
         if *count > 0 {
             return;
         }
+        known.remove();
         self.groups.remove(&id);
-        self.group_of.remove(&key);
-        if let Some(here) = self.groups_at.get_mut(&step) {
-            here.remove(&id);
-            if here.is_empty() {
-                self.groups_at.remove(&step);
-            }
-        }
+        let here = at_step(&mut self.groups_at, step);
+        here.remove(&id);
+        self.occupied -= usize::from(here.is_empty());
         for step in self.witnesses.remove(&id).unwrap_or_default() {
             if let Some(watch) = self.joins.get_mut(&step) {
                 watch.witness = None;
@@ -246,10 +248,8 @@ impl Tokens {
 
     fn find_witness(&mut self, step: StepIx, graph: &Graph) -> Option<u64> {
         let watch = self.joins.get_mut(&step)?;
-        let elsewhere = self.groups_at.len() > 1;
-        if !elsewhere
-            && self.groups_at.get(&step).is_none_or(|here| here.iter().all(|id| self.groups[id].0.held))
-        {
+        let groups_at = |step: StepIx| self.groups_at.get(step.at()).into_iter().flatten();
+        if self.occupied <= 1 && groups_at(step).all(|id| self.groups[id].0.held) {
             // Nobody else is under way: no need to know who could come.
             return None;
         }
@@ -259,8 +259,8 @@ impl Tokens {
                 && sources.contains(key.step, key.held)
                 && watch.lineages.iter().any(|waiting| is_held_by(waiting, &key.lineage, step, graph))
         };
-        let found = if sources.steps().len() < self.groups_at.len() {
-            let groups = sources.steps().filter_map(|source| self.groups_at.get(&source)).flatten();
+        let found = if sources.steps().len() < self.occupied {
+            let groups = sources.steps().flat_map(groups_at);
             groups.copied().find(|id| holds(&self.groups[id].0))
         } else {
             let found = self.groups.range(watch.cursor..).find(|(_, (key, _))| holds(key)).map(|(id, _)| *id);
@@ -286,7 +286,7 @@ impl Tokens {
 
     /// Returns whether tokens stand at the step, not yet part of an execution.
     pub(crate) fn has_arrived_at(&self, step: StepIx) -> bool {
-        self.arrived_at.contains_key(&step)
+        self.arrived_at.get(step.at()).is_some_and(|count| *count > 0)
     }
 
     /// Returns whether a live token, other than those held or blocked at `waiting` itself, can still come to
@@ -330,6 +330,14 @@ impl Tokens {
             }
         }
     }
+}
+
+/// Returns what a table by step has for one.
+fn at_step<T: Default>(table: &mut Vec<T>, step: StepIx) -> &mut T {
+    if table.len() <= step.at() {
+        table.resize_with(step.at() + 1, T::default);
+    }
+    &mut table[step.at()]
 }
 
 /// Returns whether a token with lineage `other` that can reach `step` holds one with lineage `waiting` there:
