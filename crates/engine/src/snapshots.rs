@@ -17,14 +17,14 @@ use crate::engine::Shared;
 use crate::error::from_store;
 
 /// What an event takes in a journal beside its values, about.
-const EVENT_BYTES: u64 = 128;
+const EVENT_BYTES: u64 = 64;
 
-/// A shorter tail is folded faster than a snapshot is read.
-const SHORT: u64 = 1_000 * EVENT_BYTES;
+/// A shorter tail is folded within some milliseconds; most runs end before they ever need a snapshot.
+const SHORT: u64 = 3_000 * EVENT_BYTES;
 
 /// A tail outgrows a snapshot when it is so many times as large. So all snapshots of a run together cost a fixed share
-/// of its journal.
-const TIMES: u64 = 2;
+/// of its journal, and to load a run costs no more than a few times what its state does.
+const TIMES: u64 = 4;
 
 /// The newest snapshot of a run: how much of the journal it holds, and its size.
 #[derive(Clone, Copy, Debug, Default)]
