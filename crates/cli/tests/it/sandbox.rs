@@ -44,7 +44,7 @@ impl Sandbox {
 
     /// Carries a command out and returns also the most memory that it, or a script of it, ever had, in bytes.
     #[expect(unsafe_code, reason = "only wait4 tells what a process that has ended used")]
-    #[expect(clippy::zombie_processes, reason = "wait4 is what waits for it")]
+    #[expect(clippy::zombie_processes, reason = "wait4 is the wait")]
     pub(crate) fn run_measured(&self, args: &[&str]) -> (Told, u64) {
         let mut streams = [tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap()];
         let [out, err] = [0, 1].map(|stream: usize| streams[stream].try_clone().unwrap());

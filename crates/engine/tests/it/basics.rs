@@ -167,3 +167,33 @@ async fn a_loop_by_payload_goes_round_as_often_as_it_says() {
     assert_eq!(test.end(&run).await.state.status, RunStatus::Completed);
     assert_eq!(test.script.calls("loop"), 100);
 }
+
+/// G41.
+#[tokio::test(start_paused = true)]
+async fn two_workflows_with_equal_step_names_see_nothing_of_each_other() {
+    let script = ScriptedProvider::default()
+        .on("first", |task| Outcome::output(json!({ "result": task.run.workflow.name() })))
+        .on("second", |task| Outcome::output(json!({ "result": task.params })));
+    let test = TestEngine::new(script).await;
+    let of = |name: &str| {
+        let params = json!({ "seen": "${first.result}", "of": "${input}" });
+        let second = Step::provided("second", "test/v1", "test/do", params).needs(&["first"]);
+        stepwell_core::workflow::Workflow::new(Definition::new(name, vec![step("first", &[]), second]))
+            .unwrap()
+    };
+    let mut runs = Vec::new();
+    for round in 0..20 {
+        for name in ["one", "two"] {
+            let start = stepwell_engine::Start {
+                input: json!([name, round]),
+                ..stepwell_engine::Start::of(of(name))
+            };
+            runs.push((name, round, test.engine.start(start).await.unwrap().run));
+        }
+    }
+    for (name, round, run) in runs {
+        assert_eq!(test.end(&run).await.state.status, RunStatus::Completed);
+        let seen = test.view(&run, "second").await["result"].clone();
+        assert_eq!(seen, json!({ "seen": name, "of": [name, round] }));
+    }
+}
