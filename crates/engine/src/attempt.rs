@@ -18,11 +18,11 @@ use stepwell_core::workflow::definition::Action;
 use stepwell_store::{LazyEvent, LeaseRef, Purpose};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::Shared;
 use crate::held::Hold;
 use crate::mailbox::{Cached, Refused};
 use crate::params;
 use crate::provider::{Failure, Outcome, Provider, Task};
+use crate::shared::Shared;
 use crate::slots::Slot;
 
 /// A lease that a commit hands over, with the slot it will run in.

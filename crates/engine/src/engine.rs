@@ -1,37 +1,26 @@
-//! The engine: one handle to everything that can be asked of runs, and what it shares inside.
+//! The engine: one handle to everything that can be asked of runs.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 
-use futures_util::StreamExt;
 use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_core::ids::{CommandId, ExecutionRef, Ordinal, RunId, Seq, StepName, WaitId};
+use stepwell_core::ids::{CommandId, Ordinal, RunId, Seq, StepName, WaitId};
+use stepwell_core::run::Run;
 use stepwell_core::run::command::{Command, Create, SettleVerb};
 use stepwell_core::run::event::Payload;
 use stepwell_core::run::wait::WaitKind;
-use stepwell_core::run::{Changes, Run};
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::Workflow;
-use stepwell_store::{LeaseRef, Leased, Purpose, SessionRef, Store, WaitState};
-use tokio::sync::{Notify, RwLock, oneshot, watch};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use stepwell_store::{Store, WaitState};
+use tokio::sync::watch;
 
-use crate::attempt::{self, Assignment, Prepared};
-use crate::cache::Cache;
 use crate::clock::{Clock, SystemClock, random_id};
-use crate::error::{from_store, run_exists, shutting_down};
+use crate::error::{from_store, run_exists};
 use crate::forms;
-use crate::held::{Held, Hold};
-use crate::lazy::Lazy;
-use crate::mailbox::{Cached, Mailbox, Receipt, Refused, Submission};
-use crate::params::Templates;
+use crate::mailbox::{Receipt, Refused};
 use crate::provider::Registry;
-use crate::slots::{Slot, Slots};
-use crate::snapshots::Snapshots;
-use crate::{outbox, session, snapshots, timers, worker};
+use crate::shared::Shared;
+use crate::{outbox, session, timers, worker};
 
 /// Attempts that are cancelled when the engine ends have so long to notice.
 const ABORT_MS: u64 = 1_000;
@@ -79,41 +68,6 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
-}
-
-/// What the parts of an engine share.
-pub(crate) struct Shared {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) registry: Registry,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) options: Options,
-    pub(crate) slots: Slots,
-    pub(crate) held: Held,
-    /// Read by whoever brings leases from the store to `held`, written by whoever compares the two.
-    pub(crate) leasing: RwLock<()>,
-    pub(crate) lazy: Lazy,
-    pub(crate) cache: Cache,
-    pub(crate) templates: Templates,
-    pub(crate) snapshots: Snapshots,
-    /// There may be something to lease.
-    pub(crate) work: Notify,
-    /// A timer was set.
-    pub(crate) timer: Notify,
-    /// A message was written.
-    pub(crate) message: Notify,
-    /// Leases of ours may stand without an attempt.
-    pub(crate) strays: Notify,
-    /// Nothing new is begun.
-    pub(crate) shutdown: CancellationToken,
-    /// Nothing goes on.
-    pub(crate) abort: CancellationToken,
-    pub(crate) tracker: TaskTracker,
-    session: OnceLock<SessionRef>,
-    /// It was declared dead: nothing is handed over to it any more.
-    session_gone: AtomicBool,
-    mailboxes: Mutex<HashMap<RunId, Arc<Mailbox>>>,
-    definitions: Mutex<HashMap<String, Arc<Workflow>>>,
-    fault: watch::Sender<Option<ErrorObject>>,
 }
 
 /// What a new run is given.
@@ -182,31 +136,7 @@ impl Engine {
         options: Options,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ErrorObject> {
-        let shared = Arc::new(Shared {
-            slots: Slots::new(options.slots),
-            cache: Cache::new(options.cache_bytes),
-            store,
-            registry,
-            clock,
-            options,
-            held: Held::default(),
-            leasing: RwLock::new(()),
-            lazy: Lazy::default(),
-            templates: Templates::default(),
-            snapshots: Snapshots::default(),
-            work: Notify::new(),
-            timer: Notify::new(),
-            message: Notify::new(),
-            strays: Notify::new(),
-            shutdown: CancellationToken::new(),
-            abort: CancellationToken::new(),
-            tracker: TaskTracker::new(),
-            session: OnceLock::new(),
-            session_gone: AtomicBool::new(false),
-            mailboxes: Mutex::default(),
-            definitions: Mutex::default(),
-            fault: watch::Sender::new(None),
-        });
+        let shared = Arc::new(Shared::new(store, registry, options, clock));
         if shared.options.leases != Leases::None {
             let opened = shared.store.open_session(&shared.options.label, shared.clock.now()).await;
             let session = opened.map_err(|error| from_store(&error))?;
@@ -465,266 +395,6 @@ impl Engine {
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").field("options", &self.shared.options).finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    /// Returns the mailbox of a run.
-    pub(crate) fn mailbox(&self, run: &RunId) -> Arc<Mailbox> {
-        let mut mailboxes = self.mailboxes.lock().expect("no panic happens under this lock");
-        mailboxes.entry(run.clone()).or_insert_with(|| Mailbox::new(run.clone())).clone()
-    }
-
-    /// Lets runs go that nobody needs in memory: this one if it rests, and others if there are too many.
-    pub(crate) fn forget_idle(&self, mailbox: &Arc<Mailbox>, rests: bool) {
-        let surplus = self.cache.surplus();
-        if !rests && surplus.is_empty() {
-            return;
-        }
-        let mut mailboxes = self.mailboxes.lock().expect("no panic happens under this lock");
-        // The map and the caller hold one each; whoever else holds it is about to use it.
-        if rests && Arc::strong_count(mailbox) <= 2 && mailbox.try_forget() {
-            mailboxes.remove(&mailbox.run);
-        }
-        for run in surplus {
-            let is_idle = mailboxes.get(&run).is_some_and(|m| Arc::strong_count(m) == 1 && m.try_forget());
-            if is_idle {
-                mailboxes.remove(&run);
-                self.cache.note(&run, 0);
-            }
-        }
-    }
-
-    /// Submits a command from outside, or of the engine itself.
-    pub(crate) async fn submit(
-        self: &Arc<Self>,
-        run: &RunId,
-        command: Command,
-        id: Option<CommandId>,
-    ) -> Result<Receipt, Refused> {
-        self.send(run, |reply| Submission {
-            id,
-            command: Some(command),
-            fence: None,
-            delivered: None,
-            slot: None,
-            root: None,
-            reply,
-        })
-        .await
-    }
-
-    /// Submits what an attempt says, under its lease.
-    pub(crate) async fn submit_leased(
-        self: &Arc<Self>,
-        run: &RunId,
-        command: Command,
-        lease: LeaseRef,
-        slot: Option<Slot>,
-    ) -> Result<Receipt, Refused> {
-        self.send(run, |reply| Submission {
-            id: None,
-            command: Some(command),
-            fence: Some(lease),
-            delivered: None,
-            slot,
-            root: None,
-            reply,
-        })
-        .await
-    }
-
-    pub(crate) async fn send(
-        self: &Arc<Self>,
-        run: &RunId,
-        make: impl FnOnce(oneshot::Sender<Result<Receipt, Refused>>) -> Submission,
-    ) -> Result<Receipt, Refused> {
-        if self.shutdown.is_cancelled() && self.tracker.is_closed() && self.tracker.is_empty() {
-            return Err(Refused::Store(shutting_down()));
-        }
-        let (reply, answer) = oneshot::channel();
-        let mailbox = self.mailbox(run);
-        if mailbox.push(make(reply)) {
-            // A task of its own, so that a caller that goes away undoes nothing.
-            let shared = self.clone();
-            self.tracker.spawn(async move {
-                if let Some(next) = mailbox.drain(shared.clone()).await {
-                    shared.spawn_attempt(next);
-                }
-            });
-        }
-        answer.await.unwrap_or_else(|_| Err(Refused::Store(shutting_down())))
-    }
-
-    /// Submits the outcome of an attempt from its own task, which nobody drops: it drains the mailbox itself and goes
-    /// on with what is handed over to it.
-    pub(crate) async fn submit_outcome(
-        self: &Arc<Self>,
-        run: &RunId,
-        command: Command,
-        lease: LeaseRef,
-        slot: Option<Slot>,
-    ) -> (Result<Receipt, Refused>, Option<Prepared>) {
-        let (reply, answer) = oneshot::channel();
-        let submission = Submission {
-            id: None,
-            command: Some(command),
-            fence: Some(lease),
-            delivered: None,
-            slot,
-            root: None,
-            reply,
-        };
-        let mailbox = self.mailbox(run);
-        let next = if mailbox.push(submission) { mailbox.drain(self.clone()).await } else { None };
-        (answer.await.unwrap_or_else(|_| Err(Refused::Store(shutting_down()))), next)
-    }
-
-    /// Loads a run from the store.
-    pub(crate) async fn load(&self, run: &RunId) -> Result<Cached, ErrorObject> {
-        let loaded = self.store.load(run).await.map_err(|error| from_store(&error))?;
-        let workflow = self.definition(&loaded.row.digest, &loaded.definition)?;
-        let (revision, seq) = (loaded.row.revision, loaded.row.seq);
-        let (folded, kept) = snapshots::fold(self, run, workflow, loaded).await?;
-        Ok(Cached::new(folded, revision, seq, kept))
-    }
-
-    fn definition(&self, digest: &str, json: &Value) -> Result<Arc<Workflow>, ErrorObject> {
-        const MAX_KNOWN: usize = 256;
-        let known = |map: &HashMap<String, Arc<Workflow>>| map.get(digest).cloned();
-        if let Some(known) = known(&self.definitions.lock().expect("no panic happens under this lock")) {
-            return Ok(known);
-        }
-        let workflow = Workflow::from_json(json)?;
-        let mut definitions = self.definitions.lock().expect("no panic happens under this lock");
-        if definitions.len() >= MAX_KNOWN {
-            definitions.clear();
-        }
-        definitions.insert(digest.to_owned(), workflow.clone());
-        Ok(workflow)
-    }
-
-    /// Returns the session that may be handed work of that run and handler.
-    pub(crate) fn hands_over_to(&self, run: &RunId, handler: &str) -> Option<SessionRef> {
-        let session = self.session.get()?;
-        let may = match &self.options.leases {
-            Leases::None => false,
-            Leases::All => true,
-            // Children come by lease; only their store row knows their root.
-            Leases::Tree(root) => root == run,
-        };
-        let works = !self.shutdown.is_cancelled() && !self.session_gone.load(Ordering::Acquire);
-        (may && works && self.registry.get(handler).is_some()).then_some(*session)
-    }
-
-    /// Takes note that the session was declared dead: what it held is others' by now.
-    pub(crate) fn lose_session(&self) {
-        if self.session_gone.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        tracing::error!("this session was declared dead; everything it held is cancelled");
-        for (run, lease) in self.held.leases() {
-            self.held.cancel(&run, &lease.execution);
-        }
-    }
-
-    /// Carries out what a commit arranged: attempts that were handed over begin, those that are not wanted any more
-    /// are cancelled, and whoever waits for work, timers or messages is woken.
-    pub(crate) fn arrange(
-        self: &Arc<Self>,
-        run: &RunId,
-        cached: &Cached,
-        changes: &Changes,
-        answered: &HashSet<ExecutionRef>,
-        assigned: Vec<Assignment>,
-    ) -> Vec<Prepared> {
-        for gone in changes.no_work.iter().filter(|execution| !answered.contains(*execution)) {
-            self.held.cancel(run, gone);
-        }
-        let handed_over = assigned.len();
-        let mut begun = Vec::with_capacity(handed_over);
-        for Assignment { lease, handler, slot } in assigned {
-            let hold = self.hold(run, lease);
-            match attempt::prepare(self, cached, hold, &handler, slot, Purpose::Attempt) {
-                Some(prepared) => begun.push(prepared),
-                None => self.strays.notify_one(),
-            }
-        }
-        if changes.work.len() > handed_over {
-            self.work.notify_one();
-        }
-        let now = self.clock.now();
-        let later = changes.work.iter().any(|work| work.not_before > now);
-        if later || changes.timers.iter().any(|(_, at)| at.is_some()) {
-            self.timer.notify_one();
-        }
-        begun
-    }
-
-    /// Lets every loop ask the store: a commit of this process stands whose arrangements were forgotten.
-    pub(crate) fn look_again(&self) {
-        for loops in [&self.work, &self.timer, &self.message] {
-            loops.notify_one();
-        }
-    }
-
-    /// Takes note of a lease of this process.
-    pub(crate) fn hold(&self, run: &RunId, lease: LeaseRef) -> Hold {
-        self.held.hold(run, lease, self.abort.child_token())
-    }
-
-    /// Lets an attempt be carried out by a task of its own.
-    pub(crate) fn spawn_attempt(self: &Arc<Self>, prepared: Prepared) {
-        self.tracker.spawn(attempt::carry_out(self.clone(), prepared));
-    }
-
-    /// Drops from memory what another process has moved on. What is leased may have come into being there, and an
-    /// attempt must see it.
-    pub(crate) async fn catch_up(self: &Arc<Self>, runs: HashSet<RunId>) {
-        const AT_ONCE: usize = 8;
-        let catch_up = |run: RunId| {
-            let shared = self.clone();
-            async move { shared.mailbox(&run).catch_up(&shared).await }
-        };
-        futures_util::stream::iter(runs).for_each_concurrent(AT_ONCE, catch_up).await;
-    }
-
-    /// Begins an attempt that the store leased to this process.
-    pub(crate) async fn begin_leased(self: &Arc<Self>, leased: Leased, hold: Hold, slot: Slot) {
-        let mailbox = self.mailbox(&leased.run);
-        let shared = self.clone();
-        let now = self.clock.now();
-        let begun = mailbox
-            .with(self, |cached| {
-                if leased.item.purpose != Purpose::Judge {
-                    cached.run.note_start(
-                        &leased.item.execution,
-                        leased.item.attempt,
-                        leased.session.id,
-                        now,
-                    );
-                }
-                let item = &leased.item;
-                match attempt::prepare(&shared, cached, hold, &item.handler, slot, item.purpose) {
-                    Some(prepared) => shared.spawn_attempt(prepared),
-                    None => shared.strays.notify_one(),
-                }
-            })
-            .await;
-        if let Err(error) = begun {
-            tracing::warn!(run = %leased.run, %error, "a leased run cannot be loaded; its lease is given up");
-            self.strays.notify_one();
-        }
-    }
-
-    pub(crate) fn store_failed(&self, error: &ErrorObject) {
-        self.fault.send_replace(Some(error.clone()));
-    }
-
-    pub(crate) fn store_recovered(&self) {
-        if self.fault.borrow().is_some() {
-            self.fault.send_replace(None);
-        }
     }
 }
 

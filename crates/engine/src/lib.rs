@@ -21,10 +21,12 @@ mod outbox;
 pub mod params;
 mod provider;
 mod session;
+mod shared;
 mod slots;
 mod snapshots;
 pub mod testing;
 mod timers;
+mod turn;
 mod watch;
 mod worker;
 

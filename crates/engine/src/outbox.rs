@@ -10,9 +10,9 @@ use stepwell_core::run::command::{Command, Create};
 use stepwell_core::workflow::Workflow;
 use stepwell_store::Undelivered;
 
-use crate::engine::Shared;
 use crate::error::from_store;
 use crate::mailbox::{Refused, Submission};
+use crate::shared::Shared;
 
 /// However quiet it is, the store is asked for messages so often: another process may have died with some.
 const POLL_MS: u64 = 1_000;

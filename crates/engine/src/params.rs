@@ -10,8 +10,8 @@ use stepwell_core::run::{Execution, Run};
 use stepwell_core::workflow::StepIx;
 use stepwell_core::workflow::template::{MissingReference, Template};
 
-use crate::engine::Shared;
 use crate::provider::Provider;
+use crate::shared::Shared;
 
 /// Templates of steps that were read already, by definition.
 #[derive(Debug, Default)]

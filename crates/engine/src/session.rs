@@ -6,8 +6,8 @@ use stepwell_core::run::command::Command;
 use stepwell_store::{Error as StoreError, SessionRef};
 
 use crate::attempt::attempt_ref;
-use crate::engine::Shared;
 use crate::mailbox::Refused;
+use crate::shared::Shared;
 
 /// A session says that it lives so often.
 const RENEW_MS: u64 = 2_000;

@@ -13,8 +13,8 @@ use stepwell_core::workflow::Workflow;
 use stepwell_store::LoadedRun;
 use tokio::runtime::Handle;
 
-use crate::engine::Shared;
 use crate::error::from_store;
+use crate::shared::Shared;
 
 /// What an event takes in a journal beside its values, about.
 const EVENT_BYTES: u64 = 64;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stepwell_core::run::command::Command;
 use stepwell_store::DueTimer;
 
-use crate::engine::Shared;
+use crate::shared::Shared;
 
 /// However quiet it is, the store is asked for timers so often: another process may have set one.
 const POLL_MS: u64 = 1_000;

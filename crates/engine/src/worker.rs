@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use stepwell_store::{LeaseRef, LeaseRequest, Leased, SessionRef};
 
-use crate::engine::{Leases, Shared};
+use crate::engine::Leases;
 use crate::held::Hold;
 use crate::lazy::FLUSH;
+use crate::shared::Shared;
 use crate::slots::Slot;
 
 /// However quiet it is, the store is asked for work so often: a lost wake-up costs no more.
