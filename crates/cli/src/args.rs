@@ -168,7 +168,7 @@ pub(crate) struct Events {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Inbox {
-    /// Id of a question: shows it in full
+    /// Id of a question, or its beginning: shows it in full
     pub(crate) wait: Option<String>,
     /// Only questions for this person
     #[arg(long, value_name = "A")]
@@ -195,7 +195,7 @@ pub(crate) struct Inbox {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Answer {
-    /// Id of the question, or of a run with exactly one
+    /// Id of the question or its beginning, or of a run with exactly one
     pub(crate) target: String,
     /// The answer is this text
     #[arg(long, value_name = "S", group = "answer")]

@@ -37,10 +37,17 @@ impl Exit {
             Code::INVALID_PARAMS | Code::ANSWER_INVALID => Self::Usage,
             Code::CONFIGURATION_ERROR => match error.data.get("reason").and_then(|reason| reason.as_str()) {
                 Some("not_found") => Self::NotFound,
-                Some("suffix") => Self::InvalidDefinition,
+                Some("suffix" | "not_utf8" | "directory") => Self::InvalidDefinition,
                 _ => Self::Failed,
             },
+            Code::METHOD_NOT_FOUND => Self::Usage,
             Code::WORKFLOW_NOT_FOUND => Self::NotFound,
+            // Whatever is ambiguous, a run or a question: it was not named well enough.
+            Code::WORKFLOW_INVALID_STATE
+                if error.data.get("reason").is_some_and(|r| r == "wait_ambiguous") =>
+            {
+                Self::Usage
+            }
             Code::WORKFLOW_INVALID_STATE
             | Code::RUN_EXISTS
             | Code::DEFINITION_MISMATCH

@@ -1,15 +1,18 @@
 //! Following a run to its end: a line of talk for each thing that happens, the results when it is over.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 use stepwell_core::error::ErrorObject;
-use stepwell_core::ids::{RunId, Seq, Timestamp};
+use stepwell_core::ids::{RunId, Seq};
+use stepwell_core::run::Execution;
 use stepwell_core::run::event::Event;
 use stepwell_core::run::wait::WaitKind;
 use stepwell_engine::Engine;
 
 use crate::exit::Exit;
-use crate::values::time;
-use crate::{output, shape};
+use crate::values::shown;
+use crate::{output, shape, steps};
 
 /// Follows a run, prints its results, and returns how the process ends.
 pub(crate) async fn to_the_end(
@@ -100,13 +103,17 @@ async fn result(engine: &Engine, run: &RunId, json: bool) -> Result<Exit, ErrorO
         return Ok(Exit::of_run(known.status()));
     }
     let sink = known.workflow().graph().sink().map(|ix| known.workflow().step(ix).name.clone());
+    // A step that ran several times is told as it ended last.
+    let latest: HashMap<&str, &Execution> =
+        known.executions().iter().map(|execution| (execution.step.as_str(), execution)).collect();
     for (step, view) in known.views() {
-        let status = view["status"].as_str().unwrap_or_default();
+        let Some(execution) = latest.get(step.as_str()) else { continue };
         let is_last = sink.as_ref().is_some_and(|sink| sink.as_str() == step);
-        output::data(&format!(
-            "{step}: {status}{}",
-            if is_last { String::new() } else { brief(&view["result"]) }
-        ));
+        let result = if is_last { String::new() } else { brief(&view["result"]) };
+        output::data(&format!("{}{result}", steps::line(execution)));
+        for line in steps::details(execution) {
+            output::data(&format!("  {line}"));
+        }
         if is_last {
             in_full(&view["result"]);
         }
@@ -186,10 +193,6 @@ fn line(run: &RunId, event: &Event) -> Option<String> {
         Event::Emitted { step, data, .. } => format!("  {step}: {}", text(data)),
         _ => return None,
     })
-}
-
-fn shown(at: Timestamp) -> String {
-    time(at).as_str().unwrap_or_default().to_owned()
 }
 
 fn text(value: &Value) -> String {

@@ -7,16 +7,17 @@ mod args;
 mod commands;
 mod exit;
 mod follow;
+mod hints;
 mod output;
 mod project;
 mod shape;
+mod steps;
+mod usage;
 mod values;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-
-use crate::exit::Exit;
 
 /// Parses the arguments of the process and carries the command out.
 pub fn main() -> ExitCode {
@@ -24,12 +25,7 @@ pub fn main() -> ExitCode {
     reset_sigpipe();
     let args = match args::Args::try_parse() {
         Ok(args) => args,
-        Err(error) => {
-            let is_help = !error.use_stderr();
-            // Where even help cannot be printed there is nobody to tell.
-            let _unheard = error.print();
-            return if is_help { Exit::Ok.into() } else { Exit::Usage.into() };
-        }
+        Err(error) => return usage::told(&error).into(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

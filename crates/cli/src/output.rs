@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use stepwell_core::error::ErrorObject;
 
 use crate::exit::Exit;
+use crate::hints;
 
 /// Prints a value as one line of JSON.
 pub(crate) fn json(value: &Value) {
@@ -23,11 +24,20 @@ pub(crate) fn talk(line: &str) {
 
 /// Prints why a command failed and returns how the process ends.
 pub(crate) fn error(error: &ErrorObject, as_json: bool) -> Exit {
+    let error = &hints::hinted(error);
     if as_json {
         eprintln!("{}", json!({ "error": error.to_json() }));
     } else {
-        eprintln!("error[{} {}]: {}", error.code.name(), error.code.number(), error.message);
-        for problem in error.data.get("validation_errors").and_then(Value::as_array).into_iter().flatten() {
+        let problems = error.data.get("validation_errors").and_then(Value::as_array);
+        let problems = problems.map_or(&[][..], Vec::as_slice);
+        // The message says all problems in a row; here each has a line, and its place.
+        let message = match problems {
+            [] => error.message.clone(),
+            [only] => place(only) + &error.message,
+            several => format!("{} problems", several.len()),
+        };
+        eprintln!("error[{} {}]: {message}", error.code.name(), error.code.number());
+        for problem in problems.iter().filter(|_| problems.len() > 1) {
             eprintln!("  {}", problem_line(problem));
         }
         for wrong in error.data.get("errors").and_then(Value::as_array).into_iter().flatten() {
@@ -44,6 +54,16 @@ pub(crate) fn error(error: &ErrorObject, as_json: bool) -> Exit {
 
 /// Shows a problem of a definition as `file:line:column: path: message`.
 pub(crate) fn problem_line(problem: &Value) -> String {
+    let mut line = place(problem);
+    line.push_str(problem["message"].as_str().unwrap_or_default());
+    if let Some(hint) = problem["hint"].as_str() {
+        line.extend([" (", hint, ")"]);
+    }
+    line
+}
+
+/// Shows where a problem is, as far as that is known: `file:line:column: path: `.
+fn place(problem: &Value) -> String {
     let mut line = String::new();
     if let Some(file) = problem["file"].as_str() {
         line.push_str(file);
@@ -57,10 +77,6 @@ pub(crate) fn problem_line(problem: &Value) -> String {
     if let Some(path) = problem["path"].as_str().filter(|path| !path.is_empty()) {
         line.push_str(path);
         line.push_str(": ");
-    }
-    line.push_str(problem["message"].as_str().unwrap_or_default());
-    if let Some(hint) = problem["hint"].as_str() {
-        line.extend([" (", hint, ")"]);
     }
     line
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::WaitId;
 use stepwell_engine::{Engine, Leases, Options, Registry};
-use stepwell_store::Store;
+use stepwell_store::{Page, Store, WaitFilter, WaitRow, WaitState};
 
 /// Returns the nearest directory upward with `stepwell.toml` or `.stepwell/`, else the working directory.
 pub(crate) fn root(from: &Path) -> PathBuf {
@@ -95,6 +96,36 @@ pub(crate) fn json_argument(name: &str, given: &str) -> Result<Value, ErrorObjec
     serde_json::from_str(&text).map_err(|error| bad(format!("not JSON: {error}")))
 }
 
+/// Finds the question that an argument means: by its id, or as the only open one whose id begins like it.
+pub(crate) async fn find_wait(store: &dyn Store, given: &str) -> Result<Option<WaitRow>, ErrorObject> {
+    let fail = |error| stepwell_engine::error::from_store(&error);
+    match store.wait(&WaitId::from(given)).await {
+        Ok(row) => return Ok(Some(row)),
+        Err(stepwell_store::Error::NotFound(_)) => {}
+        Err(error) => return Err(fail(error)),
+    }
+    let filter =
+        WaitFilter { state: Some(WaitState::Open), kind: Some("human".into()), ..WaitFilter::default() };
+    let mut found = Vec::new();
+    let mut page = Page::first(1_000);
+    loop {
+        let waits = store.waits(&filter, &page).await.map_err(fail)?;
+        found.extend(waits.items.into_iter().filter(|row| row.wait.as_str().starts_with(given)));
+        match waits.next {
+            Some(next) if found.len() < 2 => page.cursor = Some(next),
+            _ => break,
+        }
+    }
+    if found.len() > 1 {
+        let names: Vec<&str> = found.iter().map(|row| row.wait.as_str()).collect();
+        let message = format!("{given} is the beginning of several questions: {}", names.join(", "));
+        return Err(ErrorObject::new(Code::INVALID_PARAMS, message)
+            .with("candidates", names)
+            .with_hint("give more of its id"));
+    }
+    Ok(found.pop())
+}
+
 /// Finds the run that an argument means: an id, or the only one that begins like it.
 pub(crate) async fn find_run(
     store: &dyn Store,
@@ -116,7 +147,9 @@ pub(crate) async fn find_run(
         _ => {
             let names: Vec<&str> = found.iter().map(stepwell_core::ids::RunId::as_str).collect();
             let message = format!("{given} is the beginning of several runs: {}", names.join(", "));
-            Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("candidates", names))
+            Err(ErrorObject::new(Code::INVALID_PARAMS, message)
+                .with("candidates", names)
+                .with_hint("give more of its id"))
         }
     }
 }

@@ -8,7 +8,7 @@ use stepwell_core::run::{Execution, Run};
 use stepwell_core::status::{ExecutionStatus, RunStatus};
 use stepwell_store::{LostLease, Recorded, RunRow, WaitRow};
 
-use crate::values::{time, time_or_null};
+use crate::values::{shown, time, time_or_null};
 
 fn error(error: Option<&ErrorObject>) -> Value {
     error.map_or(Value::Null, ErrorObject::to_json)
@@ -167,8 +167,7 @@ pub(crate) fn why(
         why.push(format!("an operator paused it; `stepwell resume {}` lifts that", run.id()));
     }
     for row in waits {
-        let at =
-            row.deadline.map_or_else(String::new, |at| format!(" until {}", time(at).as_str().unwrap_or("")));
+        let at = row.deadline.map_or_else(String::new, |at| format!(" until {}", shown(at)));
         why.push(match row.kind.as_str() {
             "human" => format!("step '{}' waits for an answer{at}: `stepwell answer {}`", row.step, row.wait),
             "signal" => {
@@ -195,8 +194,7 @@ pub(crate) fn why(
         let step = run.workflow().step(execution.step_ix());
         match execution.status {
             ExecutionStatus::Retrying => {
-                let due = time_or_null(execution.due_at);
-                let due = due.as_str().unwrap_or_default();
+                let due = execution.due_at.map(shown).unwrap_or_default();
                 let tried = execution.attempts;
                 why.push(format!(
                     "step '{}' failed {tried} times; its next attempt is due at {due}",

@@ -51,6 +51,29 @@ pub(crate) fn time_or_null(at: Option<Timestamp>) -> Value {
     at.map_or(Value::Null, time)
 }
 
+/// Shows a moment to people: local time, to the second.
+pub(crate) fn shown(at: Timestamp) -> String {
+    shown_in(at, jiff::tz::TimeZone::system())
+}
+
+fn shown_in(at: Timestamp, zone: jiff::tz::TimeZone) -> String {
+    jiff::Timestamp::from_microsecond(at.0).map_or_else(
+        |_| "(no time)".to_owned(),
+        |at| at.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+    )
+}
+
+/// Shows to people how long something took.
+pub(crate) fn took(from: Timestamp, to: Timestamp) -> String {
+    let ms = u64::try_from((to.0 - from.0) / 1_000).unwrap_or(0);
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms / 1_000 % 60),
+        _ => format!("{} h {} min", ms / 3_600_000, ms / 60_000 % 60),
+    }
+}
+
 /// Reads a moment: RFC 3339, or `2h`, `3d`, `30m`, `10s` ago.
 pub(crate) fn moment(argument: &str, text: &str, now: Timestamp) -> Result<Timestamp, ErrorObject> {
     if let Ok(at) = text.parse::<jiff::Timestamp>() {
@@ -70,4 +93,18 @@ pub(crate) fn moment(argument: &str, text: &str, now: Timestamp) -> Result<Times
         let message = format!("{argument} wants an RFC 3339 time or an age such as 2h or 3d, not {text:?}");
         ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", argument)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_are_told_times_to_the_second_and_durations_by_their_size() {
+        let at = Timestamp(1_795_254_039_410_782);
+        assert_eq!(shown_in(at, jiff::tz::TimeZone::fixed(jiff::tz::offset(2))), "2026-11-21 11:40:39");
+        let after = |ms: i64| took(at, Timestamp(at.0 + ms * 1_000));
+        assert_eq!([after(7), after(1_250), after(61_000)], ["7 ms", "1.2 s", "1 min 1 s"]);
+        assert_eq!([after(7_500_000), after(-1)], ["2 h 5 min", "0 ms"]);
+    }
 }

@@ -412,6 +412,7 @@ fn check_run_id(run: &RunId) -> Result<(), ErrorObject> {
     let id = run.as_str();
     let wrong = match id {
         "." | ".." => Some("is a path"),
+        _ if id.contains(['/', '\\']) => Some("holds a slash"),
         _ => stepwell_core::workflow::bad_name(id),
     };
     match wrong {

@@ -115,6 +115,9 @@ pub fn file(path: &std::path::Path, protocols: &dyn Protocols, strict: bool) -> 
             }
             Err(_) => refuse(format!("'{shown}' is not UTF-8"), "not_utf8"),
         },
+        Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
+            refuse(format!("'{shown}' is a directory, no workflow file"), "directory")
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             refuse(format!("there is no file '{shown}'"), "not_found")
         }

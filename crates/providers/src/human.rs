@@ -5,6 +5,7 @@ use serde_json::Value;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::Timestamp;
 use stepwell_core::run::wait::{Question, Then, WaitKind, WaitSpec};
+use stepwell_engine::forms::Form;
 use stepwell_engine::{Outcome, ParamProblem, Provider, Task};
 
 use crate::params::{self, Kind};
@@ -29,7 +30,13 @@ impl Provider for Human {
     }
 
     fn check(&self, _method: &str, params: &Value) -> Vec<ParamProblem> {
-        params::check(params, ASK)
+        let mut problems = params::check(params, ASK);
+        for problem in problems.iter_mut().filter(|problem| problem.parameter == "timeout") {
+            "parameter 'timeout' is not known; a question is open until its 'deadline'"
+                .clone_into(&mut problem.message);
+        }
+        problems.extend(unfit_form(params));
+        problems
     }
 
     async fn execute(&self, task: Task) -> Outcome {
@@ -38,6 +45,31 @@ impl Provider for Human {
             Err(error) => error.into(),
         }
     }
+}
+
+/// A form that cannot be read, or a default that nobody could give as an answer. What holds a reference is not
+/// looked at.
+fn unfit_form(params: &Value) -> Option<ParamProblem> {
+    let literal = |key: &str| params.get(key).filter(|value| !value.to_string().contains("${"));
+    let is_whole = |key: &str| params.get(key).is_none() || literal(key).is_some();
+    if !is_whole("schema") || !is_whole("options") {
+        return None;
+    }
+    let (schema, options) = (literal("schema"), literal("options"));
+    let form = match Form::new(schema, options) {
+        Ok(form) => form,
+        Err(error) => {
+            let parameter = if Form::new(schema, None).is_err() { "schema" } else { "options" };
+            return Some(params::problem(
+                parameter,
+                "form",
+                format!("parameter '{parameter}': {}", error.message),
+            ));
+        }
+    };
+    let fault = form.check(literal("default")?).into_iter().next()?;
+    let message = format!("parameter 'default' does not fit its own question: {}", fault.message);
+    Some(params::problem("default", "form", message))
 }
 
 fn question(task: &Task) -> Result<WaitSpec, ErrorObject> {

@@ -5,7 +5,7 @@ use std::io::Read;
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, WaitId};
-use stepwell_store::{Page, Store, WaitFilter, WaitState};
+use stepwell_store::{Page, Store, WaitFilter, WaitRow, WaitState};
 
 use crate::args::Answer;
 use crate::exit::Exit;
@@ -31,10 +31,11 @@ pub(crate) async fn answer(store: Option<&str>, args: &Answer) -> Result<Exit, E
 
 /// Finds the question: by its id, or as the only open one of a run.
 async fn find(store: &dyn Store, target: &str) -> Result<WaitId, ErrorObject> {
-    match store.wait(&WaitId::from(target)).await {
-        Ok(row) => return Ok(row.wait),
-        Err(stepwell_store::Error::NotFound(_)) => {}
-        Err(error) => return Err(super::stored(error)),
+    // The beginning of a question's id never is one of a run's: `wait_` is not empty.
+    if target.starts_with("wait_")
+        && let Some(row) = project::find_wait(store, target).await?
+    {
+        return Ok(row.wait);
     }
     let run: RunId = project::find_run(store, target).await.map_err(|error| {
         if error.code == Code::WORKFLOW_NOT_FOUND {
@@ -44,18 +45,21 @@ async fn find(store: &dyn Store, target: &str) -> Result<WaitId, ErrorObject> {
             error
         }
     })?;
-    let filter = WaitFilter {
-        state: Some(WaitState::Open),
-        kind: Some("human".into()),
-        run: Some(run.clone()),
-        ..WaitFilter::default()
-    };
-    let mut open = store.waits(&filter, &Page::first(100)).await.map_err(super::stored)?.items;
+    let filter = WaitFilter { kind: Some("human".into()), run: Some(run.clone()), ..WaitFilter::default() };
+    let asked = store.waits(&filter, &Page::first(1_000)).await.map_err(super::stored)?.items;
+    let (mut open, closed): (Vec<_>, Vec<_>) =
+        asked.into_iter().partition(|row| row.state == WaitState::Open);
     let refuse = |reason: &str, message: String| {
         ErrorObject::new(Code::WORKFLOW_INVALID_STATE, message).with("reason", reason)
     };
     match open.len() {
-        0 => Err(refuse("no_open_wait", format!("run {run} asks nothing"))),
+        0 => Err(match closed.iter().max_by_key(|row| row.closed_at) {
+            None => refuse("no_open_wait", format!("run {run} asks nothing"))
+                .with_hint(format!("`stepwell show {run}` tells what it waits for")),
+            Some(last) => refuse("wait_closed", already(last))
+                .with("wait_id", last.wait.as_str())
+                .with_hint(format!("`stepwell show {run}` tells how the run goes on")),
+        }),
         1 => Ok(open.remove(0).wait),
         _ => {
             let ids: Vec<&str> = open.iter().map(|row| row.wait.as_str()).collect();
@@ -67,6 +71,17 @@ async fn find(store: &dyn Store, target: &str) -> Result<WaitId, ErrorObject> {
             .with_hint("name the question by its id"))
         }
     }
+}
+
+/// Says that a question is closed, and how.
+fn already(row: &WaitRow) -> String {
+    let by = row.closed_by.as_deref().map_or_else(String::new, |by| format!(" by {by}"));
+    let state = match row.state {
+        WaitState::Answered => format!("already answered{by}"),
+        WaitState::Expired => "expired: nobody answered in time".to_owned(),
+        WaitState::Open | WaitState::Withdrawn => "withdrawn".to_owned(),
+    };
+    format!("question {} of step '{}' is {state}", row.wait, row.step)
 }
 
 fn value(args: &Answer) -> Result<Value, ErrorObject> {

@@ -6,7 +6,7 @@ use stepwell_store::Recorded;
 
 use crate::args::Events;
 use crate::exit::Exit;
-use crate::{output, project, shape};
+use crate::{output, project, shape, values};
 
 pub(crate) async fn events(store: Option<&str>, args: &Events) -> Result<Exit, ErrorObject> {
     const PAGE: usize = 1_000;
@@ -48,5 +48,11 @@ fn print(recorded: &Recorded, json: bool) {
         (Some(step), None) => format!(" {step}"),
         (None, _) => String::new(),
     };
-    output::data(&format!("{:>6} {} {}{step}", recorded.seq, text("at"), text("type")));
+    let attempt =
+        event["attempt"].as_u64().map_or_else(String::new, |attempt| format!(", attempt {attempt}"));
+    let error = event["data"]["error"]["message"].as_str();
+    let error =
+        error.and_then(|error| error.lines().next()).map_or_else(String::new, |error| format!(": {error}"));
+    let at = values::shown(recorded.at);
+    output::data(&format!("{:>6} {at} {}{step}{attempt}{error}", recorded.seq, text("type")));
 }

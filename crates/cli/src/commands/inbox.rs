@@ -2,23 +2,19 @@
 
 use serde_json::json;
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_core::ids::WaitId;
 use stepwell_store::{Page, WaitFilter, WaitRow, WaitState};
 
 use crate::args::Inbox;
 use crate::exit::Exit;
-use crate::values::{moment, pairs, time};
+use crate::values::{moment, pairs, shown};
 use crate::{output, project, shape};
 
 pub(crate) async fn inbox(store: Option<&str>, args: &Inbox) -> Result<Exit, ErrorObject> {
     let opened = project::open_existing(store).await?;
     if let Some(wait) = &args.wait {
-        let row = opened.wait(&WaitId::from(wait.as_str())).await.map_err(|error| match error {
-            stepwell_store::Error::NotFound(_) => {
-                ErrorObject::new(Code::WORKFLOW_NOT_FOUND, format!("no question {wait} is in the store"))
-                    .with_hint("`stepwell inbox` shows the open questions")
-            }
-            other => super::stored(other),
+        let row = project::find_wait(&*opened, wait).await?.ok_or_else(|| {
+            ErrorObject::new(Code::WORKFLOW_NOT_FOUND, format!("no question {wait} is in the store"))
+                .with_hint("`stepwell inbox` shows the open questions")
         })?;
         if args.json {
             output::json(&shape::wait(&row));
@@ -63,14 +59,14 @@ fn in_full(row: &WaitRow) {
     let question = shape::question(row).unwrap_or_default();
     output::data(&format!("question  {}", row.wait));
     output::data(&format!("run       {} ({}, step '{}')", row.run, row.workflow, row.step));
-    output::data(&format!("opened    {}", time(row.opened_at).as_str().unwrap_or_default()));
+    output::data(&format!("opened    {}", shown(row.opened_at)));
     if row.state != WaitState::Open {
         let state = serde_json::to_value(row.state).unwrap_or_default();
         let by = row.closed_by.as_deref().map_or_else(String::new, |by| format!(" by {by}"));
         output::data(&format!("state     {}{by}", state.as_str().unwrap_or_default()));
     }
     if let Some(deadline) = row.deadline {
-        output::data(&format!("deadline  {}", time(deadline).as_str().unwrap_or_default()));
+        output::data(&format!("deadline  {}", shown(deadline)));
     }
     if let Some(assignee) = &row.assignee {
         output::data(&format!("assignee  {assignee}"));

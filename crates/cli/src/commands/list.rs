@@ -7,7 +7,7 @@ use stepwell_store::{Page, RunFilter};
 
 use crate::args::List;
 use crate::exit::Exit;
-use crate::values::{moment, pairs, time};
+use crate::values::{moment, pairs, shown};
 use crate::{output, project, shape};
 
 pub(crate) async fn list(store: Option<&str>, args: &List) -> Result<Exit, ErrorObject> {
@@ -36,12 +36,11 @@ pub(crate) async fn list(store: Option<&str>, args: &List) -> Result<Exit, Error
         return Ok(Exit::Ok);
     }
     for row in &found.items {
-        let created = time(row.created_at);
         output::data(&format!(
             "{:<25} {:<10} {} {}",
             row.run,
             row.state.status,
-            created.as_str().unwrap_or_default(),
+            shown(row.created_at),
             row.workflow
         ));
     }

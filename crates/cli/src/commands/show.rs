@@ -5,8 +5,8 @@ use stepwell_store::{Page, WaitFilter, WaitState};
 
 use crate::args::Show;
 use crate::exit::Exit;
-use crate::values::time;
-use crate::{output, project, shape};
+use crate::values::{shown, took};
+use crate::{output, project, shape, steps};
 
 pub(crate) async fn show(store: Option<&str>, args: &Show) -> Result<Exit, ErrorObject> {
     let engine = project::open_idle(store).await?;
@@ -25,17 +25,20 @@ pub(crate) async fn show(store: Option<&str>, args: &Show) -> Result<Exit, Error
     output::data(&format!("workflow  {} ({})", known.workflow().name(), known.workflow().version()));
     let reason = known.pause_reason().map_or_else(String::new, |reason| format!(" ({reason})"));
     output::data(&format!("status    {}{reason}", known.status()));
-    output::data(&format!("created   {}", time(row.created_at).as_str().unwrap_or_default()));
+    output::data(&format!("created   {}", shown(row.created_at)));
+    if let (Some(from), Some(to)) = (known.started_at(), known.finished_at()) {
+        output::data(&format!("took      {}", took(from, to)));
+    }
     if !known.metadata().is_empty() {
         output::data(&format!("metadata  {}", serde_json::Value::Object(known.metadata().clone())));
     }
     for execution in known.executions() {
-        let number = if execution.ordinal.0 > 1 { format!("#{}", execution.ordinal) } else { String::new() };
-        let attempts =
-            if execution.attempts > 1 { format!(", {} attempts", execution.attempts) } else { String::new() };
-        output::data(&format!("  {}{number}: {}{attempts}", execution.step, execution.status));
+        output::data(&format!("  {}", steps::line(execution)));
         if let Some(error) = &execution.error {
             output::data(&format!("    {}", error.message));
+        }
+        for line in steps::details(execution) {
+            output::data(&format!("    {line}"));
         }
     }
     for reason in &why {

@@ -7,6 +7,7 @@ mod error_pages;
 mod full_disk;
 mod imports;
 mod large;
+mod readable;
 mod refusals;
 mod sandbox;
 mod scripts;

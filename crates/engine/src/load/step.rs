@@ -183,12 +183,12 @@ fn action(object: &Object, registered: &dyn Protocols, problems: &mut Problems) 
     let Some(field) = object.get(&["method"], problems) else {
         let message = format!("{}'method' is missing", problems.subject());
         let problem = Problem::new(object.path.clone(), object.at, message);
-        problems.push(problem.hint("such as 'python/execute' or 'llm/chat'"));
+        problems.push(problem.hint("such as 'python/execute'"));
         return (None, String::new());
     };
     let Some(method) = field.text(problems) else { return (None, String::new()) };
     if !protocols::is_method(method) {
-        problems.at(&field, format!("is no method such as 'llm/chat', but {method:?}"));
+        problems.at(&field, format!("is no method such as 'python/execute', but {method:?}"));
         return (None, String::new());
     }
     let (asked, asked_field) = match &protocol {

@@ -1,0 +1,45 @@
+//! Command lines that cannot be understood.
+
+use clap::error::ErrorKind;
+use stepwell_core::error::{Code, ErrorObject};
+
+use crate::exit::Exit;
+use crate::output;
+
+/// Says what is wrong with the arguments of the process, or prints the help that they ask for.
+pub(crate) fn told(error: &clap::Error) -> Exit {
+    if !error.use_stderr() {
+        // Where even help cannot be printed there is nobody to tell.
+        let _unheard = error.print();
+        return Exit::Ok;
+    }
+    if std::env::args_os().any(|argument| argument == "--json") {
+        return output::error(&object(error), true);
+    }
+    let _unheard = error.print();
+    Exit::Usage
+}
+
+/// Returns the error as every other one is told: clap's first paragraph is the message, the others are hints.
+fn object(error: &clap::Error) -> ErrorObject {
+    let code = match error.kind() {
+        ErrorKind::InvalidSubcommand
+        | ErrorKind::MissingSubcommand
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Code::METHOD_NOT_FOUND,
+        _ => Code::INVALID_PARAMS,
+    };
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return ErrorObject::new(code, "no command is given")
+            .with_hint("`stepwell --help` lists the commands");
+    }
+    let text = error.render().to_string();
+    let mut paragraphs = text
+        .split("\n\n")
+        .map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|paragraph| !paragraph.is_empty() && !paragraph.starts_with("For more information"));
+    let first = paragraphs.next().unwrap_or_default();
+    let object = ErrorObject::new(code, first.strip_prefix("error: ").unwrap_or(&first));
+    let hints: Vec<String> = paragraphs.collect();
+    let hint = if hints.is_empty() { "`--help` tells what may be given".into() } else { hints.join("; ") };
+    object.with_hint(hint)
+}
