@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use stepwell_core::error::Code;
 
+use crate::sandbox::Sandbox;
+
 #[test]
 fn every_code_has_a_page_that_states_its_number_and_whether_to_try_again() {
     for &code in Code::ALL {
@@ -38,6 +40,41 @@ fn every_page_belongs_to_a_code_and_is_listed() {
         let line = format!("| [{name}]({name}.md) | {} | {again} | {} |\n", code.number(), code.meaning());
         assert!(index.contains(&line), "docs/errors/README.md has a line {line:?}");
     }
+}
+
+/// Also those of the README.
+#[test]
+fn commands_and_flags_that_pages_name_exist() {
+    let sandbox = Sandbox::new();
+    let help = sandbox.run(&["--help"]).out;
+    let readme = pages().join("../../README.md");
+    let files = fs::read_dir(pages()).unwrap().map(|entry| entry.unwrap().path()).chain([readme]);
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for command in commands_in(&text) {
+            let mut words = command.iter();
+            let Some(name) = words.next().filter(|name| !name.starts_with('-')) else { continue };
+            assert!(help.contains(&format!("\n  {name} ")), "{}: no command {name}", file.display());
+            let help = sandbox.run(&[name, "--help"]).out;
+            for flag in words.filter(|word| word.starts_with("--")) {
+                assert!(help.contains(flag.as_str()), "{}: {name} has no {flag}", file.display());
+            }
+        }
+    }
+}
+
+/// Returns the words behind each `stepwell` that begins a code span or follows a prompt.
+fn commands_in(text: &str) -> Vec<Vec<String>> {
+    let mut commands = Vec::new();
+    for (mark, end) in [("`stepwell ", '`'), ("$ stepwell ", '\n')] {
+        for rest in text.split(mark).skip(1) {
+            let command = rest.split(end).next().unwrap_or_default();
+            commands.push(
+                command.split_whitespace().map(|word| word.trim_matches(['[', ']']).to_owned()).collect(),
+            );
+        }
+    }
+    commands
 }
 
 fn pages() -> PathBuf {
