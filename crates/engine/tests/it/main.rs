@@ -7,3 +7,4 @@ mod durable;
 mod hooked;
 mod large;
 mod shared;
+mod torn;
