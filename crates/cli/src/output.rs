@@ -1,6 +1,8 @@
 //! Data to stdout, talk to stderr.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the one place that prints")]
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use stepwell_core::error::ErrorObject;
 
@@ -50,6 +52,16 @@ pub(crate) fn error(error: &ErrorObject, as_json: bool) -> Exit {
         eprintln!("see docs/errors/{}.md", error.code.name());
     }
     Exit::of(error)
+}
+
+/// Adds the file to every problem that has a place in it.
+pub(crate) fn in_file(mut error: ErrorObject, file: &Path) -> ErrorObject {
+    if let Some(Value::Array(problems)) = error.data.get_mut("validation_errors") {
+        for problem in problems.iter_mut().filter(|problem| problem["line"].is_u64()) {
+            problem["file"] = file.display().to_string().into();
+        }
+    }
+    error
 }
 
 /// Shows a problem of a definition as `file:line:column: path: message`.

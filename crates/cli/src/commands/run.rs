@@ -12,7 +12,8 @@ use crate::{follow, output, project, values};
 pub(crate) async fn run(store: Option<&str>, args: &Run) -> Result<Exit, ErrorObject> {
     let files = [args.file.clone()];
     let registry = project::registry(&files)?;
-    let loaded = load::file(&args.file, &registry, false).map_err(|invalid| invalid.to_error())?;
+    let loaded = load::file(&args.file, &registry, false)
+        .map_err(|invalid| output::in_file(invalid.to_error(), &args.file))?;
     for warning in &loaded.warnings {
         output::talk(&format!("warning: {warning}"));
     }

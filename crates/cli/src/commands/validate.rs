@@ -30,7 +30,7 @@ pub(crate) fn validate(args: &Validate) -> Result<Exit, ErrorObject> {
                 }));
             }
             Err(invalid) => {
-                let error = invalid.to_error();
+                let error = output::in_file(invalid.to_error(), file);
                 if exit == Exit::Ok {
                     exit = Exit::of(&error);
                 }

@@ -90,6 +90,25 @@ fn a_file_that_is_no_text_or_a_directory_is_an_invalid_definition_and_told_once(
 }
 
 #[test]
+fn a_problem_of_a_definition_is_told_once_with_file_line_and_column() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .write("one.yaml", "steps:\n  - {name: A, method: timer/sleep, params: {seconds: 0}, needs: [B]}\n");
+    sandbox
+        .write("two.yaml", "steps:\n  - {name: A, method: timer/sleep, params: {seconds: x}, needs: [B]}\n");
+    for (file, count) in [("one.yaml", 1), ("two.yaml", 2)] {
+        for command in ["run", "validate"] {
+            let told = sandbox.run(&[command, file]);
+            assert_eq!(told.code, 3, "{told:?}");
+            assert_eq!(told.err.matches(&format!("{file}:2:")).count(), count, "{told:?}");
+            assert_eq!(told.err.matches("needs 'B'").count(), 1, "{told:?}");
+        }
+    }
+    let told = sandbox.run(&["run", "one.yaml", "--json"]);
+    assert_eq!(told.error()["data"]["validation_errors"][0]["file"], json!("one.yaml"));
+}
+
+#[test]
 fn a_conflict_says_what_to_type_next() {
     let sandbox = Sandbox::new();
     sandbox.write("nap.yaml", "steps: [{name: nap, method: timer/sleep, params: {seconds: 0}}]");

@@ -14,3 +14,4 @@ mod shared;
 mod sim;
 mod slots;
 mod snapshots;
+mod torn;
