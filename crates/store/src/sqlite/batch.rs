@@ -9,7 +9,7 @@ use stepwell_core::run::event::Event;
 use stepwell_core::workflow::definition::Priority;
 
 use super::blob;
-use super::writer::{Known, KnownRun, PlainRow, find};
+use super::known::{Known, KnownRun, PlainRow, find};
 use crate::error::CommitError;
 use crate::model::{
     Base, Batch, Committed, LazyEvent, LeaseRef, LimitUse, NewRun, Purpose, Revision, SessionRef,

@@ -8,7 +8,7 @@ use stepwell_core::run::event::{AttemptStarted, Event};
 use stepwell_core::workflow::definition::Priority;
 
 use super::batch::{append, read_limits, read_priority, read_purpose, set_seq};
-use super::writer::{Known, find};
+use super::known::{Known, find};
 use crate::model::{LeaseRef, LeaseRequest, Leased, LostLease, Purpose, SessionRef, WorkItem};
 
 const ITEM: &str = "r.id, r.root, w.step, w.ordinal, w.attempt, w.handler, w.priority, w.not_before, w.purpose, \

@@ -1,17 +1,19 @@
 //! The store in one SQLite file: for one machine, any number of processes.
 //!
-//! One writer thread takes all changes, many at a time, into one transaction ([`writer`]). Readers run beside it. A
+//! One connection takes all changes, many at a time, into one transaction ([`writer`]). Readers run beside it. A
 //! second thread checkpoints and notices what other processes write ([`watch_file`]). Who is alive is the operating
 //! system's word ([`lock`]).
 
 mod batch;
 mod blob;
 mod errors;
+mod known;
 mod lease;
 mod lock;
 mod open;
 mod prune;
 mod queries;
+mod transaction;
 mod watch_file;
 mod writer;
 
@@ -35,10 +37,12 @@ use crate::model::{
     Batch, Committed, DueTimer, LazyEvent, LeaseRef, LeaseRequest, Leased, LoadedRun, LostLease, Page, Paged,
     Recorded, Renewal, RunFilter, RunRow, SessionRef, StateRow, Undelivered, WaitFilter, WaitRow,
 };
+use known::Known;
 use lock::LockFile;
 pub(crate) use open::connect;
 use queries::{Read, ReadError};
-use writer::{Job, Known, Request, Writer};
+use transaction::Job;
+use writer::{Request, Writer};
 
 /// How a SQLite store is opened.
 #[derive(Clone, Debug)]
@@ -201,7 +205,7 @@ impl SqliteStore {
             Writer::spawn(path.to_owned(), options.clone(), conn, changes.clone(), neighbours.clone())
                 .map_err(|error| errors::io("opening", path, &error))?;
         let watcher =
-            watch_file::Watcher::spawn(path, &options, &lock, &changes, neighbours, writer.queue())?;
+            watch_file::Watcher::spawn(path, &options, &lock, &changes, neighbours, writer.queue().clone())?;
         Ok(Self {
             path: path.to_owned(),
             options,
@@ -224,7 +228,7 @@ impl SqliteStore {
 
     /// Lets the next COMMIT end without an answer, as a disk that vanishes would: carried out or not. For tests.
     pub fn tear_next_commit(&self, is_carried_out: bool) -> Result<(), Error> {
-        self.writer.send(Request::Tear { is_carried_out })
+        self.writer.queue().send(Request::Tear { is_carried_out })
     }
 
     /// Lets the file grow to so many pages and no further, as if the disk were full then. For tests.
@@ -240,7 +244,7 @@ impl SqliteStore {
     ) -> Result<T, Error> {
         self.is_open()?;
         let (reply, answer) = oneshot::channel();
-        self.writer.send(Request::Job(Box::new(Task { work, value: None, reply })))?;
+        self.writer.queue().send(Request::Job(Box::new(Task { work, value: None, reply })))?;
         answer.await.unwrap_or_else(|_| Err(errors::closed()))
     }
 
@@ -281,9 +285,7 @@ fn no_run(run: &RunId) -> Error {
 impl Store for SqliteStore {
     async fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
         self.is_open().map_err(CommitError::Store)?;
-        let (reply, answer) = oneshot::channel();
-        self.writer.send(Request::Commit(Box::new(batch), reply)).map_err(CommitError::Store)?;
-        answer.await.unwrap_or_else(|_| Err(CommitError::Unknown(errors::closed())))
+        self.writer.commit(batch).await
     }
 
     async fn is_committed(&self, run: &RunId, batch: u64) -> Result<Option<Committed>, Error> {
@@ -341,7 +343,7 @@ impl Store for SqliteStore {
         let id = run.clone();
         let kept = self
             .write(move |conn, known| {
-                let Some(found) = writer::find(conn, known, &id)? else { return Ok(false) };
+                let Some(found) = known::find(conn, known, &id)? else { return Ok(false) };
                 conn.prepare_cached(
                     "INSERT INTO snapshots (run, seq, data) VALUES (?1, ?2, ?3) ON CONFLICT (run) DO UPDATE \
                      SET seq = excluded.seq, data = excluded.data WHERE excluded.seq > snapshots.seq",
@@ -654,7 +656,7 @@ impl Store for SqliteStore {
     async fn close(&self) -> Result<(), Error> {
         self.readers.close();
         let (reply, closed) = oneshot::channel();
-        if self.writer.send(Request::Close(reply)).is_ok() {
+        if self.writer.queue().send(Request::Close(reply)).is_ok() {
             // A writer that has ended already has nothing left to finish.
             let _ended = closed.await;
         }

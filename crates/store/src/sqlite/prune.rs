@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use stepwell_core::ids::{RunId, Timestamp};
 
 use super::batch::pairs;
-use super::writer::Known;
+use super::known::Known;
 
 /// Tables whose rows belong to a run and can be found by it.
 const OWNED: [&str; 9] =

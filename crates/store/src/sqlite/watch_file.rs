@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use super::lock::{CHECKPOINTER, LockFile};
-use super::writer::Request;
+use super::writer::{Queue, Request};
 use super::{Neighbours, SqliteOptions, connect, errors, sessions};
 use crate::error::Error;
 
@@ -42,7 +42,7 @@ impl Watcher {
         lock: &Arc<LockFile>,
         changes: &Arc<watch::Sender<u64>>,
         neighbours: Arc<Neighbours>,
-        writer: Sender<Request>,
+        writer: Queue,
     ) -> Result<Self, Error> {
         let (stop, stopped) = channel();
         let conn = connect(path, options)?;
@@ -81,7 +81,7 @@ struct Thread {
     neighbours: Arc<Neighbours>,
     lock: Arc<LockFile>,
     changes: Arc<watch::Sender<u64>>,
-    writer: Sender<Request>,
+    writer: Queue,
     /// This is the one that checkpoints.
     is_elected: bool,
 }

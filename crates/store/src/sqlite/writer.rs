@@ -1,21 +1,23 @@
-//! The one writer: it takes all requests that wait, from all runs, into one transaction, and answers them when that
+//! Who writes, and when. Requests that wait, from all runs, go into one transaction, and are answered when that
 //! transaction is on disk. No time is spent waiting for more; while one group is being synced the next one gathers.
+//!
+//! That is the work of a thread. A caller who is alone carries its batch out itself: two changes of threads, to the
+//! writer and back, cost a sequential run about half as much again as its commit.
 
-use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
-use stepwell_core::ids::RunId;
+use rusqlite::Connection;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{oneshot, watch};
 
-use super::batch;
+use super::transaction::{Job, Part, WriteConnection};
 use super::{Neighbours, SqliteOptions, errors};
 use crate::error::{CommitError, Error};
-use crate::model::{Batch, Committed, Revision, RowUpdate, SessionRef};
+use crate::model::{Batch, Committed};
 
 /// At most so many requests share a transaction.
 const GROUP: usize = 1_024;
@@ -27,8 +29,8 @@ const YIELD: Duration = Duration::from_micros(200);
 /// as it has heard of the last, and waking a thread costs a good part of a commit.
 const SPIN: Duration = Duration::from_micros(50);
 
-/// Another process that writes for longer than this is named in the log.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A caller's thread may be held up for so long. Where a disk needs longer, changing threads matters little.
+const HOLD_UP: Duration = Duration::from_millis(2);
 
 /// What waits for the writer.
 pub(super) enum Request {
@@ -44,101 +46,57 @@ pub(super) enum Request {
     Close(oneshot::Sender<()>),
 }
 
-/// Something to do inside the writer's transaction.
-pub(super) trait Job: Send {
-    /// Does it. It is done again if the transaction had to be rolled back because of somebody else.
-    fn run(&mut self, conn: &Connection, known: &mut Known) -> rusqlite::Result<()>;
-
-    /// Tells the caller, once the transaction is on disk or has failed.
-    fn done(self: Box<Self>, failed: Option<Error>);
+/// Where requests wait for the thread.
+#[derive(Clone, Debug)]
+pub(super) struct Queue {
+    requests: Sender<Request>,
+    /// How many were sent and not yet taken by one who has the pen.
+    queued: Arc<AtomicUsize>,
 }
 
-/// What the writer knows of runs without asking; dropped when another process has written.
-#[derive(Default)]
-pub(super) struct Known {
-    /// Runs that were used lately.
-    runs: HashMap<RunId, KnownRun>,
-    /// Those that were used before them and not since.
-    older: HashMap<RunId, KnownRun>,
-    sessions: HashSet<SessionRef>,
-    data_version: i64,
-}
-
-/// The place of a run in the store.
-#[derive(Clone, Copy)]
-pub(super) struct KnownRun {
-    pub(super) key: i64,
-    pub(super) revision: Revision,
-    pub(super) seq: u64,
-    /// How its row stands, if that is known.
-    pub(super) row: Option<PlainRow>,
-}
-
-/// How a run stands that has no error: what need not be written again if it is the same.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) struct PlainRow(
-    stepwell_core::status::RunStatus,
-    Option<stepwell_core::status::PauseReason>,
-    stepwell_core::ids::Epoch,
-    [Option<stepwell_core::ids::Timestamp>; 2],
-);
-
-impl PlainRow {
-    pub(super) fn of(row: &RowUpdate) -> Option<Self> {
-        let plain = Self(row.status, row.pause_reason, row.epoch, [row.started_at, row.finished_at]);
-        row.error.is_none().then_some(plain)
+impl Queue {
+    /// Queues a request. Fails once the store is closed.
+    pub(super) fn send(&self, request: Request) -> Result<(), Error> {
+        self.queued.fetch_add(1, Ordering::SeqCst);
+        self.requests.send(request).map_err(|_| errors::closed())
     }
 }
 
-/// When so many runs were used, those not used since as many were are forgotten.
-const GENERATION: usize = 8_192;
+/// What whoever writes must have; gone once the store is closed.
+type Pen = Arc<Mutex<Option<Writing>>>;
 
-impl Known {
-    pub(super) fn get(&self, run: &RunId) -> Option<KnownRun> {
-        self.runs.get(run).or_else(|| self.older.get(run)).copied()
+/// The connection and how it went lately.
+struct Writing {
+    conn: WriteConnection,
+    /// The last transaction carried out one request.
+    was_lone: bool,
+    /// How long transactions took lately.
+    pace: Duration,
+}
+
+impl Writing {
+    /// Takes note of a transaction.
+    fn note(&mut self, requests: usize, took: Duration) {
+        self.was_lone = requests == 1;
+        self.pace = (self.pace * 7 + took) / 8;
     }
 
-    pub(super) fn put(&mut self, run: &RunId, known: KnownRun) {
-        if let Some(place) = self.runs.get_mut(run) {
-            *place = known;
-            return;
-        }
-        if self.runs.len() >= GENERATION {
-            self.older = std::mem::take(&mut self.runs);
-        }
-        self.older.remove(run);
-        self.runs.insert(run.clone(), known);
-    }
-
-    pub(super) fn forget(&mut self, run: &RunId) {
-        self.runs.remove(run);
-        self.older.remove(run);
-    }
-
-    /// Returns whether a session is open.
-    pub(super) fn is_open(&mut self, conn: &Connection, session: SessionRef) -> rusqlite::Result<bool> {
-        if self.sessions.contains(&session) {
-            return Ok(true);
-        }
-        let is_open = conn
-            .prepare_cached("SELECT 1 FROM sessions WHERE id = ?1 AND generation = ?2 AND closed = 0")?
-            .exists(params![session.id as i64, session.generation as i64])?;
-        if is_open {
-            self.sessions.insert(session);
-        }
-        Ok(is_open)
-    }
-
-    /// Forgets which sessions are open.
-    pub(super) fn forget_sessions(&mut self) {
-        self.sessions.clear();
+    /// Returns whether the next caller may expect to be alone, and soon done.
+    fn is_calm(&self) -> bool {
+        self.was_lone && self.pace < HOLD_UP && !self.conn.has_neighbours()
     }
 }
 
-/// The handle to the writer thread.
-#[derive(Debug)]
+/// The handle to whoever writes.
 pub(super) struct Writer {
-    queue: Sender<Request>,
+    queue: Queue,
+    pen: Pen,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("queue", &self.queue).finish_non_exhaustive()
+    }
 }
 
 impl Writer {
@@ -149,273 +107,98 @@ impl Writer {
         changes: Arc<watch::Sender<u64>>,
         neighbours: Arc<Neighbours>,
     ) -> std::io::Result<Self> {
-        let (queue, requests) = channel();
-        std::thread::Builder::new().name("stepwell-writer".into()).spawn(move || {
-            Loop {
-                path,
-                options,
-                conn,
-                is_broken: false,
-                tear: None,
-                changes,
-                neighbours,
-                known: Known::default(),
-            }
-            .run(&requests);
-        })?;
-        Ok(Self { queue })
+        let (requests, received) = channel();
+        let conn = WriteConnection::new(path, options, conn, changes, neighbours);
+        let writing = Writing { conn, was_lone: false, pace: Duration::ZERO };
+        let pen: Pen = Arc::new(Mutex::new(Some(writing)));
+        let queue = Queue { requests, queued: Arc::default() };
+        let (held, queued) = (pen.clone(), queue.queued.clone());
+        std::thread::Builder::new()
+            .name("stepwell-writer".into())
+            .spawn(move || run(&held, &received, &queued))?;
+        Ok(Self { queue, pen })
     }
 
-    /// Queues a request. Fails once the store is closed.
-    pub(super) fn send(&self, request: Request) -> Result<(), Error> {
-        self.queue.send(request).map_err(|_| errors::closed())
+    /// Returns where requests wait.
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
     }
 
-    /// Returns a further handle.
-    pub(super) fn queue(&self) -> Sender<Request> {
-        self.queue.clone()
-    }
-}
-
-struct Loop {
-    path: PathBuf,
-    options: SqliteOptions,
-    conn: Connection,
-    /// The connection must be opened anew before it is used.
-    is_broken: bool,
-    /// The next COMMIT ends without an answer, carried out or not.
-    tear: Option<bool>,
-    changes: Arc<watch::Sender<u64>>,
-    neighbours: Arc<Neighbours>,
-    known: Known,
-}
-
-/// A request that is part of a transaction, and what came of it so far.
-enum Part {
-    Batch(
-        Box<Batch>,
-        oneshot::Sender<Result<Committed, CommitError>>,
-        Option<Result<Committed, CommitError>>,
-    ),
-    Job(Box<dyn Job>),
-}
-
-impl Part {
-    /// Sends the answer of a transaction that is on disk. A receiver that is gone does not matter: the commit stands.
-    fn succeed(self) {
-        match self {
-            Self::Batch(_, reply, outcome) => {
-                drop(reply.send(outcome.expect("a committed transaction has tried all its parts")));
-            }
-            Self::Job(job) => job.done(None),
+    /// Commits a batch.
+    pub(super) async fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
+        let (reply, answer) = oneshot::channel();
+        if let Some(Part::Batch(batch, reply, _)) = self.carry_out(Part::Batch(Box::new(batch), reply, None))
+        {
+            self.queue.send(Request::Commit(batch, reply)).map_err(CommitError::Store)?;
         }
+        answer.await.unwrap_or_else(|_| Err(CommitError::Unknown(errors::closed())))
     }
 
-    /// Sends the answer of a transaction that failed. A batch that was refused stays refused.
-    fn fail(self, error: Error, is_certain: bool) {
-        match self {
-            Self::Batch(_, reply, Some(Err(refused))) => drop(reply.send(Err(refused))),
-            Self::Batch(_, reply, _) if is_certain => drop(reply.send(Err(CommitError::Store(error)))),
-            Self::Batch(_, reply, _) => drop(reply.send(Err(CommitError::Unknown(error)))),
-            Self::Job(job) => job.done(Some(error)),
-        }
+    /// Carries a request out on the thread of the caller if nobody else writes or waits; else returns it.
+    fn carry_out(&self, part: Part) -> Option<Part> {
+        let is_free = self.queue.queued.load(Ordering::SeqCst) == 0 && may_hold_up();
+        let Some(mut pen) = is_free.then(|| self.pen.try_lock().ok()).flatten() else { return Some(part) };
+        let Some(writing) = pen.as_mut().filter(|writing| writing.is_calm()) else { return Some(part) };
+        let began = Instant::now();
+        let back = writing.conn.alone(part);
+        writing.note(1, began.elapsed());
+        back
     }
 }
 
-impl Loop {
-    fn run(mut self, requests: &Receiver<Request>) {
-        let mut was_lone = false;
-        while let Some(first) = next(requests, was_lone) {
-            let mut parts = Vec::new();
-            let mut closing = None;
-            let mut is_restart = false;
-            let mut next = Some(first);
-            while let Some(request) = next.take() {
-                match request {
-                    Request::Commit(batch, reply) => parts.push(Part::Batch(batch, reply, None)),
-                    Request::Job(job) => parts.push(Part::Job(job)),
-                    Request::Restart => is_restart = true,
-                    Request::Tear { is_carried_out } => self.tear = Some(is_carried_out),
-                    Request::Close(reply) => {
-                        closing = Some(reply);
-                        break;
-                    }
-                }
-                if parts.len() < GROUP {
-                    next = requests.try_recv().ok();
+/// Returns whether this thread may be held up for a moment: other threads carry the tasks of its runtime meanwhile.
+fn may_hold_up() -> bool {
+    Handle::try_current().is_ok_and(|runtime| {
+        runtime.runtime_flavor() == RuntimeFlavor::MultiThread && runtime.metrics().num_workers() > 1
+    })
+}
+
+/// The thread: carries out what waits, in groups.
+fn run(pen: &Pen, requests: &Receiver<Request>, queued: &AtomicUsize) {
+    let mut was_lone = false;
+    while let Some(first) = next(requests, was_lone) {
+        let mut held = pen.lock().expect("a panic while writing ends the store");
+        let Some(writing) = held.as_mut() else { return };
+        let mut parts = Vec::new();
+        let mut closing = None;
+        let mut is_restart = false;
+        let mut next = Some(first);
+        while let Some(request) = next.take() {
+            queued.fetch_sub(1, Ordering::SeqCst);
+            match request {
+                Request::Commit(batch, reply) => parts.push(Part::Batch(batch, reply, None)),
+                Request::Job(job) => parts.push(Part::Job(job)),
+                Request::Restart => is_restart = true,
+                Request::Tear { is_carried_out } => writing.conn.tear(is_carried_out),
+                Request::Close(reply) => {
+                    closing = Some(reply);
+                    break;
                 }
             }
-            was_lone = parts.len() == 1;
-            if !parts.is_empty() {
-                self.group(parts);
-            }
-            if let Some(reply) = closing {
-                drop(self.conn);
-                refuse_rest(requests);
-                let _gone = reply.send(());
-                return;
-            }
-            if is_restart {
-                self.restart_log();
-            }
-            if self.neighbours.are_there.load(Ordering::Relaxed) {
-                std::thread::sleep(YIELD);
+            if parts.len() < GROUP {
+                next = requests.try_recv().ok();
             }
         }
-    }
-
-    /// Carries a group out in one transaction; if one of it makes SQLite fail, each in a transaction of its own, so
-    /// that it sinks alone.
-    fn group(&mut self, parts: Vec<Part>) {
-        let Err((mut parts, error)) = self.together(parts) else { return };
-        if let [_] = parts.as_slice() {
-            let part = parts.pop().expect("there is one");
-            part.fail(error, true);
+        if !parts.is_empty() {
+            let (count, began) = (parts.len(), Instant::now());
+            writing.conn.group(parts);
+            writing.note(count, began.elapsed());
+        }
+        if let Some(reply) = closing {
+            *held = None;
+            drop(held);
+            refuse_rest(requests);
+            let _gone = reply.send(());
             return;
         }
-        for part in parts {
-            if let Err((parts, error)) = self.together(vec![part]) {
-                for part in parts {
-                    part.fail(errors::again(&error), true);
-                }
-            }
+        if is_restart {
+            writing.conn.restart_log();
         }
-    }
-
-    /// Carries a group out in one transaction. Returns it if SQLite failed before the COMMIT.
-    fn together(&mut self, mut parts: Vec<Part>) -> Result<(), (Vec<Part>, Error)> {
-        if let Err(error) = self.begin() {
-            for part in parts {
-                part.fail(errors::again(&error), true);
-            }
-            return Ok(());
-        }
-        let mut wrote = false;
-        for part in &mut parts {
-            let failed = match part {
-                Part::Batch(batch, _, outcome) => match batch::apply(&self.conn, &mut self.known, batch) {
-                    Ok(committed) => {
-                        wrote = true;
-                        *outcome = Some(Ok(committed));
-                        None
-                    }
-                    Err(batch::Refused::Batch(refused)) => {
-                        *outcome = Some(Err(refused));
-                        None
-                    }
-                    Err(batch::Refused::Sqlite(error)) => Some(error),
-                },
-                Part::Job(job) => {
-                    wrote = true;
-                    job.run(&self.conn, &mut self.known).err()
-                }
-            };
-            if let Some(error) = failed {
-                let told = errors::write(&self.path, &error);
-                self.roll_back();
-                for part in &mut parts {
-                    if let Part::Batch(_, _, outcome) = part {
-                        *outcome = None;
-                    }
-                }
-                return Err((parts, told));
-            }
-        }
-        match self.commit() {
-            Ok(()) => {
-                for part in parts {
-                    part.succeed();
-                }
-                if wrote {
-                    self.changes.send_modify(|count| *count += 1);
-                }
-            }
-            Err(error) => self.commit_failed(&error, parts),
-        }
-        Ok(())
-    }
-
-    fn commit(&mut self) -> rusqlite::Result<()> {
-        let statement = if self.tear == Some(false) { "ROLLBACK" } else { "COMMIT" };
-        self.conn.prepare_cached(statement)?.execute([])?;
-        match self.tear.take() {
-            None => Ok(()),
-            Some(_) => Err(rusqlite::Error::SqliteFailure(
-                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR),
-                None,
-            )),
-        }
-    }
-
-    /// A COMMIT that failed: for certain nothing (disk full), or nobody knows.
-    fn commit_failed(&mut self, error: &rusqlite::Error, parts: Vec<Part>) {
-        let is_certain = matches!(
-            error.sqlite_error_code(),
-            Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::ReadOnly)
-        );
-        self.roll_back();
-        self.is_broken = !is_certain;
-        for part in parts {
-            part.fail(errors::write(&self.path, error), is_certain);
-        }
-    }
-
-    fn roll_back(&mut self) {
-        self.known = Known::default();
-        if !self.conn.is_autocommit()
-            && let Err(error) = self.conn.execute_batch("ROLLBACK")
-        {
-            tracing::error!(%error, "a transaction could not be rolled back");
-            self.is_broken = true;
-        }
-    }
-
-    /// Begins a write transaction, waiting for another process if need be.
-    fn begin(&mut self) -> Result<(), Error> {
-        if self.is_broken {
-            self.conn = super::connect(&self.path, &self.options)?;
-            self.conn.busy_timeout(Duration::ZERO).map_err(|error| errors::write(&self.path, &error))?;
-            self.is_broken = false;
-        }
-        let since = Instant::now();
-        let mut pause = Duration::from_micros(50);
-        let mut is_told = false;
-        while let Err(error) =
-            self.conn.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]))
-        {
-            if !errors::is_busy(&error) {
-                return Err(errors::write(&self.path, &error));
-            }
-            if since.elapsed() > PATIENCE && !is_told {
-                is_told = true;
-                let holders = self.neighbours.names();
-                tracing::warn!(store = %self.path.display(), ?holders, "another process is writing; waiting");
-            }
-            if since.elapsed() > self.options.busy_timeout {
-                return Err(errors::busy(&self.path, &self.neighbours.names()));
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(2));
-        }
-        let version =
-            self.conn.prepare_cached("PRAGMA data_version").and_then(|mut q| q.query_row([], |r| r.get(0)));
-        match version {
-            Ok(version) if version == self.known.data_version => {}
-            Ok(version) => self.known = Known { data_version: version, ..Known::default() },
-            Err(error) => {
-                let told = errors::read(&self.path, &error);
-                self.roll_back();
-                return Err(told);
-            }
-        }
-        Ok(())
-    }
-
-    /// Copies what is left of the log, so that it begins anew; the bulk was copied beside the writer. Does not wait
-    /// for readers: there will be another time.
-    fn restart_log(&self) {
-        if let Err(error) = self.conn.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())) {
-            tracing::debug!(%error, "the log cannot be restarted now");
+        was_lone = writing.was_lone;
+        let yields = writing.conn.has_neighbours();
+        drop(held);
+        if yields {
+            std::thread::sleep(YIELD);
         }
     }
 }
@@ -443,74 +226,5 @@ fn refuse_rest(requests: &Receiver<Request>) {
             Request::Restart | Request::Tear { .. } => {}
             Request::Close(reply) => drop(reply.send(())),
         }
-    }
-}
-
-/// Looks a run up, in memory or in the store.
-pub(super) fn find(conn: &Connection, known: &mut Known, run: &RunId) -> rusqlite::Result<Option<KnownRun>> {
-    if let Some(found) = known.get(run) {
-        return Ok(Some(found));
-    }
-    let mut query = conn.prepare_cached("SELECT key, revision, batch, seq FROM runs WHERE id = ?1")?;
-    let found = query
-        .query_row(params![run.as_str()], |row| {
-            Ok(KnownRun {
-                key: row.get(0)?,
-                revision: Revision {
-                    number: row.get::<_, i64>(1)? as u64,
-                    batch: row.get::<_, i64>(2)? as u64,
-                },
-                seq: row.get::<_, i64>(3)? as u64,
-                row: None,
-            })
-        })
-        .optional()?;
-    if let Some(found) = found {
-        known.put(run, found);
-    }
-    Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn known_run(key: usize) -> KnownRun {
-        KnownRun { key: key as i64, revision: Revision::default(), seq: 0, row: None }
-    }
-
-    fn id(i: usize) -> RunId {
-        RunId::from(format!("r{i}"))
-    }
-
-    #[test]
-    fn a_run_in_use_is_not_forgotten_for_the_sake_of_many_others() {
-        let mut known = Known::default();
-        known.put(&id(0), known_run(0));
-        for i in 1..10 * GENERATION {
-            known.put(&id(i), known_run(i));
-            if i % (GENERATION / 2) == 0 {
-                let found = known.get(&id(0)).expect("it was used lately");
-                known.put(&id(0), found);
-            }
-            assert!(known.runs.len() + known.older.len() <= 2 * GENERATION);
-        }
-        assert!(known.get(&id(1)).is_none(), "what was not used for long is forgotten");
-        known.forget(&id(0));
-        assert!(known.get(&id(0)).is_none());
-    }
-
-    #[test]
-    fn what_was_known_before_never_comes_back() {
-        let mut known = Known::default();
-        known.put(&id(0), known_run(1));
-        for i in 1..=GENERATION {
-            known.put(&id(i), known_run(i));
-        }
-        known.put(&id(0), known_run(2));
-        for i in 0..GENERATION - 2 {
-            known.put(&id(i + 2 * GENERATION), known_run(i));
-        }
-        assert_eq!(known.get(&id(0)).map(|run| run.key), Some(2));
     }
 }
