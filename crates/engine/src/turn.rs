@@ -28,6 +28,8 @@ pub(crate) struct Turn {
     pub(crate) events: Vec<Event>,
     pub(crate) messages: Vec<Message>,
     pub(crate) answered: Vec<LeaseRef>,
+    /// Leases of others that are given back.
+    pub(crate) lost: Vec<LeaseRef>,
     /// Leases that must stand and go on.
     pub(crate) kept: Vec<LeaseRef>,
     pub(crate) results: Vec<Option<Refused>>,
@@ -35,7 +37,7 @@ pub(crate) struct Turn {
 
 impl Turn {
     pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.messages.is_empty() && self.answered.is_empty()
+        self.events.is_empty() && self.messages.is_empty() && self.answered.is_empty() && self.lost.is_empty()
     }
 }
 
@@ -47,6 +49,7 @@ pub(crate) fn decide(shared: &Arc<Shared>, cached: &mut Cached, waiting: &[Submi
         events: Vec::with_capacity(waiting.len() * 3),
         messages: Vec::new(),
         answered: Vec::new(),
+        lost: Vec::new(),
         kept: Vec::new(),
         results: Vec::with_capacity(waiting.len()),
     };
@@ -67,9 +70,13 @@ pub(crate) fn decide(shared: &Arc<Shared>, cached: &mut Cached, waiting: &[Submi
                 turn.results.push(None);
                 // The late outcome of an attempt that a person is asked about has no lease any more.
                 if let Some(lease) = submission.fence.as_ref().filter(|_| !asks_to_settle) {
-                    turn.answered.push(lease.clone());
-                    if matches!(command, Command::Record { .. }) {
-                        turn.kept.push(lease.clone());
+                    match command {
+                        Command::Lose { given_back: false, .. } => turn.lost.push(lease.clone()),
+                        Command::Record { .. } => {
+                            turn.answered.push(lease.clone());
+                            turn.kept.push(lease.clone());
+                        }
+                        _ => turn.answered.push(lease.clone()),
                     }
                 }
             }
@@ -88,7 +95,7 @@ pub(crate) fn compose(
 ) -> (Batch, Vec<Assignment>, Changes) {
     let now = turn.at;
     let mut events = std::mem::take(&mut turn.events);
-    let answered = std::mem::take(&mut turn.answered);
+    let (answered, lost) = (std::mem::take(&mut turn.answered), std::mem::take(&mut turn.lost));
     let workflow = cached.run.workflow().clone();
     let mut changes = cached.run.take_changes();
     let mut work: Vec<WorkChange> = changes.no_work.iter().cloned().map(WorkChange::Remove).collect();
@@ -132,6 +139,7 @@ pub(crate) fn compose(
         commands: commands.filter_map(|(s, _)| s.id.clone()).collect(),
         row: row_update(&cached.run),
         answered,
+        lost,
         work,
         timers: timer_changes(&changes),
         waits: wait_changes(&cached.run, &changes, now),

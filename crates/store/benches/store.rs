@@ -90,6 +90,7 @@ impl Run {
             commands: Vec::new(),
             row: self.row.clone(),
             answered: Vec::new(),
+            lost: Vec::new(),
             work: Vec::new(),
             timers: Vec::new(),
             waits: Vec::new(),

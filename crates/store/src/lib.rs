@@ -36,8 +36,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// it waits does not undo the commit.
     ///
     /// Checked in this order: the base (`Stale`, `Exists`, `NotFound`), command ids (`Repeated`), every lease
-    /// in `answered` (`LeaseLost`: the row is there, leased to that session and generation, for that attempt), every
-    /// session that is handed work (`SessionGone`).
+    /// in `answered` and in `lost` (`LeaseLost`), every session that is handed work (`SessionGone`). A lease stands if the
+    /// row is there, leased to that session and generation, for that attempt. It is lost if its session was declared dead or
+    /// does not know of it; what is lost can be given back and not answered.
     /// Events get the next numbers of the run, lazy ones first.
     async fn commit(&self, batch: Batch) -> Result<Committed, CommitError>;
 
@@ -76,8 +77,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Ends a session: its leases are lost at once.
     async fn close_session(&self, session: SessionRef) -> Result<(), Error>;
 
-    /// Returns leases whose session is gone or that were found to be strays, at most `max`. They stay as they
-    /// are until a batch answers them (`AttemptLost`), so that of two who notice one wins.
+    /// Returns leases that are lost: their session is gone, and is declared dead by this, or they were found to be
+    /// strays. At most `max`. They stay as they are until a batch gives them back (`AttemptLost`), so that of two who
+    /// notice one wins.
     async fn lost_leases(&self, now: Timestamp, max: usize) -> Result<Vec<LostLease>, Error>;
 
     /// Leases ready items, highest priority first, then oldest: booked, and `AttemptStarted` appended to the

@@ -39,8 +39,11 @@ pub struct Batch {
     pub commands: Vec<CommandId>,
     /// How the run stands after it.
     pub row: RowUpdate,
-    /// Leases under which its outcomes were made; each must stand, and is gone afterwards.
+    /// Leases under which its outcomes were made; each must stand, its session open, and is gone afterwards.
     pub answered: Vec<LeaseRef>,
+    /// Leases that it gives back because nobody answers them any more: each must stand and be lost, and is gone
+    /// afterwards.
+    pub lost: Vec<LeaseRef>,
     /// Work items that come, change or go.
     pub work: Vec<WorkChange>,
     /// Timers that come, change or go.

@@ -126,6 +126,8 @@ macro_rules! conformance_tests {
             a_closed_session_loses_its_leases
             a_killed_session_loses_its_leases
             a_lost_lease_is_given_back_once
+            the_outcome_of_a_session_declared_dead_is_refused
+            a_lease_that_is_not_lost_is_not_given_back
             strays_count_as_lost
             a_stray_that_is_leased_again_is_none
             a_renewal_names_what_the_store_does_not_know

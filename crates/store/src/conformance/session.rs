@@ -2,7 +2,8 @@
 
 use super::Subject;
 use super::words::{
-    Tale, answering, any_work, at, held, item, journal, lease, log_line, session, started, steps, told,
+    Tale, answering, any_work, at, giving_back, held, item, journal, lease, log_line, session, started,
+    steps, told,
 };
 use crate::{CommitError, Error, LostLease, SessionRef, Store, WorkChange};
 
@@ -65,14 +66,40 @@ pub async fn a_lost_lease_is_given_back_once(subject: &Subject) {
     let mut tale = leased_run(&**store, "r", ours).await;
     subject.kill(ours);
     let noticed = lost(&**store).await.pop().unwrap();
-    let mut give_back = answering(tale.batch("given back"), noticed.lease.clone());
+    let mut give_back = giving_back(tale.batch("given back"), noticed.lease.clone());
     give_back.work = vec![WorkChange::Put(item("a"))];
     tale.commit(&**store, give_back).await.unwrap();
     assert!(lost(&**store).await.is_empty());
-    let second = store.commit(answering(tale.batch("given back twice"), noticed.lease)).await;
+    let second = store.commit(giving_back(tale.batch("given back twice"), noticed.lease)).await;
     assert!(matches!(second, Err(CommitError::LeaseLost { .. })), "{second:?}");
     assert_eq!(steps(&lease(&**store, theirs, 10).await), ["a"]);
     assert!(lost(&**store).await.is_empty());
+}
+
+/// Once a session is declared dead its outcomes are refused, also before anybody has given its leases back.
+pub async fn the_outcome_of_a_session_declared_dead_is_refused(subject: &Subject) {
+    let store = subject.store();
+    let ours = session(&**store, "ours").await;
+    let mut tale = leased_run(&**store, "r", ours).await;
+    subject.kill(ours);
+    let noticed = lost(&**store).await.pop().unwrap();
+    for _ in 0..2 {
+        let late = store.commit(answering(tale.batch("late"), noticed.lease.clone())).await;
+        assert!(matches!(late, Err(CommitError::LeaseLost { .. })), "{late:?}");
+    }
+    tale.commit(&**store, giving_back(tale.batch("given back"), noticed.lease)).await.unwrap();
+    assert_eq!(told(&journal(&**store, &tale.run).await).last().map(String::as_str), Some("given back"));
+}
+
+/// Nobody can give back what its holder is still at work on.
+pub async fn a_lease_that_is_not_lost_is_not_given_back(subject: &Subject) {
+    let store = subject.store();
+    let ours = session(&**store, "ours").await;
+    let mut tale = leased_run(&**store, "r", ours).await;
+    let lease = held(&item("a"), ours);
+    let refused = store.commit(giving_back(tale.batch("given back"), lease.clone())).await;
+    assert!(matches!(refused, Err(CommitError::LeaseLost { .. })), "{refused:?}");
+    tale.commit(&**store, answering(tale.batch("done"), lease)).await.unwrap();
 }
 
 /// What a living session does not hold although the store says so is lost.
@@ -137,7 +164,7 @@ pub async fn a_stalled_session_that_comes_back_changes_nothing(subject: &Subject
     let mut tale = leased_run(&**store, "r", stalled).await;
     let stale = held(&item("a"), stalled);
     store.renew_session(stalled, Vec::new(), at(60)).await.unwrap();
-    let mut give_back = answering(tale.batch("given back"), stale.clone());
+    let mut give_back = giving_back(tale.batch("given back"), stale.clone());
     let second = crate::WorkItem { attempt: 2, ..item("a") };
     give_back.work = vec![WorkChange::Put(second.clone())];
     tale.commit(&**store, give_back).await.unwrap();

@@ -213,6 +213,7 @@ impl Tale {
             commands: Vec::new(),
             row: running(),
             answered: Vec::new(),
+            lost: Vec::new(),
             work: Vec::new(),
             timers: Vec::new(),
             waits: Vec::new(),
@@ -264,6 +265,12 @@ impl Tale {
 /// Returns a batch that carries out a command.
 pub fn with_command(mut batch: Batch, id: &str) -> Batch {
     batch.commands = vec![CommandId::from(id)];
+    batch
+}
+
+/// Returns a batch that gives a lost lease back.
+pub fn giving_back(mut batch: Batch, lease: LeaseRef) -> Batch {
+    batch.lost = vec![lease];
     batch
 }
 

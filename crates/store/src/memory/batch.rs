@@ -8,7 +8,7 @@ use stepwell_core::ids::{RunId, Seq, Timestamp};
 use super::state::{State, StoredRun, StoredWork};
 use crate::error::CommitError;
 use crate::model::{
-    Base, Batch, Committed, LazyEvent, Revision, RunRow, TimerChange, WaitChange, WorkChange,
+    Base, Batch, Committed, LazyEvent, LeaseRef, Revision, RunRow, TimerChange, WaitChange, WorkChange,
 };
 
 impl State {
@@ -47,7 +47,7 @@ impl State {
         for lazy in batch.lazy {
             self.append_if_held(lazy);
         }
-        for lease in &batch.answered {
+        for lease in batch.answered.iter().chain(&batch.lost) {
             self.remove_work(&batch.run, &lease.execution);
         }
         let run = self.runs.get_mut(&batch.run).expect("it was checked or made above");
@@ -109,7 +109,7 @@ impl State {
             (Base::On(_), Some(_)) => {}
         }
         if let Some(stored) = stored {
-            Self::check_answers(batch, stored)?;
+            self.check_answers(batch, stored)?;
         }
         let gone = batch.work.iter().find_map(|change| match change {
             WorkChange::HandOver(_, session) => Some(*session).filter(|session| !self.is_alive(*session)),
@@ -118,12 +118,19 @@ impl State {
         gone.map_or(Ok(()), |session| Err(CommitError::SessionGone(session)))
     }
 
-    fn check_answers(batch: &Batch, stored: &StoredRun) -> Result<(), CommitError> {
+    fn check_answers(&self, batch: &Batch, stored: &StoredRun) -> Result<(), CommitError> {
         if let Some((id, seq)) = batch.commands.iter().find_map(|id| Some((id, stored.commands.get(id)?))) {
             return Err(CommitError::Repeated { run: batch.run.clone(), id: id.clone(), seq: *seq });
         }
-        if let Some(lost) = batch.answered.iter().find(|lease| !stored.holds(lease)) {
-            return Err(CommitError::LeaseLost { run: batch.run.clone(), execution: lost.execution.clone() });
+        let is_lost = |lease: &LeaseRef| {
+            stored.standing(lease).map(|work| work.is_stray || !self.is_alive(lease.session))
+        };
+        let unanswerable = batch.answered.iter().find(|lease| is_lost(lease) != Some(false));
+        if let Some(lease) = unanswerable.or_else(|| batch.lost.iter().find(|l| is_lost(l) != Some(true))) {
+            return Err(CommitError::LeaseLost {
+                run: batch.run.clone(),
+                execution: lease.execution.clone(),
+            });
         }
         Ok(())
     }
@@ -165,7 +172,7 @@ impl State {
 
     pub(super) fn append_if_held(&mut self, lazy: LazyEvent) {
         if let Some(run) = self.runs.get_mut(&lazy.run)
-            && run.holds(&lazy.lease)
+            && run.standing(&lazy.lease).is_some()
         {
             run.append(lazy.at, lazy.event);
         }

@@ -73,8 +73,9 @@ impl StoredRun {
         self.journal.push(Recorded { seq, at, event });
     }
 
-    pub(super) fn holds(&self, lease: &LeaseRef) -> bool {
+    /// Returns the item of a lease that stands.
+    pub(super) fn standing(&self, lease: &LeaseRef) -> Option<&StoredWork> {
         let stored = self.work.get(&lease.execution);
-        stored.is_some_and(|work| work.lease == Some(lease.session) && work.item.attempt == lease.attempt)
+        stored.filter(|work| work.lease == Some(lease.session) && work.item.attempt == lease.attempt)
     }
 }

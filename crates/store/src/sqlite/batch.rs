@@ -48,11 +48,11 @@ pub(super) fn apply(conn: &Connection, known: &mut Known, batch: &Batch) -> Resu
     for lazy in &batch.lazy {
         if lazy.run != batch.run {
             append_lazy(conn, known, std::slice::from_ref(lazy))?;
-        } else if holds(conn, key, &lazy.lease)? {
+        } else if standing(conn, key, &lazy.lease)?.is_some() {
             seq = append(conn, key, seq, lazy.at, None, std::slice::from_ref(&lazy.event))?;
         }
     }
-    for lease in &batch.answered {
+    for lease in batch.answered.iter().chain(&batch.lost) {
         remove_work(conn, key, lease.execution.step.as_str(), lease.execution.ordinal.0)?;
     }
     seq = append(conn, key, seq, batch.at, Some((batch.id, number)), &batch.events)?;
@@ -110,7 +110,7 @@ fn check(
         (Base::On(_), Some(_)) => {}
     }
     if let Some(found) = found {
-        check_answers(conn, found.key, batch)?;
+        check_answers(conn, known, found.key, batch)?;
     }
     for change in &batch.work {
         if let WorkChange::HandOver(_, session) = change
@@ -122,8 +122,8 @@ fn check(
     Ok(())
 }
 
-/// Refuses commands that were carried out before, and outcomes whose lease does not stand.
-fn check_answers(conn: &Connection, key: i64, batch: &Batch) -> Result<(), Refused> {
+/// Refuses commands that were carried out before, outcomes whose lease is lost, and to give back what is not.
+fn check_answers(conn: &Connection, known: &mut Known, key: i64, batch: &Batch) -> Result<(), Refused> {
     let run = || batch.run.clone();
     for id in &batch.commands {
         let mut query = conn.prepare_cached("SELECT seq FROM commands WHERE run = ?1 AND id = ?2")?;
@@ -133,8 +133,13 @@ fn check_answers(conn: &Connection, key: i64, batch: &Batch) -> Result<(), Refus
             return Err(CommitError::Repeated { run: run(), id: id.clone(), seq }.into());
         }
     }
-    for lease in &batch.answered {
-        if !holds(conn, key, lease)? {
+    let answered = batch.answered.iter().map(|lease| (lease, false));
+    for (lease, should_be_lost) in answered.chain(batch.lost.iter().map(|lease| (lease, true))) {
+        let is_lost = match standing(conn, key, lease)? {
+            Some(is_stray) => Some(is_stray || !known.is_open(conn, lease.session)?),
+            None => None,
+        };
+        if is_lost != Some(should_be_lost) {
             let execution = lease.execution.clone();
             return Err(CommitError::LeaseLost { run: run(), execution }.into());
         }
@@ -142,19 +147,17 @@ fn check_answers(conn: &Connection, key: i64, batch: &Batch) -> Result<(), Refus
     Ok(())
 }
 
-/// Returns whether a lease stands.
-pub(super) fn holds(conn: &Connection, key: i64, lease: &LeaseRef) -> rusqlite::Result<bool> {
+/// Returns whether a lease that stands is a stray; none if it does not stand.
+fn standing(conn: &Connection, key: i64, lease: &LeaseRef) -> rusqlite::Result<Option<bool>> {
     let mut query = conn.prepare_cached(
-        "SELECT attempt, session, generation FROM work WHERE run = ?1 AND step = ?2 AND ordinal = ?3",
+        "SELECT stray FROM work WHERE run = ?1 AND step = ?2 AND ordinal = ?3 AND attempt = ?4 AND session = ?5 \
+         AND generation = ?6",
     )?;
-    let stands = query
-        .query_row(params![key, lease.execution.step.as_str(), lease.execution.ordinal.0], |row| {
-            Ok(row.get::<_, u32>(0)? == lease.attempt
-                && row.get::<_, Option<i64>>(1)? == Some(lease.session.id as i64)
-                && row.get::<_, Option<i64>>(2)? == Some(lease.session.generation as i64))
-        })
-        .optional()?;
-    Ok(stands.unwrap_or(false))
+    let SessionRef { id, generation } = lease.session;
+    let (step, ordinal) = (lease.execution.step.as_str(), lease.execution.ordinal.0);
+    query
+        .query_row(params![key, step, ordinal, lease.attempt, id as i64, generation as i64], |row| row.get(0))
+        .optional()
 }
 
 fn create(conn: &Connection, batch: &Batch, new: &NewRun) -> rusqlite::Result<i64> {
@@ -279,7 +282,7 @@ pub(super) fn append_lazy(
 ) -> rusqlite::Result<()> {
     for lazy in events {
         let Some(mut found) = find(conn, known, &lazy.run)? else { continue };
-        if holds(conn, found.key, &lazy.lease)? {
+        if standing(conn, found.key, &lazy.lease)?.is_some() {
             let event = std::slice::from_ref(&lazy.event);
             found.seq = append(conn, found.key, found.seq, lazy.at, None, event)?;
             set_seq(conn, &found)?;

@@ -243,6 +243,25 @@ pub(super) fn mark_strays(conn: &Connection, strays: &[(RunId, LeaseRef)]) -> ru
     Ok(())
 }
 
+/// Closes sessions whose processes have died: what they held is lost, whatever they still send.
+pub(super) fn declare_dead(conn: &Connection, sessions: &[u64]) -> rusqlite::Result<()> {
+    for id in sessions {
+        conn.execute("UPDATE sessions SET closed = 1 WHERE id = ?1", params![*id as i64])?;
+    }
+    Ok(())
+}
+
+/// Forgets sessions that hold nothing.
+pub(super) fn forget_sessions(conn: &Connection, sessions: &[u64]) -> rusqlite::Result<()> {
+    for id in sessions {
+        conn.execute(
+            "DELETE FROM sessions WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM work WHERE session = ?1)",
+            params![*id as i64],
+        )?;
+    }
+    Ok(())
+}
+
 /// Returns strays and the leases of those sessions.
 pub(super) fn lost(conn: &Connection, dead: &[u64], max: usize) -> rusqlite::Result<Vec<LostLease>> {
     let mut lost = Vec::new();

@@ -436,31 +436,29 @@ impl Store for SqliteStore {
 
     async fn lost_leases(&self, _now: Timestamp, max: usize) -> Result<Vec<LostLease>, Error> {
         let lock = self.lock.clone();
-        let (lost, finished) = self
+        let (lost, died, finished) = self
             .read(move |conn| {
                 let moment = conn.unchecked_transaction()?;
                 let live: HashSet<u64> =
                     sessions(&moment, &lock)?.into_iter().map(|session| session.id).collect();
-                let mut query = moment.prepare_cached("SELECT id FROM sessions")?;
-                let all =
-                    query.query_map([], |row| row.get::<_, i64>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
-                let dead: Vec<u64> =
-                    all.into_iter().map(|id| id as u64).filter(|id| !live.contains(id)).collect();
-                let lost = lease::lost(&moment, &dead, max)?;
-                let finished: Vec<u64> = if lost.is_empty() { dead } else { Vec::new() };
-                Ok((lost, finished))
+                let mut query = moment.prepare_cached("SELECT id, closed FROM sessions")?;
+                let all = query
+                    .query_map([], |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, bool>(1)?)))?
+                    .collect::<rusqlite::Result<Vec<_>>>()?;
+                let gone: Vec<_> = all.into_iter().filter(|(id, _)| !live.contains(id)).collect();
+                let died: Vec<u64> = gone.iter().filter(|(_, closed)| !closed).map(|(id, _)| *id).collect();
+                let gone: Vec<u64> = gone.into_iter().map(|(id, _)| id).collect();
+                let lost = lease::lost(&moment, &gone, max)?;
+                let finished = if lost.is_empty() { gone } else { Vec::new() };
+                Ok((lost, died, finished))
             })
             .await?;
-        if !finished.is_empty() && max > 0 {
+        let is_news = !died.is_empty() || !finished.is_empty();
+        if is_news && max > 0 {
             self.write(move |conn, known| {
                 known.forget_sessions();
-                for id in &finished {
-                    conn.execute(
-                        "DELETE FROM sessions WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM work WHERE session = ?1)",
-                        params![*id as i64],
-                    )?;
-                }
-                Ok(())
+                lease::declare_dead(conn, &died)?;
+                lease::forget_sessions(conn, &finished)
             })
             .await?;
         }

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use stepwell_core::ids::Timestamp;
-use stepwell_store::conformance::words::{Tale, answering, at, held, item, journal, note, session, started};
+use stepwell_store::conformance::words::{
+    Tale, answering, at, giving_back, held, item, journal, note, session, started,
+};
 use stepwell_store::{SqliteOptions, SqliteStore, Store, WorkChange};
 
 use crate::processes::{Other, role, say};
@@ -104,7 +106,7 @@ async fn crash_reopen_keeps_everything_that_was_acknowledged() {
             // Given back, so that the next round has none.
             let row = store.run(&lost.run).await.unwrap();
             let mut tale = Tale { run: lost.run.clone(), revision: row.revision, clock: 100 };
-            let batch = answering(tale.batch("given back"), lost.lease);
+            let batch = giving_back(tale.batch("given back"), lost.lease);
             tale.commit(&store, batch).await.unwrap();
         }
         store.close().await.unwrap();

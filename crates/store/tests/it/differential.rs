@@ -50,6 +50,7 @@ struct Change {
     events: u8,
     command: Option<u8>,
     answered: Vec<(u8, u8, u8)>,
+    lost: Vec<(u8, u8, u8)>,
     work: Vec<(u8, u8, u8, u8)>,
     timers: Vec<(u8, u8)>,
     waits: Vec<(u8, u8)>,
@@ -62,7 +63,10 @@ fn change() -> impl Strategy<Value = Change> {
     let small = 0..8_u8;
     (
         (0..RUNS, prop::bool::weighted(0.1), 0..16_u8, 0..4_u8, prop::option::weighted(0.3, 0..12_u8)),
-        prop::collection::vec((0..STEPS, small.clone(), 0..3_u8), 0..3),
+        (
+            prop::collection::vec((0..STEPS, small.clone(), 0..3_u8), 0..3),
+            prop::collection::vec((0..STEPS, small.clone(), 0..3_u8), 0..2),
+        ),
         prop::collection::vec((0..STEPS, 0..5_u8, small.clone(), any::<u8>()), 0..4),
         prop::collection::vec((0..4_u8, 0..12_u8), 0..3),
         prop::collection::vec((0..6_u8, 0..6_u8), 0..3),
@@ -71,7 +75,7 @@ fn change() -> impl Strategy<Value = Change> {
         .prop_map(
             |(
                 (run, stale, status, events, command),
-                answered,
+                (answered, lost),
                 work,
                 timers,
                 waits,
@@ -84,6 +88,7 @@ fn change() -> impl Strategy<Value = Change> {
                     events,
                     command,
                     answered,
+                    lost,
                     work,
                     timers,
                     waits,
@@ -209,6 +214,7 @@ impl Pair {
             commands: Vec::new(),
             row: running(),
             answered: Vec::new(),
+            lost: Vec::new(),
             work: Vec::new(),
             timers: Vec::new(),
             waits: Vec::new(),
@@ -247,13 +253,13 @@ impl Pair {
         }
         batch.outbox =
             (0..change.outbox).map(|i| message(id(i).as_str(), &format!("m{}", self.clock))).collect();
-        for (execution, session, attempt) in &change.answered {
-            batch.answered.push(LeaseRef {
-                execution: step(*execution),
-                attempt: u32::from(*attempt) + 1,
-                session: self.session(*session),
-            });
-        }
+        let lease = |(execution, session, attempt): &(u8, u8, u8)| LeaseRef {
+            execution: step(*execution),
+            attempt: u32::from(*attempt) + 1,
+            session: self.session(*session),
+        };
+        batch.answered = change.answered.iter().map(lease).collect();
+        batch.lost = change.lost.iter().map(lease).collect();
         for (execution, kind, session, how) in &change.work {
             batch.work.push(match kind {
                 0 => WorkChange::Remove(step(*execution)),
