@@ -25,6 +25,30 @@ use crate::{outbox, session, timers, worker};
 /// Attempts that are cancelled when the engine ends have so long to notice.
 const ABORT_MS: u64 = 1_000;
 
+/// What a follower of a run hears; the run is held in memory no longer than this.
+pub(crate) struct Watched<T> {
+    // Dropped first, so that nobody follows when the run is let go.
+    pub(crate) moves: watch::Receiver<T>,
+    _run: Watching,
+}
+
+impl<T: std::fmt::Debug> std::fmt::Debug for Watched<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Watched").field(&self.moves).finish()
+    }
+}
+
+struct Watching {
+    shared: Arc<Shared>,
+    run: RunId,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.shared.forget_unwatched(&self.run);
+    }
+}
+
 /// Which work an engine takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leases {
@@ -67,7 +91,7 @@ impl Default for Options {
 /// A handle to an engine; clones are the same engine.
 #[derive(Clone)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What a new run is given.
@@ -349,13 +373,15 @@ impl Engine {
     }
 
     /// Returns a receiver that moves when this process committed events of the run.
-    pub(crate) fn watch_run(&self, run: &RunId) -> watch::Receiver<Seq> {
-        self.shared.mailbox(run).watch()
+    pub(crate) fn watch_run(&self, run: &RunId) -> Watched<Seq> {
+        let moves = self.shared.mailbox(run).watch();
+        Watched { moves, _run: Watching { shared: self.shared.clone(), run: run.clone() } }
     }
 
     /// Returns a receiver that moves when this process saw the status of the run change.
-    pub(crate) fn watch_status(&self, run: &RunId) -> watch::Receiver<RunStatus> {
-        self.shared.mailbox(run).watch_status()
+    pub(crate) fn watch_status(&self, run: &RunId) -> Watched<RunStatus> {
+        let moves = self.shared.mailbox(run).watch_status();
+        Watched { moves, _run: Watching { shared: self.shared.clone(), run: run.clone() } }
     }
 
     /// Cuts a shutdown short: attempts that still run are cancelled.

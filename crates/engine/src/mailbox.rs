@@ -186,6 +186,11 @@ impl Mailbox {
         next
     }
 
+    /// Returns whether the run is in memory, or being worked on.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.state.try_lock().map_or(true, |state| state.is_some())
+    }
+
     /// Drops the run from memory; the next who needs it loads it.
     pub(crate) fn try_forget(&self) -> bool {
         if !self.is_idle() {
@@ -306,6 +311,7 @@ impl Mailbox {
                 }
                 Err(error) => {
                     drop((assigned, on_their_way));
+                    let status = cached.run.status();
                     *state = None;
                     match self.recover(shared, error, id, &mut waiting, &mut was_lost).await {
                         Recovery::Again => {}
@@ -314,10 +320,6 @@ impl Mailbox {
                             // of this session and come back as lost. What else it arranged is looked for.
                             shared.strays.notify_one();
                             shared.look_again();
-                            let status = match self.loaded(shared, state, None).await {
-                                Ok(cached) => cached.run.status(),
-                                Err(_) => RunStatus::Running,
-                            };
                             let receipt = Receipt { seq: committed.seq, status };
                             self.says(receipt);
                             self.reply(shared, waiting, turn.results, receipt).await;
@@ -369,14 +371,16 @@ impl Mailbox {
                 Recovery::Again
             }
             CommitError::Repeated { id, seq, .. } => {
-                let status =
-                    shared.store.run(&self.run).await.map_or(RunStatus::Running, |row| row.state.status);
+                let first = match shared.store.run(&self.run).await {
+                    Ok(row) => Ok(Receipt { seq, status: row.state.status }),
+                    Err(error) => Err(Refused::Store(from_store(&error))),
+                };
                 let (repeated, rest) = std::mem::take(waiting)
                     .into_iter()
                     .partition(|s: &Submission| s.id.as_ref() == Some(&id));
                 *waiting = rest;
                 for submission in repeated {
-                    let _gone = submission.reply.send(Ok(Receipt { seq, status }));
+                    let _gone = submission.reply.send(first.clone());
                 }
                 Recovery::Again
             }
@@ -443,10 +447,8 @@ impl Mailbox {
             let outcome = match refused {
                 None => Ok(receipt),
                 Some(refused) => {
-                    match self.first_outcome(shared, submission.id.as_ref(), receipt.status).await {
-                        Some(first) => Ok(first),
-                        None => Err(refused),
-                    }
+                    let first = self.first_outcome(shared, submission.id.as_ref(), receipt.status).await;
+                    first.and_then(|first| first.ok_or(refused))
                 }
             };
             // A caller that has gone away does not matter: what was decided is committed.
@@ -460,9 +462,11 @@ impl Mailbox {
         shared: &Arc<Shared>,
         id: Option<&CommandId>,
         status: RunStatus,
-    ) -> Option<Receipt> {
-        let seq = shared.store.command_outcome(&self.run, id?).await.ok()??;
-        Some(Receipt { seq, status })
+    ) -> Result<Option<Receipt>, Refused> {
+        let Some(id) = id else { return Ok(None) };
+        let found = shared.store.command_outcome(&self.run, id).await;
+        let seq = found.map_err(|error| Refused::Store(from_store(&error)))?;
+        Ok(seq.map(|seq| Receipt { seq, status }))
     }
 }
 

@@ -1,10 +1,11 @@
 //! Commands from one run to another: delivered by whoever finds them, once in effect, since the target's commit
 //! removes them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use stepwell_core::error::ErrorObject;
-use stepwell_core::ids::RunId;
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::{RunId, WaitId};
 use stepwell_core::run::MessageBody;
 use stepwell_core::run::command::{Command, Create};
 use stepwell_core::workflow::Workflow;
@@ -31,20 +32,10 @@ async fn deliver_loop(shared: Arc<Shared>) {
             tracing::warn!(%error, "messages between runs could not be read");
             Vec::new()
         });
-        let mut failed = messages.is_empty();
-        let all = messages.into_iter().map(|message| {
-            let shared = shared.clone();
-            async move {
-                let target = message.message.target.clone();
-                let delivered = deliver(&shared, message).await;
-                if let Err(error) = &delivered {
-                    tracing::warn!(run = %target, %error, "a message between runs could not be delivered");
-                }
-                delivered.is_err()
-            }
-        });
-        failed |= futures_util::future::join_all(all).await.into_iter().any(|failed| failed);
-        if !failed {
+        let is_quiet = messages.is_empty();
+        let all = by_target(messages).into_iter().map(|messages| deliver_in_order(&shared, messages));
+        let is_done = futures_util::future::join_all(all).await.into_iter().all(|is_done| is_done);
+        if is_done && !is_quiet {
             continue;
         }
         let poll = shared.clock.now().plus_ms(POLL_MS);
@@ -56,27 +47,45 @@ async fn deliver_loop(shared: Arc<Shared>) {
     }
 }
 
+/// Parts messages by the run they are for, each part in the order it was sent.
+fn by_target(messages: Vec<Undelivered>) -> Vec<Vec<Undelivered>> {
+    let mut parts: BTreeMap<RunId, Vec<Undelivered>> = BTreeMap::new();
+    for message in messages {
+        parts.entry(message.message.target.clone()).or_default().push(message);
+    }
+    parts.into_values().collect()
+}
+
+/// Delivers messages to one run. Returns whether all were; after one that was not, the others wait too.
+async fn deliver_in_order(shared: &Arc<Shared>, messages: Vec<Undelivered>) -> bool {
+    for message in messages {
+        let (id, target) = (message.id, message.message.target.clone());
+        if let Err(error) = deliver(shared, message).await {
+            tracing::warn!(run = %target, message = id, %error, "a message between runs could not be delivered");
+            return false;
+        }
+    }
+    true
+}
+
 async fn deliver(shared: &Arc<Shared>, undelivered: Undelivered) -> Result<(), ErrorObject> {
     let Undelivered { id, source, message } = undelivered;
     let body: MessageBody = serde_json::from_value(message.body).map_err(|error| {
-        ErrorObject::new(
-            stepwell_core::error::Code::PERSISTENCE_INTEGRITY_ERROR,
-            format!("message {id} cannot be read: {error}"),
-        )
+        ErrorObject::new(Code::PERSISTENCE_INTEGRITY_ERROR, format!("message {id} cannot be read: {error}"))
     })?;
-    let mut root = None;
-    let command = match body {
+    let target = message.target;
+    match body {
         MessageBody::StartChild { definition, input, context, metadata, parent, base_dir } => {
             let row = shared.store.run(&source).await.map_err(|error| from_store(&error))?;
-            root = Some(row.root);
             let workflow = match Workflow::from_json(&definition) {
                 Ok(workflow) => workflow,
                 Err(error) => {
-                    return refuse_child(shared, id, &source, &message.target, parent.wait, error).await;
+                    let command = cannot_start(&target, parent.wait, &error);
+                    return bring(shared, &source, command, id, None).await;
                 }
             };
-            Command::Create(Box::new(Create {
-                run: message.target.clone(),
+            let create = Create {
+                run: target.clone(),
                 workflow,
                 input,
                 context,
@@ -84,47 +93,53 @@ async fn deliver(shared: &Arc<Shared>, undelivered: Undelivered) -> Result<(), E
                 parent: Some(parent),
                 base_dir,
                 hold: false,
-            }))
+            };
+            bring(shared, &target, Command::Create(Box::new(create)), id, Some(row.root)).await
         }
-        MessageBody::CancelChild => Command::Cancel { reason: Some(format!("its parent {source} ended")) },
+        MessageBody::CancelChild => {
+            let reason = Some(format!("its parent {source} ended"));
+            bring(shared, &target, Command::Cancel { reason }, id, None).await
+        }
         MessageBody::EndChild { wait, output, error } => {
             let outcome = match (output, error) {
                 (Some(output), _) => Ok(output),
-                (None, error) => Err(error.unwrap_or_else(|| {
-                    ErrorObject::new(stepwell_core::error::Code::CHILD_FAILED, "the child run ended")
-                })),
+                (None, Some(error)) => Err(error),
+                (None, None) => Err(ErrorObject::new(Code::CHILD_FAILED, "the child run ended")),
             };
-            Command::EndChild { wait, outcome }
+            bring(shared, &target, Command::EndChild { wait, outcome }, id, None).await
         }
-        MessageBody::NoteChild { wait, turn, paused } => Command::NoteChild { wait, turn, paused },
-    };
-    let taken = send(shared, &message.target, Some(command), id, root).await;
-    match taken {
-        Ok(()) => Ok(()),
-        // It does not fit (any more): the child exists, or has ended. What is left is to take note of the delivery.
-        Err(Refused::Rejected(_)) => {
-            send(shared, &message.target, None, id, None).await.map_err(Refused::into_error)
+        MessageBody::NoteChild { wait, turn, paused } => {
+            bring(shared, &target, Command::NoteChild { wait, turn, paused }, id, None).await
         }
-        Err(refused) => Err(refused.into_error()),
     }
 }
 
-/// A child whose definition cannot be run: its parent is told, and the message is done with.
-async fn refuse_child(
+/// Returns what a parent is told whose child has a definition that cannot be run.
+fn cannot_start(child: &RunId, wait: WaitId, cause: &ErrorObject) -> Command {
+    let message = format!("child run {child} cannot start: {}", cause.message);
+    let error = ErrorObject::new(Code::CHILD_FAILED, message).with("cause", cause.to_json());
+    Command::EndChild { wait, outcome: Err(error) }
+}
+
+/// Brings a command to its run: the message is gone with the commit that carries it out.
+async fn bring(
     shared: &Arc<Shared>,
+    target: &RunId,
+    command: Command,
     id: u64,
-    parent: &RunId,
-    child: &RunId,
-    wait: stepwell_core::ids::WaitId,
-    cause: ErrorObject,
+    root: Option<RunId>,
 ) -> Result<(), ErrorObject> {
-    let error = ErrorObject::new(
-        stepwell_core::error::Code::CHILD_FAILED,
-        format!("child run {child} cannot start: {}", cause.message),
-    )
-    .with("cause", cause.to_json());
-    let command = Command::EndChild { wait, outcome: Err(error) };
-    send(shared, parent, Some(command), id, None).await.map_err(Refused::into_error)
+    match send(shared, target, Some(command), id, root).await {
+        Ok(()) => Ok(()),
+        // It does not fit (any more): the child exists, or has ended. What is left is to take note of the delivery.
+        Err(Refused::Rejected(_)) => send(shared, target, None, id, None).await.map_err(Refused::into_error),
+        // What would have created the run went before this message: it never came, or was pruned.
+        Err(Refused::Store(error)) if error.code == Code::WORKFLOW_NOT_FOUND => {
+            tracing::info!(run = %target, message = id, "a message is discarded: its run does not exist");
+            shared.store.discard(id).await.map_err(|error| from_store(&error))
+        }
+        Err(refused) => Err(refused.into_error()),
+    }
 }
 
 async fn send(

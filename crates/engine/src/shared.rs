@@ -1,6 +1,6 @@
 //! What the parts of an engine share: the store, the mailboxes, who holds what, and how a command gets to its run.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -59,9 +59,52 @@ pub(crate) struct Shared {
     pub(crate) session: OnceLock<SessionRef>,
     /// It was declared dead: nothing is handed over to it any more.
     session_gone: AtomicBool,
-    mailboxes: Mutex<HashMap<RunId, Arc<Mailbox>>>,
+    mailboxes: Mutex<Mailboxes>,
     definitions: Mutex<HashMap<String, Arc<Workflow>>>,
     pub(crate) fault: watch::Sender<Option<ErrorObject>>,
+}
+
+#[derive(Default)]
+struct Mailboxes {
+    by_run: HashMap<RunId, Arc<Mailbox>>,
+    /// Runs that were still in somebody's hands when they came to rest, each once.
+    resting: VecDeque<RunId>,
+    listed: HashSet<RunId>,
+}
+
+impl Mailboxes {
+    /// Lets a run go if nobody but the map and so many others have it in their hands. Returns false if it is to be tried
+    /// again.
+    fn let_go(&mut self, run: &RunId, others: usize) -> bool {
+        let Some(mailbox) = self.by_run.get(run) else { return true };
+        // Whoever else holds it is about to use it.
+        if Arc::strong_count(mailbox) > 1 + others || !mailbox.try_forget() {
+            return false;
+        }
+        self.by_run.remove(run);
+        true
+    }
+
+    fn try_again_later(&mut self, run: &RunId) {
+        if self.listed.insert(run.clone()) {
+            self.resting.push_back(run.clone());
+        }
+    }
+
+    /// Tries again to let runs go that rest.
+    fn try_again(&mut self) {
+        /// So many at a time: most are gone at the first try, some are followed for hours.
+        const AT_ONCE: usize = 4;
+        for _ in 0..AT_ONCE.min(self.resting.len()) {
+            let Some(run) = self.resting.pop_front() else { return };
+            self.listed.remove(&run);
+            // What goes on again is let go when it rests again.
+            let rests = self.by_run.get(&run).is_some_and(|mailbox| !mailbox.is_in_use());
+            if rests && !self.let_go(&run, 0) {
+                self.try_again_later(&run);
+            }
+        }
+    }
 }
 
 impl Shared {
@@ -101,7 +144,7 @@ impl Shared {
     /// Returns the mailbox of a run.
     pub(crate) fn mailbox(&self, run: &RunId) -> Arc<Mailbox> {
         let mut mailboxes = self.mailboxes.lock().expect("no panic happens under this lock");
-        mailboxes.entry(run.clone()).or_insert_with(|| Mailbox::new(run.clone())).clone()
+        mailboxes.by_run.entry(run.clone()).or_insert_with(|| Mailbox::new(run.clone())).clone()
     }
 
     /// Lets runs go that nobody needs in memory: this one if it rests, and others if there are too many.
@@ -111,16 +154,23 @@ impl Shared {
             return;
         }
         let mut mailboxes = self.mailboxes.lock().expect("no panic happens under this lock");
-        // The map and the caller hold one each; whoever else holds it is about to use it.
-        if rests && Arc::strong_count(mailbox) <= 2 && mailbox.try_forget() {
-            mailboxes.remove(&mailbox.run);
+        mailboxes.try_again();
+        if rests && !mailboxes.let_go(&mailbox.run, 1) {
+            mailboxes.try_again_later(&mailbox.run);
         }
         for run in surplus {
-            let is_idle = mailboxes.get(&run).is_some_and(|m| Arc::strong_count(m) == 1 && m.try_forget());
-            if is_idle {
-                mailboxes.remove(&run);
+            if mailboxes.let_go(&run, 0) {
                 self.cache.note(&run, 0);
             }
+        }
+    }
+
+    /// Lets a run go that nobody follows any more, if it is not in use.
+    pub(crate) fn forget_unwatched(&self, run: &RunId) {
+        let mut mailboxes = self.mailboxes.lock().expect("no panic happens under this lock");
+        if mailboxes.by_run.get(run).is_some_and(|mailbox| !mailbox.is_in_use()) {
+            // Whoever else follows it comes by here later.
+            mailboxes.let_go(run, 0);
         }
     }
 
@@ -354,5 +404,47 @@ impl Shared {
         if self.fault.borrow().is_some() {
             self.fault.send_replace(None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stepwell_core::run::wait::{Question, Then, WaitKind, WaitSpec};
+    use stepwell_core::workflow::definition::{Definition, Step};
+
+    use crate::Outcome;
+    use crate::testing::{ScriptedProvider, TestEngine};
+
+    fn asks() -> Outcome {
+        Outcome::Suspend(vec![WaitSpec {
+            position: 0,
+            name: None,
+            kind: WaitKind::Human(Question { prompt: "Go on?".into(), ..Question::default() }),
+            deadline: None,
+            default: None,
+            then: Then::Complete,
+        }])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn runs_that_rest_leave_nothing_in_memory() {
+        let test = TestEngine::new(ScriptedProvider::default().on("ask", |_| asks())).await;
+        let definition =
+            |name: &str| Definition::new(name, vec![Step::provided(name, "test/v1", "test/do", json!({}))]);
+        let mut paused = Vec::new();
+        for _ in 0..100 {
+            let run = test.start(definition("ask")).await;
+            test.rest(&run).await;
+            paused.push(run);
+        }
+        // What was in somebody's hands is tried again as others come to rest.
+        for _ in 0..100 {
+            test.run(definition("quick")).await;
+        }
+        let shared = &test.engine.shared;
+        let mailboxes = shared.mailboxes.lock().unwrap();
+        assert!(mailboxes.by_run.len() <= 2, "{} of 200", mailboxes.by_run.len());
+        assert_eq!(mailboxes.resting.len(), mailboxes.listed.len());
     }
 }

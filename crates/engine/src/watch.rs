@@ -8,7 +8,7 @@ use stepwell_core::status::RunStatus;
 use stepwell_store::{Recorded, RunRow};
 use tokio::sync::watch;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Watched};
 use crate::error::from_store;
 
 /// However quiet it is, the journal is read so often: a lost wake-up costs no more.
@@ -23,7 +23,7 @@ pub struct Follow {
     engine: Engine,
     run: RunId,
     after: Seq,
-    own: watch::Receiver<Seq>,
+    own: Watched<Seq>,
     store: watch::Receiver<u64>,
     ended: bool,
 }
@@ -39,7 +39,7 @@ impl Follow {
             if self.ended {
                 return Ok(Vec::new());
             }
-            self.own.mark_unchanged();
+            self.own.moves.mark_unchanged();
             self.store.mark_unchanged();
             let store = self.engine.store().clone();
             let events =
@@ -61,7 +61,7 @@ impl Follow {
 
     async fn moved(&mut self) {
         tokio::select! {
-            _ = self.own.changed() => {}
+            _ = self.own.moves.changed() => {}
             _ = self.store.changed() => {}
             () = tokio::time::sleep(POLL) => {}
         }
@@ -92,7 +92,7 @@ impl Engine {
         let mut store = self.store().changes();
         let rests = |status: RunStatus| status.is_terminal() || (or_paused && status == RunStatus::Paused);
         loop {
-            own.mark_unchanged();
+            own.moves.mark_unchanged();
             store.mark_unchanged();
             let row = self.store().run(run).await.map_err(|error| from_store(&error))?;
             if rests(row.state.status) {
@@ -100,7 +100,7 @@ impl Engine {
             }
             let rested_here = async {
                 // What this process commits says by itself how the run stands.
-                while own.changed().await.is_ok() && !rests(*own.borrow_and_update()) {}
+                while own.moves.changed().await.is_ok() && !rests(*own.moves.borrow_and_update()) {}
             };
             let moved_elsewhere = async {
                 if store.changed().await.is_err() {

@@ -294,6 +294,10 @@ impl Store for FaultyStore {
         self.read("reading timers", self.below.next_due(now)).await
     }
 
+    async fn discard(&self, message: u64) -> Result<(), Error> {
+        self.write("discarding a message", self.below.discard(message)).await
+    }
+
     async fn outbox(&self, max: usize) -> Result<Vec<Undelivered>, Error> {
         self.read("reading the outbox", self.below.outbox(max)).await
     }

@@ -100,6 +100,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Returns messages that no target has taken yet, oldest first. They stay until a batch has delivered them.
     async fn outbox(&self, max: usize) -> Result<Vec<Undelivered>, Error>;
 
+    /// Removes a message that no target will ever take. One that is gone already is none.
+    async fn discard(&self, message: u64) -> Result<(), Error>;
+
     /// Returns a run's row. `NotFound`.
     async fn run(&self, run: &RunId) -> Result<RunRow, Error>;
 

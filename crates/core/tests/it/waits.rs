@@ -8,7 +8,7 @@ use stepwell_core::ids::WaitId;
 use stepwell_core::run::MessageBody;
 use stepwell_core::run::command::Command;
 use stepwell_core::run::event::Parent;
-use stepwell_core::run::wait::WaitKind;
+use stepwell_core::run::wait::{Then, WaitKind};
 use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
 use stepwell_core::workflow::definition::{Definition, Step};
 
@@ -174,6 +174,23 @@ fn what_comes_while_an_operator_paused_the_run_is_kept_and_nothing_is_lost_on_re
     world.ok(Command::Resume);
     assert_eq!((world.status(), world.ready_steps()), (RunStatus::Running, vec!["a".to_owned()]));
     assert_eq!(world.refused(Command::Resume), "not_paused");
+}
+
+#[test]
+fn a_child_that_does_not_end_in_time_is_cancelled_and_the_step_timed_out() {
+    let mut world = one();
+    let mut wait = child(0);
+    (wait.deadline, wait.then) = (Some(world.now.plus_ms(100)), Then::Complete);
+    world.asks("a", vec![wait]);
+    let started = world.last.messages[0].target.clone();
+    world.wait_ms(100);
+    world.fire_due();
+    assert_eq!(
+        (&world.last.messages[0].target, &world.last.messages[0].body),
+        (&started, &MessageBody::CancelChild)
+    );
+    assert_eq!(world.status(), RunStatus::Failed);
+    assert_eq!(world.run.error().expect("it failed").code, Code::TASK_TIMEOUT);
 }
 
 #[test]

@@ -130,6 +130,10 @@ impl<H: Hooks> Store for HookedStore<H> {
         self.inner.next_due(now).await
     }
 
+    async fn discard(&self, message: u64) -> Result<(), Error> {
+        self.inner.discard(message).await
+    }
+
     async fn outbox(&self, max: usize) -> Result<Vec<Undelivered>, Error> {
         self.inner.outbox(max).await
     }

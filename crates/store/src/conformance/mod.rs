@@ -169,6 +169,7 @@ macro_rules! conformance_tests {
         );
         $crate::conformance_tests!(@module $factory, outbox:
             a_message_stays_until_its_target_has_taken_it
+            a_discarded_message_is_gone
             a_refused_batch_sends_and_takes_nothing
         );
         $crate::conformance_tests!(@module $factory, prune:

@@ -37,6 +37,22 @@ pub async fn a_message_stays_until_its_target_has_taken_it(subject: &Subject) {
     assert!(found.iter().all(|m| m.0 != last.0), "the number of a message is used once");
 }
 
+/// A message that can never be delivered is removed without a target.
+pub async fn a_discarded_message_is_gone(subject: &Subject) {
+    let store = subject.store();
+    let mut sender = Tale::begin(&**store, "sender").await;
+    sender
+        .go_on(&**store, "sends", |batch| {
+            batch.outbox = vec![message("nobody", "m1"), message("nobody", "m2")];
+        })
+        .await;
+    let found = waiting(&**store).await;
+    for _ in 0..2 {
+        store.discard(found[0].0).await.unwrap();
+        assert_eq!(waiting(&**store).await, found[1..]);
+    }
+}
+
 /// Messages come and go with their batch.
 pub async fn a_refused_batch_sends_and_takes_nothing(subject: &Subject) {
     let store = subject.store();

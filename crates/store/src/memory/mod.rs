@@ -205,6 +205,12 @@ impl Store for MemoryStore {
         Ok([timer, work].into_iter().flatten().min())
     }
 
+    async fn discard(&self, message: u64) -> Result<(), Error> {
+        self.open()?.outbox.remove(&message);
+        self.moved();
+        Ok(())
+    }
+
     async fn outbox(&self, max: usize) -> Result<Vec<Undelivered>, Error> {
         let state = self.open()?;
         let waiting = state.outbox.iter().take(max);

@@ -86,7 +86,7 @@ pub(super) fn apply(conn: &Connection, known: &mut Known, batch: &Batch) -> Resu
             ])?;
     }
     for id in &batch.delivered {
-        conn.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute(params![*id as i64])?;
+        remove_message(conn, *id)?;
     }
     known.put(&batch.run, KnownRun { key, revision, seq, row });
     Ok(Committed { revision, seq: Seq(seq) })
@@ -360,6 +360,10 @@ fn change_timer(conn: &Connection, key: i64, change: &TimerChange) -> rusqlite::
             .execute(params![key, text(timer)]),
     }
     .map(|_| ())
+}
+
+pub(super) fn remove_message(conn: &Connection, id: u64) -> rusqlite::Result<()> {
+    conn.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute(params![id as i64]).map(|_| ())
 }
 
 fn change_wait(conn: &Connection, key: i64, at: Timestamp, change: &WaitChange) -> rusqlite::Result<()> {

@@ -499,6 +499,10 @@ impl Store for SqliteStore {
         self.read(move |conn| queries::next_due(conn, now)).await
     }
 
+    async fn discard(&self, message: u64) -> Result<(), Error> {
+        self.write(move |conn, _| batch::remove_message(conn, message)).await
+    }
+
     async fn outbox(&self, max: usize) -> Result<Vec<Undelivered>, Error> {
         self.read(move |conn| queries::outbox(conn, max)).await
     }

@@ -97,9 +97,8 @@ impl Turn<'_> {
             Resolution::TimedOut => {
                 let (code, what) = match kind {
                     WaitKind::Human(_) => (Code::HUMAN_TIMEOUT, "nobody answered"),
-                    WaitKind::Signal { .. } | WaitKind::Timer | WaitKind::Child(_) => {
-                        (Code::SIGNAL_TIMEOUT, "no signal came")
-                    }
+                    WaitKind::Signal { .. } | WaitKind::Timer => (Code::SIGNAL_TIMEOUT, "no signal came"),
+                    WaitKind::Child(_) => (Code::TASK_TIMEOUT, "its child run did not end"),
                 };
                 let error = ErrorObject::new(code, format!("step '{step}': {what} in time"));
                 self.fail_for_good(ix, &error.with("wait_id", wait.as_str()), true);

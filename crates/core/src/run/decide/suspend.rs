@@ -121,11 +121,16 @@ impl Turn<'_> {
             if known.resolution.is_some() {
                 continue;
             }
-            if let WaitKind::Child(child) = &known.spec.kind {
-                let child = child.run.clone();
-                self.tell(child, format!("cancel:{wait}"), MessageBody::CancelChild);
-            }
+            self.cancel_child_of(&wait);
             self.resolve(&wait, Resolution::Withdrawn);
+        }
+    }
+
+    /// Cancels the child that nobody waits for any more, if the wait is for one.
+    pub(super) fn cancel_child_of(&mut self, wait: &WaitId) {
+        if let WaitKind::Child(child) = &self.run.waits[wait].spec.kind {
+            let child = child.run.clone();
+            self.tell(child, format!("cancel:{wait}"), MessageBody::CancelChild);
         }
     }
 

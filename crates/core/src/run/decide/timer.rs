@@ -43,6 +43,7 @@ impl Turn<'_> {
             (_, Some(default)) => Resolution::Defaulted { value: default.clone() },
             (_, None) => Resolution::TimedOut,
         };
+        self.cancel_child_of(wait);
         self.finish_wait(wait, resolution);
     }
 }
