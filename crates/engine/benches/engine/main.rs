@@ -188,24 +188,37 @@ fn main() {
         if wanted("slope") {
             let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
             let engine = engine(&store, 64).await;
-            chain(&engine, 100).await;
-            let mut short = 0.0;
-            for _ in 0..20 {
-                short += chain(&engine, 100).await / 20.0;
-            }
-            let long = chain(&engine, 10_000).await;
-            println!("memory: cost per step of a chain, 10 000 / 100: {:.2}", long / short);
+            // As many steps for both, and the first ones for nothing: they pay for the memory of the process.
+            let chains = async |rounds: u32, steps: u64| {
+                let mut all = 0.0;
+                for _ in 0..rounds {
+                    all += chain(&engine, steps).await / f64::from(rounds);
+                }
+                all
+            };
+            chains(1, 10_000).await;
+            let ratio = chains(3, 10_000).await / chains(300, 100).await;
+            println!("memory: cost per step of a chain, 10 000 / 100: {ratio:.2}");
             let per_step = async |count: usize| {
                 let workflow = wide(count, "b", None);
                 let begin = Instant::now();
                 run(&engine, &workflow, json!(null)).await;
                 begin.elapsed().as_secs_f64() / count as f64
             };
-            per_step(100).await;
-            let short = per_step(100).await;
+            let forks = async |rounds: u32, count: usize| {
+                let mut all = 0.0;
+                for _ in 0..rounds {
+                    all += per_step(count).await / f64::from(rounds);
+                }
+                all
+            };
+            forks(1, 10_000).await;
+            let (long, short) = (forks(3, 10_000).await, forks(300, 100).await);
             println!(
-                "memory: cost per step of a fork with merge, 10 000 / 100: {:.2}",
-                per_step(10_000).await / short
+                "memory: cost per step of a fork with merge, 10 000 / 100: {:.2} ({:.1} µs / {:.1} µs)",
+                long / short,
+                long * 1e6,
+                short * 1e6
             );
         }
         if wanted("answers") {
