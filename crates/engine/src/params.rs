@@ -66,7 +66,7 @@ pub(crate) fn resolve(
 ) -> Result<Value, ErrorObject> {
     let Value::Object(params) = params else { return Ok(params.clone()) };
     let raw_names = provider.raw_params(method);
-    let scope = RunScope { run };
+    let scope = RunScope { run, execution: Some(execution) };
     let template = shared.templates.get(run, execution.step_ix(), params, raw_names)?;
     let resolved =
         template.resolve(&scope).map_err(|missing| of_step(missing_reference(&missing), execution))?;

@@ -3,6 +3,7 @@
 
 mod activate;
 mod attempt;
+mod element;
 mod retry;
 mod wait;
 
@@ -25,7 +26,7 @@ use crate::workflow::{Role, Workflow};
 impl Run {
     /// Returns a run of that workflow before its first event.
     pub fn blank(id: RunId, workflow: Arc<Workflow>) -> Self {
-        let steps = vec![StepState::default(); workflow.len()];
+        let steps = vec![StepState::default(); workflow.len_with_elements()];
         let null: Payload = Arc::new(Value::Null);
         Self {
             id,
@@ -70,6 +71,7 @@ impl Run {
             timers: std::collections::BTreeMap::new(),
             fresh: Vec::new(),
             moved: Vec::new(),
+            fans: Vec::new(),
             touched: Touched::default(),
             value_bytes: 0,
             journaled_bytes: 0,
@@ -98,6 +100,7 @@ impl Run {
     fn settle_replay(&mut self) {
         self.fresh.clear();
         self.moved.clear();
+        self.fans.clear();
         let workflow = self.workflow.clone();
         for step in workflow.graph().steps_of(Role::ByNeeds) {
             if matches!(self.steps[step.at()].needs, NeedsState::Waiting { .. }) {
@@ -136,6 +139,11 @@ impl Run {
             Event::StepUnblocked { step, execution } => {
                 if let Some(ix) = self.find(step.as_str(), *execution) {
                     self.queue_up(ix, at);
+                }
+            }
+            Event::StepFannedOut { step, execution, items } => {
+                if let Some(ix) = self.find(step.as_str(), *execution) {
+                    self.fanned_out(ix, items.as_ref(), at);
                 }
             }
             Event::AttemptStarted(started) => self.attempt_started(started, at),

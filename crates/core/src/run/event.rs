@@ -69,6 +69,16 @@ pub enum Event {
         /// Which activation.
         execution: Ordinal,
     },
+    /// The elements of an execution of a step with `for_each` are known; from here on it waits for them.
+    StepFannedOut {
+        /// The step.
+        step: StepName,
+        /// Which activation.
+        execution: Ordinal,
+        /// A list; none: the one of an earlier epoch.
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+        items: Option<Payload>,
+    },
     /// A worker took the work item; written by the store with the lease, or with the commit that handed it over.
     AttemptStarted(AttemptStarted),
     /// The outcome of an execution, its context writes and its route.
@@ -362,6 +372,13 @@ pub enum Activation {
     Token(u32),
     /// The failure of that execution (a compensation step); it has no token of its own.
     Compensation(ExecutionRef),
+    /// An element of that execution of the step with `for_each`; it has no token of its own.
+    Element {
+        /// The execution that waits for it.
+        of: Ordinal,
+        /// Place in the list, from 0.
+        index: u32,
+    },
 }
 
 /// One target of a route.
@@ -424,6 +441,7 @@ impl Event {
                     + writes.iter().map(Write::value_bytes).sum::<usize>()
                     + payloads.map(value_bytes).sum::<usize>()
             }
+            Self::StepFannedOut { items, .. } => items.as_deref().map_or(0, value_bytes),
             Self::MemoRecorded { value, .. } | Self::SignalReceived { value, .. } => value_bytes(value),
             Self::Emitted { data, .. } => value_bytes(data),
             Self::WaitResolved { resolution, .. } => resolution.value().map_or(0, value_bytes),
@@ -438,6 +456,7 @@ impl Event {
             Self::RunStarted { .. } => "RunStarted",
             Self::StepActivated { .. } => "StepActivated",
             Self::StepUnblocked { .. } => "StepUnblocked",
+            Self::StepFannedOut { .. } => "StepFannedOut",
             Self::AttemptStarted(_) => "AttemptStarted",
             Self::StepCompleted { .. } => "StepCompleted",
             Self::AttemptFailed { .. } => "AttemptFailed",

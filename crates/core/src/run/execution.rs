@@ -95,10 +95,39 @@ pub struct Execution {
     pub(super) judged: Option<bool>,
     #[serde(rename = "ju", default, skip_serializing_if = "is_default")]
     pub(super) judging: bool,
+    /// The elements it waits for, once they are known.
+    #[serde(rename = "fan", default, skip_serializing_if = "Option::is_none")]
+    pub(super) fan: Option<Box<Fan>>,
+    /// Of which execution it is an element, and its place there.
+    #[serde(rename = "el", default, skip_serializing_if = "is_default")]
+    pub(super) element: Option<(u32, u32)>,
     #[serde(rename = "r", default, skip_serializing_if = "is_default")]
     pub(super) ready_at: Timestamp,
     #[serde(rename = "ab", default, skip_serializing_if = "is_default")]
     pub(super) attempt_started_at: Timestamp,
+}
+
+/// The elements of an execution of a step with `for_each`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Fan {
+    /// The list.
+    pub(super) items: Payload,
+    /// The executions of the first elements, in order of the list.
+    pub(super) elements: Vec<u32>,
+    /// Place of the next element to begin in this epoch.
+    pub(super) next: u32,
+    /// Elements under way.
+    pub(super) live: u32,
+}
+
+impl Fan {
+    pub(super) fn of(items: Payload) -> Self {
+        Self { items, elements: Vec::new(), next: 0, live: 0 }
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        self.items.as_array().map_or(0, |items| items.len() as u32)
+    }
 }
 
 /// A failed attempt, as `data.attempts` of `TASK_RETRY_EXHAUSTED` shows it.
@@ -155,6 +184,8 @@ impl Execution {
             input_generation: 0,
             judged: None,
             judging: false,
+            fan: None,
+            element: None,
             ready_at: Timestamp::default(),
             attempt_started_at: Timestamp::default(),
         }

@@ -98,6 +98,8 @@ pub struct Run {
     fresh: Vec<u32>,
     /// Steps whose state changed, for the needs of their dependents: (step, its execution, by a failure).
     moved: Vec<(StepIx, Option<u32>, bool)>,
+    /// Executions of steps with `for_each` to look at: they are in line, or an element of theirs has ended.
+    fans: Vec<u32>,
     touched: due::Touched,
     /// About how many bytes the values take.
     value_bytes: usize,

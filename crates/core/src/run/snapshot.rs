@@ -90,7 +90,7 @@ impl Run {
             return None;
         }
         let form: Form<'_> = serde_json::from_slice(body).ok()?;
-        let steps = workflow.len();
+        let steps = workflow.len_with_elements();
         let fits = form.version == workflow.version()
             && form.steps.iter().all(|(step, _)| step.at() < steps)
             && form.executions.iter().all(|execution| execution.step_ix().at() < steps);

@@ -47,7 +47,7 @@ impl Run {
                 let message = format!("step '{}': when: {}", step.name, problem.message);
                 ErrorObject::new(Code::TASK_PARAMETER_ERROR, message)
             })?;
-            let holds = condition.holds(&RunScope { run: self }).map_err(|error| {
+            let holds = condition.holds(&RunScope { run: self, execution: None }).map_err(|error| {
                 ErrorObject::new(Code::TASK_PARAMETER_ERROR, format!("step '{}': when: {error}", step.name))
                     .with("task_id", step.name.as_str())
             })?;
@@ -59,11 +59,21 @@ impl Run {
     }
 }
 
-/// The scope in which `${…}` of a run is resolved: views of its steps, and its input.
+/// The scope in which `${…}` of a run is resolved: views of its steps, its input, and the element of `for_each`.
 #[derive(Clone, Copy, Debug)]
 pub struct RunScope<'r> {
     /// The run.
     pub run: &'r Run,
+    /// The execution that asks, if one does.
+    pub execution: Option<&'r Execution>,
+}
+
+impl<'r> RunScope<'r> {
+    fn element(&self) -> Option<(&'r Value, u32)> {
+        let (of, index) = self.execution?.element?;
+        let items = &self.run.exec(of).fan.as_ref()?.items;
+        Some((items.get(index as usize)?, index))
+    }
 }
 
 impl Scope for RunScope<'_> {
@@ -81,7 +91,8 @@ impl Scope for RunScope<'_> {
                     _ => Some(View::from(view(execution))),
                 }
             }
-            Root::Item | Root::Index => None,
+            Root::Item => self.element().map(|(item, _)| View::from(item)),
+            Root::Index => self.element().map(|(_, index)| View::from(json!(index))),
         }
     }
 }
@@ -105,7 +116,9 @@ pub fn view(execution: &Execution) -> Value {
     };
     view.entry("result").or_insert(Value::Null);
     view.insert("status".into(), json!(execution.status.as_str()));
-    view.insert("success".into(), json!(execution.status == ExecutionStatus::Completed));
+    // What completed although some of its elements failed says so.
+    let is_partial = execution.fan.is_some() && view.get("success") == Some(&Value::Bool(false));
+    view.insert("success".into(), json!(execution.status == ExecutionStatus::Completed && !is_partial));
     view.insert("error".into(), execution.error.as_deref().map_or(Value::Null, ErrorObject::to_json));
     Value::Object(view)
 }

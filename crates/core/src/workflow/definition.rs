@@ -114,6 +114,9 @@ pub struct Step {
     /// Conditions over `${…}` (spec/gleitzeit.md §1.4); all must hold, else the execution is skipped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub when: Vec<String>,
+    /// One execution per element of a list, instead of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_each: Option<ForEach>,
     /// Units taken of named limits of the store while an attempt runs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, u32>,
@@ -151,6 +154,7 @@ impl Step {
             compensation: None,
             effect: Effect::default(),
             when: Vec::new(),
+            for_each: None,
             limits: BTreeMap::new(),
             metadata: Map::new(),
         }
@@ -167,6 +171,19 @@ impl Step {
         self.next = Successors::declared(names);
         self
     }
+}
+
+/// The elements that a step is carried out for (spec/gleitzeit.md §1.4).
+///
+/// Such a step is two: the step itself, which waits, and its element step, named like it with `[]` behind, which is
+/// executed once per element. The step completes with the results of all elements, in their order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForEach {
+    /// A list, or text that is one `${…}`.
+    pub items: Value,
+    /// So many elements at once; none: as many as the run allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent: Option<u32>,
 }
 
 /// Who carries a step out.

@@ -32,6 +32,8 @@ pub enum Role {
     ByNeeds,
     /// When a route names it.
     ByRoute,
+    /// Once per element of a step with `for_each`; without a token.
+    Element,
 }
 
 /// The edges of a workflow and what follows from them.
@@ -85,7 +87,8 @@ impl Sources {
 }
 
 impl Graph {
-    pub(super) fn new(definition: &Definition, index: &HashMap<StepName, StepIx>) -> Self {
+    /// Makes the graph of the declared steps, followed by so many element steps, which lead nowhere.
+    pub(super) fn new(definition: &Definition, index: &HashMap<StepName, StepIx>, elements: usize) -> Self {
         let count = definition.steps.len();
         let mut dependents = vec![Vec::new(); count];
         for (i, step) in definition.steps.iter().enumerate() {
@@ -149,7 +152,7 @@ impl Graph {
         let sink = if let [only] = sinks[..] { Some(StepIx(only as u32)) } else { None };
         let loops = loops(&out);
         let leaves_loop = (0..count).map(|i| leaves(definition, index, &loops, i)).collect();
-        Self {
+        let mut graph = Self {
             out,
             dependents,
             gates_only,
@@ -161,7 +164,21 @@ impl Graph {
             loops,
             leaves_loop,
             reach: Mutex::default(),
+        };
+        for _ in 0..elements {
+            graph.add_element();
         }
+        graph
+    }
+
+    fn add_element(&mut self) {
+        self.out.push(Some(Vec::new()));
+        self.dependents.push(Vec::new());
+        self.gates_only.push(Vec::new());
+        self.steady.push(true);
+        self.roles.push(Role::Element);
+        self.loops.push(None);
+        self.leaves_loop.push(true);
     }
 
     /// Returns how a step comes to have a token.

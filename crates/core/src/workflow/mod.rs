@@ -2,6 +2,7 @@
 
 pub mod condition;
 pub mod definition;
+mod elements;
 mod graph;
 pub mod path;
 pub mod python_source;
@@ -21,6 +22,8 @@ pub use graph::{Graph, Role, StepIx};
 #[derive(Debug)]
 pub struct Workflow {
     definition: Definition,
+    /// The element steps of steps with `for_each`; their indices follow those of the declared steps.
+    elements: Vec<(StepIx, Step)>,
     index: HashMap<StepName, StepIx>,
     version: String,
     digest: String,
@@ -57,18 +60,20 @@ impl Workflow {
     /// ```
     pub fn new(definition: Definition) -> Result<Arc<Self>, Vec<Problem>> {
         let mut problems = Vec::new();
-        let index = index_steps(&definition, &mut problems);
+        let mut index = index_steps(&definition, &mut problems);
         check_settings(&definition, &mut problems);
         check_names(&definition, &index, &mut problems);
+        elements::check(&definition, &index, &mut problems);
         if let Some(cycle) = graph::needs_cycle(&definition, &index) {
             problems.push(cycle_problem(&definition, &cycle));
         }
         if !problems.is_empty() {
             return Err(problems);
         }
-        let graph = Graph::new(&definition, &index);
+        let elements = elements::of(&definition, &mut index);
+        let graph = Graph::new(&definition, &index, elements.len());
         let (version, digest) = hashes(&definition);
-        Ok(Arc::new(Self { definition, index, version, digest, graph }))
+        Ok(Arc::new(Self { definition, elements, index, version, digest, graph }))
     }
 
     /// Reads a stored definition.
@@ -110,17 +115,38 @@ impl Workflow {
         &self.graph
     }
 
-    /// Returns the index of a step.
+    /// Returns the index of a step, element steps included.
     pub fn find(&self, name: &str) -> Option<StepIx> {
         self.index.get(name).copied()
     }
 
     /// Returns a step by its index.
     pub fn step(&self, ix: StepIx) -> &Step {
-        &self.definition.steps[ix.at()]
+        let declared = self.definition.steps.len();
+        match ix.at().checked_sub(declared) {
+            None => &self.definition.steps[ix.at()],
+            Some(at) => &self.elements[at].1,
+        }
     }
 
-    /// Returns the number of steps.
+    /// Returns the step whose elements this one is executed for, if it is an element step.
+    pub fn element_of(&self, ix: StepIx) -> Option<StepIx> {
+        let at = ix.at().checked_sub(self.definition.steps.len())?;
+        Some(self.elements[at].0)
+    }
+
+    /// Returns the element step of a step with `for_each`.
+    pub fn elements_of(&self, ix: StepIx) -> Option<StepIx> {
+        let at = self.elements.binary_search_by_key(&ix, |(of, _)| *of).ok()?;
+        Some(StepIx((self.definition.steps.len() + at) as u32))
+    }
+
+    /// Returns the number of steps, element steps included.
+    pub(crate) fn len_with_elements(&self) -> usize {
+        self.definition.steps.len() + self.elements.len()
+    }
+
+    /// Returns the number of declared steps.
     pub fn len(&self) -> usize {
         self.definition.steps.len()
     }

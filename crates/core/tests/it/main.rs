@@ -11,6 +11,7 @@ mod definitions;
 mod driver;
 mod failures;
 mod families;
+mod for_each;
 mod join_oracle;
 mod needs;
 mod nesting;

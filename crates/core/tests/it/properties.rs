@@ -243,8 +243,8 @@ impl History {
 
     fn complete(&mut self, attempt: &AttemptRef) -> Command {
         let definition = self.definition();
-        let ix = self.world.run.workflow().find(attempt.step.as_str()).expect("it exists");
-        let step = &definition.steps[ix.at()];
+        let workflow = self.world.run.workflow().clone();
+        let step = workflow.step(workflow.find(attempt.step.as_str()).expect("it exists"));
         let mut to = Vec::new();
         if step.action == Action::Function && !self.winding_up && !self.rng.chance(20) {
             let all: Vec<StepName> = definition.steps.iter().map(|step| step.name.clone()).collect();

@@ -15,7 +15,7 @@ use super::fields::{Problems, nearest};
 use super::node::{Kind, Member, Node, Position};
 use super::problem::Problem;
 use super::protocols::{Protocols, split_version};
-use super::step::Draft;
+use super::step::{Draft, Elements};
 
 /// For so many unknown names the nearest known one is looked for.
 const MAX_GUESSES: usize = 20;
@@ -244,7 +244,7 @@ fn holds_reference(node: &Node) -> bool {
 
 /// Reads `for_each`: exactly one reference, or a list that may hold some.
 fn for_each(draft: &Draft, index: &Index, problems: &mut Problems, uses: &mut Vec<Use>) {
-    let Some(field) = &draft.for_each else { return };
+    let Some(Elements { items: field, .. }) = &draft.for_each else { return };
     match Template::parse(&field.node.to_value(), index) {
         Ok(template) => {
             let is_whole = match field.node.as_str() {

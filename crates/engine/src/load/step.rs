@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use stepwell_core::policy::retry::{Backoff, RetryPolicy};
 use stepwell_core::workflow::bad_name;
-use stepwell_core::workflow::definition::{Effect, NeedKind, OnFailure, Priority, Step};
+use stepwell_core::workflow::definition::{Effect, ForEach, NeedKind, OnFailure, Priority, Step};
 use stepwell_core::workflow::path::Path;
 
 use super::fields::{Field, Object, Problems};
@@ -40,6 +40,13 @@ pub(super) struct Defaults {
     pub(super) on_failure: OnFailure,
 }
 
+/// What `for_each` says.
+#[derive(Debug)]
+pub(super) struct Elements<'a> {
+    pub(super) items: Field<'a>,
+    pub(super) max_concurrent: Option<u32>,
+}
+
 /// A step as read: all but its needs, which are still names.
 #[derive(Debug)]
 pub(super) struct Draft<'a> {
@@ -54,7 +61,7 @@ pub(super) struct Draft<'a> {
     pub(super) params: Option<Field<'a>>,
     pub(super) needs: Vec<Named>,
     pub(super) when: Vec<Condition<'a>>,
-    pub(super) for_each: Option<Field<'a>>,
+    pub(super) for_each: Option<Elements<'a>>,
     /// Everything else.
     pub(super) settings: Settings,
 }
@@ -102,6 +109,10 @@ impl Draft<'_> {
         step.on_failure.clone_from(on_failure);
         step.effect = *effect;
         step.metadata.clone_from(metadata);
+        step.for_each = self.for_each.as_ref().map(|elements| ForEach {
+            items: elements.items.node.to_value(),
+            max_concurrent: elements.max_concurrent,
+        });
         step.when = self.when.iter().map(|condition| condition.text.to_owned()).collect();
         step
     }
@@ -293,10 +304,11 @@ fn when<'a>(object: &Object<'a>, problems: &mut Problems) -> Vec<Condition<'a>> 
     }
 }
 
-fn for_each<'a>(object: &Object<'a>, problems: &mut Problems) -> Option<Field<'a>> {
+fn for_each<'a>(object: &Object<'a>, problems: &mut Problems) -> Option<Elements<'a>> {
     let field = object.get(&["for_each"], problems);
+    let mut max_concurrent = None;
     if let Some(limit) = object.get(&["max_concurrent"], problems) {
-        limit.integer(1, u32::MAX, problems);
+        max_concurrent = limit.integer(1, u32::MAX, problems);
         if field.is_none() {
             problems.at(&limit, "needs 'for_each' beside it: a step without it has one execution");
         }
@@ -308,7 +320,7 @@ fn for_each<'a>(object: &Object<'a>, problems: &mut Problems) -> Option<Field<'a
         problems.at(&field, format!("must be a reference or a list, not {}", field.node.kind_name()));
         return None;
     }
-    Some(field)
+    Some(Elements { items: field, max_concurrent })
 }
 
 pub(super) const PRIORITIES: [(&str, Priority); 5] = [

@@ -375,17 +375,18 @@ fn names_are_one_space() {
 }
 
 #[test]
-fn what_the_engine_cannot_do_yet_is_refused() {
-    let problems = told(super::value(
-        &json!({"steps": [{"id": "A", "method": "mcp/ping", "for_each": "${input.list}", "max_concurrent": 2,
-            "params": {"x": "${item.a} ${index}"}}]}),
-        &Fake,
-        false,
-    ));
-    assert_eq!(
-        problems,
-        ["-28001 steps[0].for_each: step 'A': 'for_each' cannot be run yet (write one step per element)"]
-    );
+fn for_each_is_read_with_its_limit() {
+    let loaded = loaded(&json!({"steps": [
+        {"id": "A", "method": "mcp/ping", "for_each": "${input.list}", "max_concurrent": 2, "params": {"x": "${item.a} ${index}"}},
+        {"id": "B", "method": "mcp/ping", "for_each": ["${A}", 2]},
+    ]}));
+    let steps = &loaded.workflow.definition().steps;
+    let each = steps[0].for_each.as_ref().unwrap();
+    assert_eq!((&each.items, each.max_concurrent), (&json!("${input.list}"), Some(2)));
+    assert_eq!(steps[1].needs.len(), 1, "a reference in the list is a need");
+    let hidden = json!({"steps": [{"id": "item", "method": "mcp/ping", "for_each": [1]}]});
+    let problems = told(super::value(&hidden, &Fake, false));
+    assert_eq!(problems, ["-28001 steps[0]: a step called 'item' would hide '${item}' of 'for_each'"]);
 }
 
 #[test]

@@ -234,16 +234,10 @@ fn relations(
     (edges, warnings)
 }
 
-/// Warns of steps that are called like a fixed root of references, and refuses what cannot be run.
+/// Warns of steps that are called like a fixed root of references, and refuses those that would hide an element.
 fn shadowed(drafts: &[Draft], index: &Index, problems: &mut Problems) -> Vec<Problem> {
     let mut warnings = Vec::new();
-    let mut loops = false;
-    for (draft, field) in drafts.iter().filter_map(|draft| Some((draft, draft.for_each.as_ref()?))) {
-        loops = true;
-        let message = format!("step '{}': 'for_each' cannot be run yet", draft.id);
-        let problem = Problem::new(field.path.clone(), field.key_at, message).step(&draft.id);
-        problems.push(problem.hint("write one step per element").with("reason", "unsupported"));
-    }
+    let loops = drafts.iter().any(|draft| draft.for_each.is_some());
     for word in ["input", "item", "index", "context", "run", "env"] {
         let Some(id) = index.step(word) else { continue };
         let Some(draft) = drafts.iter().find(|draft| *draft.id == *id) else { continue };

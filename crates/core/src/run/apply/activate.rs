@@ -78,9 +78,15 @@ impl Run {
                 execution.failure_of = of;
                 (Lineage::default(), Vec::new())
             }
+            Activation::Element { of, index } => {
+                let waits = self.workflow.element_of(step_ix).map(|of| self.workflow.step(of).name.clone());
+                let of = waits.and_then(|name| self.find(name.as_str(), *of));
+                self.element_activated(ix, of, *index);
+                (Lineage::default(), Vec::new())
+            }
         };
         let execution = &mut self.executions[ix as usize];
-        execution.has_token = !matches!(by, Activation::Compensation(_));
+        execution.has_token = !matches!(by, Activation::Compensation(_) | Activation::Element { .. });
         execution.late = late;
         execution.lineage = lineage;
         if execution.has_token {
@@ -173,6 +179,9 @@ impl Run {
         }
         self.steps[step.at()].started_tick = self.tick;
         self.set_status(ix, ExecutionStatus::Pending);
+        if self.fans_out(step) {
+            self.fans.push(ix);
+        }
     }
 
     pub(super) fn issue(&mut self, _at: Timestamp) {

@@ -56,6 +56,9 @@ impl Run {
         }
         self.updated_at = at;
         self.set_status(ix, status);
+        if !before.is_terminal() {
+            self.element_ended(ix);
+        }
     }
 
     pub(super) fn wait_for_retry(&mut self, ix: u32, due: Timestamp) {

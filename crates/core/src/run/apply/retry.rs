@@ -51,7 +51,8 @@ impl Run {
         let execution = self.exec(ix);
         let (step, status) = (execution.step_ix, execution.status);
         let ended_badly = status.is_failure() || status == ExecutionStatus::Cancelled;
-        if execution.compensates.is_some() || execution.routed_failure {
+        // Elements begin again when the execution that waits for them does.
+        if execution.compensates.is_some() || execution.routed_failure || execution.element.is_some() {
             return false;
         }
         if status == ExecutionStatus::Skipped && execution.error.is_some() {

@@ -54,7 +54,8 @@ impl Turn<'_> {
             Successors::Declared(_) | Successors::Inferred(_) | Successors::Unknown => None,
         };
         for target in to {
-            if workflow.find(target.step.as_str()).is_none() {
+            let found = workflow.find(target.step.as_str());
+            if found.is_none_or(|step| workflow.element_of(step).is_some()) {
                 let near = workflow.nearest(target.step.as_str());
                 let near = near.iter().map(|n| format!("'{n}'")).collect::<Vec<_>>().join(", ");
                 let known = workflow.definition().steps.iter().take(50).map(|s| s.name.as_str());

@@ -159,6 +159,12 @@ impl Turn<'_> {
             let at = self.step_ref(ix);
             self.emit(Event::StepCancelled { step: at.step, execution: at.execution });
         }
+        let elements = self.run.exec(ix).fan.as_ref().map(|fan| fan.elements.clone());
+        for element in elements.into_iter().flatten() {
+            if !self.run.exec(element).status.is_terminal() {
+                self.cancel_execution(element);
+            }
+        }
     }
 }
 

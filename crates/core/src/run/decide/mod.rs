@@ -9,6 +9,7 @@ mod cancel;
 mod child;
 mod complete;
 mod create;
+mod element;
 mod fail;
 mod lose;
 mod pause;

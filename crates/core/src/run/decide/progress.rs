@@ -18,6 +18,7 @@ impl Turn<'_> {
         while !self.run.status.is_terminal() && self.run.status != RunStatus::Pending {
             if self.look_at_arrivals()
                 || self.look_at_moves()
+                || self.look_at_fans()
                 || self.fire_joins()
                 || self.look_at_lost_needs()
             {
@@ -40,6 +41,7 @@ impl Turn<'_> {
         }
         self.run.fresh.clear();
         self.run.moved.clear();
+        self.run.fans.clear();
         self.rest_or_move();
     }
 

@@ -1,8 +1,10 @@
 //! Random definitions: declarative, routed and mixed, with every kind of need and policy.
 
+use serde_json::json;
 use stepwell_core::policy::retry::RetryPolicy;
 use stepwell_core::workflow::definition::{
-    Definition, END, Effect, Join, Lifecycle, Need, NeedKind, OnFailure, Priority, Reducer, Step, Successors,
+    Definition, END, Effect, ForEach, Join, Lifecycle, Need, NeedKind, OnFailure, Priority, Reducer, Step,
+    Successors,
 };
 
 use crate::support::Rng;
@@ -48,6 +50,11 @@ fn step(rng: &mut Rng, style: usize, i: usize, count: usize) -> Step {
                 Need { step: name(rng.below(i)).as_str().into(), kind: kind(rng), lifecycle: lifecycle(rng) };
             step.needs.push(need);
         }
+    }
+    if declarative && rng.chance(20) {
+        let items = (0..rng.below(4)).map(|item| json!(item)).collect();
+        step.for_each =
+            Some(ForEach { items, max_concurrent: rng.chance(40).then(|| 1 + rng.below(2) as u32) });
     }
     step.entry = style > 0 && (i == 0 || rng.chance(10));
     step

@@ -6,7 +6,7 @@ use stepwell_core::ids::{ExecutionRef, Ordinal, StepName, Timestamp, WaitId};
 use stepwell_core::run::command::TimerKey;
 use stepwell_core::run::event::Event;
 use stepwell_core::run::wait::WaitKind;
-use stepwell_core::run::{Changes, OpenWait, Run, Task, Work};
+use stepwell_core::run::{Changes, Execution, OpenWait, Run, Task, Work};
 use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
 use stepwell_core::workflow::definition::{Lifecycle, NeedKind, OnFailure};
 
@@ -19,6 +19,8 @@ pub(super) struct Watch {
     /// Executions about whose attempt a person was asked, with how often in this epoch.
     asked: HashMap<(StepName, Ordinal), u32>,
     ended_executions: HashSet<(StepName, Ordinal, u32)>,
+    /// Executions that were completed, in any epoch.
+    completed: HashSet<(StepName, Ordinal)>,
     resolved: HashSet<WaitId>,
     failed: HashMap<(StepName, Ordinal), u32>,
     lost: HashMap<(StepName, Ordinal), u32>,
@@ -52,6 +54,7 @@ impl Watch {
     fn one(&mut self, event: &Event, run: &Run, context: &str) {
         match event {
             Event::StepCompleted { step, execution, attempt, .. } => {
+                self.completed.insert((step.clone(), *execution));
                 self.end_execution(step, *execution, context);
                 if *attempt > 0 {
                     self.end_attempt(step, *execution, *attempt, context);
@@ -102,6 +105,7 @@ impl Watch {
         let ExecutionRef { step, ordinal } = work.execution.clone();
         let known = &self.ended_executions;
         assert!(!known.contains(&(step.clone(), ordinal, self.epoch)), "{step} has ended: {context}");
+        assert!(!self.completed.contains(&(step.clone(), ordinal)), "{step} was completed: {context}");
         let attempts = self.started.entry((step.clone(), ordinal)).or_default();
         attempts.insert(work.attempt);
         let policy = run.workflow().step(work.step).retry.as_ref().map_or(0, |policy| policy.max_retries);
@@ -199,9 +203,26 @@ impl Watch {
         assert_eq!(run.pause_reason() == Some(PauseReason::Input), only_input, "{due:?}: {context}");
     }
 
+    /// A step with `for_each` waits as long as an element of it is live, and lets no more live than it may.
+    fn waits_for_elements(run: &Run, context: &str) {
+        let workflow = run.workflow();
+        for step in workflow.definition().steps.iter().filter(|step| step.for_each.is_some()) {
+            let each = step.for_each.as_ref().expect("it has one");
+            let elements = format!("{}[]", step.name);
+            let is_waiting = |e: &&Execution| e.step == step.name && e.status == ExecutionStatus::Waiting;
+            let is_live = |e: &&Execution| e.step.as_str() == elements && !e.status.is_terminal();
+            let waiting = run.executions().iter().filter(is_waiting).count();
+            let live = run.executions().iter().filter(is_live).count();
+            assert_eq!(waiting > 0, live > 0, "'{}' has {live} live elements: {context}", step.name);
+            let most = each.max_concurrent.map_or(usize::MAX, |max| max as usize * waiting);
+            assert!(live <= most, "{live} elements of '{}' are live: {context}", step.name);
+        }
+    }
+
     /// Looks at the state as it stands.
     pub(super) fn stands(&self, run: &Run, context: &str) {
         self.pauses_for_input(run, context);
+        Self::waits_for_elements(run, context);
         let due = run.due();
         let live = run.executions().iter().filter(|e| !e.status.is_terminal()).count();
         if run.status().is_terminal() {
