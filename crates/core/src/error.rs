@@ -211,6 +211,13 @@ impl ErrorObject {
         self
     }
 
+    /// Drops data that is nested so deep that nobody could read it again, once other errors have it as their cause.
+    #[must_use]
+    pub fn readable(mut self) -> Self {
+        self.data.retain(|_, value| !crate::nesting::is_deeper(value, crate::nesting::MAX_NESTING - 20));
+        self
+    }
+
     /// Returns the outward form with all seven keys.
     ///
     /// ```

@@ -61,6 +61,7 @@
 pub mod context;
 pub mod error;
 pub mod ids;
+pub mod nesting;
 pub mod policy;
 pub mod run;
 pub mod status;

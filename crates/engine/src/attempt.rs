@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{Epoch, Ordinal, RunId, StepName, Timestamp};
+use stepwell_core::nesting::is_too_deep;
 use stepwell_core::run::Run;
 use stepwell_core::run::command::{AttemptRef, Command, Complete, Fail, Suspend};
 use stepwell_core::run::event::{Event, Payload};
@@ -126,6 +127,7 @@ impl Reporter {
 
     /// Journals a `log`, `progress` or `message`, with the next commit or flush.
     pub fn emit(&self, kind: &str, data: Value) {
+        let data = if is_too_deep(&data) { Value::from("(nested too deep to be kept)") } else { data };
         self.shared.lazy.push(LazyEvent {
             run: self.run.clone(),
             lease: self.lease.clone(),

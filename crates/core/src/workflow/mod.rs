@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::error::{Code, ErrorObject};
 use crate::ids::{StepName, digest};
+use crate::nesting::{MAX_NESTING, is_too_deep};
 use definition::{Definition, NeedKind, OnFailure, Step, Successors};
 pub use graph::{Graph, Role, StepIx};
 
@@ -62,6 +63,7 @@ impl Workflow {
         let mut problems = Vec::new();
         let mut index = index_steps(&definition, &mut problems);
         check_settings(&definition, &mut problems);
+        check_nesting(&definition, &mut problems);
         check_names(&definition, &index, &mut problems);
         elements::check(&definition, &index, &mut problems);
         if let Some(cycle) = graph::needs_cycle(&definition, &index) {
@@ -254,6 +256,26 @@ pub fn bad_name(name: &str) -> Option<&'static str> {
         Some("begins or ends with a blank")
     } else {
         None
+    }
+}
+
+/// Refuses values that nobody could read again once the definition is stored.
+fn check_nesting(definition: &Definition, problems: &mut Vec<Problem>) {
+    let mut check = |path: String, step: Option<&StepName>, is_bad: bool| {
+        if is_bad {
+            let message = format!("{path} is nested deeper than {MAX_NESTING} levels");
+            problems.push(problem(path, step, message));
+        }
+    };
+    check("metadata".into(), None, definition.metadata.values().any(is_too_deep));
+    for (i, step) in definition.steps.iter().enumerate() {
+        let name = Some(&step.name);
+        if let definition::Action::Provider { params, .. } = &step.action {
+            check(format!("steps[{i}].params"), name, is_too_deep(params));
+        }
+        check(format!("steps[{i}].metadata"), name, step.metadata.values().any(is_too_deep));
+        let items = step.for_each.as_ref().is_some_and(|each| is_too_deep(&each.items));
+        check(format!("steps[{i}].for_each"), name, items);
     }
 }
 

@@ -15,6 +15,7 @@ mod for_each;
 mod join_oracle;
 mod needs;
 mod nesting;
+mod nesting_depth;
 mod properties;
 mod retries;
 mod shapes;

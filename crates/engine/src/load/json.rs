@@ -14,12 +14,18 @@ pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
         let message = told.split(" at line ").next().unwrap_or(&told);
         return Err(Unreadable { message: format!("not JSON: {message}"), at: Some(at) });
     }
-    let mut reader = Reader { text, at: 0, line: 1, column: 0, counted: 0 };
-    reader.value().ok_or_else(|| Unreadable {
-        message: "not JSON: a number or text that cannot be held".into(),
-        at: Some(reader.position()),
+    let mut reader = Reader { text, at: 0, line: 1, column: 0, counted: 0, is_too_deep: false };
+    let read = reader.value(MAX_DEPTH);
+    read.ok_or_else(|| {
+        let what = if reader.is_too_deep { TOO_DEEP } else { "a number or text that cannot be held" };
+        Unreadable { message: format!("not JSON: {what}"), at: Some(reader.position()) }
     })
 }
+
+/// Lists and objects are nested no deeper, as in YAML.
+const MAX_DEPTH: usize = 100;
+
+const TOO_DEEP: &str = "it is nested deeper than 100 levels";
 
 /// Goes over text that is known to be JSON.
 struct Reader<'a> {
@@ -29,6 +35,7 @@ struct Reader<'a> {
     /// Characters of the line before `counted`.
     column: u64,
     counted: usize,
+    is_too_deep: bool,
 }
 
 impl Reader<'_> {
@@ -54,18 +61,22 @@ impl Reader<'_> {
     }
 
     /// Reads a value; `None` if it holds a scalar that cannot be held.
-    fn value(&mut self) -> Option<Node> {
+    fn value(&mut self, levels: usize) -> Option<Node> {
         self.skip_blanks();
         let at = Some(self.position());
         let kind = match self.byte() {
-            b'{' => self.object()?,
-            b'[' => self.list()?,
+            b'{' | b'[' if levels == 0 => {
+                self.is_too_deep = true;
+                return None;
+            }
+            b'{' => self.object(levels - 1)?,
+            b'[' => self.list(levels - 1)?,
             _ => Kind::Scalar(serde_json::from_str(self.scalar()).ok()?),
         };
         Some(Node { at, kind })
     }
 
-    fn object(&mut self) -> Option<Kind> {
+    fn object(&mut self, levels: usize) -> Option<Kind> {
         let mut members = Vec::new();
         while self.is_before_item(b'}') {
             let key_at = Some(self.position());
@@ -73,15 +84,15 @@ impl Reader<'_> {
             self.skip_blanks();
             // The colon.
             self.at += 1;
-            members.push(Member { key, key_at, value: self.value()? });
+            members.push(Member { key, key_at, value: self.value(levels)? });
         }
         Some(Kind::Object(members))
     }
 
-    fn list(&mut self) -> Option<Kind> {
+    fn list(&mut self, levels: usize) -> Option<Kind> {
         let mut nodes = Vec::new();
         while self.is_before_item(b']') {
-            nodes.push(self.value()?);
+            nodes.push(self.value(levels)?);
         }
         Some(Kind::List(nodes))
     }
@@ -136,6 +147,11 @@ mod tests {
             );
         }
         assert!(read("{\"a\": 1e999}").is_err());
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(read(&nested(MAX_DEPTH)).is_ok());
+        // Far deeper than any stack would bear.
+        let error = read(&nested(200_000)).unwrap_err();
+        assert!(error.message.ends_with(TOO_DEEP), "{}", error.message);
     }
 
     #[test]

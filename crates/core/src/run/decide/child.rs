@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{MessageBody, Turn};
 use crate::error::{Code, ErrorObject};
 use crate::ids::WaitId;
+use crate::nesting::{is_too_deep, too_deep};
 use crate::run::Wait;
 use crate::run::event::{Event, Parent, Payload};
 use crate::run::wait::{Resolution, WaitKind};
@@ -19,8 +20,12 @@ impl Turn<'_> {
             return;
         }
         let resolution = match outcome {
+            Ok(output) if is_too_deep(output) => {
+                let what = format!("what the child run of {wait} results in");
+                Resolution::ChildFailed { error: too_deep(Code::TASK_RESULT_INVALID, &what) }
+            }
             Ok(output) => Resolution::ChildCompleted { output: output.clone() },
-            Err(error) => Resolution::ChildFailed { error: error.clone() },
+            Err(error) => Resolution::ChildFailed { error: error.clone().readable() },
         };
         self.finish_wait(wait, resolution);
     }

@@ -6,6 +6,7 @@ use super::{Refusal, Turn};
 use crate::context::{self, Write};
 use crate::error::{Code, ErrorObject};
 use crate::ids::StepName;
+use crate::nesting::{is_too_deep, too_deep};
 use crate::run::command::Complete;
 use crate::run::event::{Event, Target};
 use crate::workflow::definition::Successors;
@@ -14,7 +15,9 @@ impl Turn<'_> {
     pub(super) fn complete(&mut self, complete: &Complete) -> Result<(), Refusal> {
         let ix = self.under_way(&complete.attempt)?;
         self.withdraw_settle_question(ix);
-        let checked = self.check_route(ix, &complete.to).and_then(|()| self.unite_writes(ix, complete));
+        let checked = check_nesting(complete)
+            .and_then(|()| self.check_route(ix, &complete.to))
+            .and_then(|()| self.unite_writes(ix, complete));
         let (writes, conflicts) = match checked {
             Ok(united) => united,
             Err(error) => {
@@ -109,4 +112,21 @@ impl Turn<'_> {
         }
         Ok((writes, conflicts))
     }
+}
+
+/// Refuses a result that nobody could read again.
+fn check_nesting(complete: &Complete) -> Result<(), ErrorObject> {
+    let step = &complete.attempt.step;
+    let mut payloads = complete.to.iter().filter_map(|target| target.payload.as_deref());
+    let mut writes = complete.writes.iter().filter_map(|write| write.value.as_deref());
+    let what = if is_too_deep(&complete.output) {
+        format!("the result of step '{step}'")
+    } else if writes.any(is_too_deep) {
+        format!("what step '{step}' wrote to the context")
+    } else if payloads.any(is_too_deep) {
+        format!("a payload of step '{step}'")
+    } else {
+        return Ok(());
+    };
+    Err(too_deep(Code::TASK_RESULT_INVALID, &what).with("task_id", step.as_str()))
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Turn;
 use crate::error::{Code, ErrorObject};
 use crate::ids::Ordinal;
+use crate::nesting::{is_too_deep, too_deep};
 use crate::run::Run;
 use crate::run::event::{Activation, Event, Payload};
 use crate::run::view::{RunScope, view};
@@ -128,6 +129,9 @@ impl Run {
                 .with("reference", missing.reference.as_str())
                 .with("available_keys", missing.available_keys.clone())
         })?;
+        if is_too_deep(&resolved) {
+            return Err(too_deep(Code::TASK_PARAMETER_ERROR, &format!("'for_each' of step '{}'", step.name)));
+        }
         let kind = match &*resolved {
             Value::Array(_) => return Ok(Arc::new(resolved.into_owned())),
             Value::Null => "null",

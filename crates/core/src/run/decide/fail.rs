@@ -12,8 +12,9 @@ use crate::workflow::definition::{Effect, OnFailure};
 
 impl Turn<'_> {
     pub(super) fn fail(&mut self, fail: &Fail) -> Result<(), Refusal> {
+        let error = fail.error.clone().readable();
         if let Some(ix) = self.judging(&fail.attempt) {
-            self.fail_for_good(ix, &fail.error, false);
+            self.fail_for_good(ix, &error, false);
             return Ok(());
         }
         let ix = self.under_way(&fail.attempt)?;
@@ -24,7 +25,7 @@ impl Turn<'_> {
                 let message = format!("a person is asked about step '{}'", fail.attempt.step);
                 return Err(self.refuse("asked", message));
             }
-            self.ask_to_settle(ix, &fail.error.message);
+            self.ask_to_settle(ix, &error.message);
             return Ok(());
         }
         self.withdraw_settle_question(ix);
@@ -32,21 +33,21 @@ impl Turn<'_> {
         let retry_at = step
             .retry
             .as_ref()
-            .filter(|_| fail.error.retryable)
+            .filter(|_| error.retryable)
             .filter(|policy| failures <= policy.max_retries)
-            .filter(|policy| !is_excluded(&policy.non_retryable, &fail.error))
+            .filter(|policy| !is_excluded(&policy.non_retryable, &error))
             .map(|policy| self.at.plus_ms(policy.delay_ms(failures, fail.jitter, fail.retry_after_ms)));
         let at = self.step_ref(ix);
         self.emit(Event::AttemptFailed {
             step: at.step,
             execution: at.execution,
             attempt: fail.attempt.attempt,
-            error: fail.error.clone(),
+            error: error.clone(),
             timed_out: fail.timed_out,
             retry_at,
         });
         if retry_at.is_none() {
-            self.fail_for_good(ix, &fail.error, fail.timed_out);
+            self.fail_for_good(ix, &error, fail.timed_out);
         }
         Ok(())
     }

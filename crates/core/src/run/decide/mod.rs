@@ -29,6 +29,7 @@ use super::event::{Event, Parent, Payload};
 use super::wait::Resolution;
 use crate::error::{Code, ErrorObject};
 use crate::ids::{CommandId, RunId, Timestamp, WaitId};
+use crate::nesting::{is_too_deep, too_deep};
 use crate::status::RunStatus;
 
 /// What came of a command.
@@ -129,6 +130,7 @@ impl Turn<'_> {
         if !self.run.exists() && !matches!(command, Command::Create(_)) {
             return Err(self.refuse("no_run", format!("run {} does not exist yet", self.run.id())));
         }
+        check_nesting(command)?;
         match command {
             Command::Create(create) => self.create(create),
             Command::Start => self.start(),
@@ -200,4 +202,20 @@ impl Turn<'_> {
             resolution,
         });
     }
+}
+
+/// Refuses what somebody outside brings and nobody could read again. What attempts bring ends them instead.
+fn check_nesting(command: &Command) -> Result<(), Refusal> {
+    let what = match command {
+        Command::Create(create) if is_too_deep(&create.input) => "the input",
+        Command::Create(create) if create.context.values().any(is_too_deep) => "the context",
+        Command::Create(create) if create.metadata.values().any(is_too_deep) => "the metadata",
+        Command::Retry { input: Some(input) } if is_too_deep(input) => "the input",
+        Command::Answer { value, .. } if is_too_deep(value) => "the answer",
+        Command::Signal { value, .. } if is_too_deep(value) => "the value of the signal",
+        Command::Settle { value: Some(value), .. } if is_too_deep(value) => "the value",
+        Command::Record { value, .. } if is_too_deep(value) => "the value to be recorded",
+        _ => return Ok(()),
+    };
+    Err(too_deep(Code::INVALID_PARAMS, what))
 }

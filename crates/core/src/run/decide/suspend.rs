@@ -3,6 +3,7 @@
 use super::{MessageBody, Refusal, Turn};
 use crate::error::{Code, ErrorObject};
 use crate::ids::{RunId, WaitId, digest};
+use crate::nesting::{is_too_deep, too_deep};
 use crate::run::command::Suspend;
 use crate::run::event::{Event, Parent};
 use crate::run::wait::{Resolution, WaitKind, WaitSpec};
@@ -32,6 +33,12 @@ impl Turn<'_> {
                 .with("resource_type", "workflow_depth")
                 .never_again();
             self.fail_attempt(ix, &suspend.attempt, &error);
+            return Ok(());
+        }
+        let is_unreadable = |spec: &WaitSpec| serde_json::to_value(spec).is_ok_and(|spec| is_too_deep(&spec));
+        if suspend.waits.iter().any(is_unreadable) {
+            let what = format!("what step '{}' waits for", suspend.attempt.step);
+            self.fail_attempt(ix, &suspend.attempt, &too_deep(Code::TASK_RESULT_INVALID, &what));
             return Ok(());
         }
         let mut opened = Vec::with_capacity(suspend.waits.len());
