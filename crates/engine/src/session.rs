@@ -6,6 +6,7 @@ use stepwell_core::run::command::Command;
 use stepwell_store::{Error as StoreError, SessionRef};
 
 use crate::attempt::attempt_ref;
+use crate::error::from_store;
 use crate::mailbox::Refused;
 use crate::shared::Shared;
 
@@ -42,6 +43,11 @@ async fn renew_loop(shared: Arc<Shared>, session: SessionRef) {
             }
             Err(StoreError::NotFound(_)) => {
                 shared.lose_session();
+                return;
+            }
+            Err(error @ StoreError::Lost { .. }) => {
+                shared.lose_session();
+                shared.store_failed(&from_store(&error));
                 return;
             }
             Err(error) => tracing::warn!(%error, "the session could not be renewed"),

@@ -19,6 +19,14 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// What was opened is not there any more: moved, deleted or replaced. Nobody else would see what is written.
+    #[error("{what}: {reason}")]
+    Lost {
+        /// The store.
+        what: String,
+        /// What became of it.
+        reason: String,
+    },
     /// Nothing can be written: disk full, read-only file.
     #[error("{what}: {source}")]
     WriteFailed {

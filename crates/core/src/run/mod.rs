@@ -154,6 +154,11 @@ struct Wait {
 }
 
 impl Wait {
+    /// Returns whether its deadline has passed.
+    fn has_expired(&self, at: Timestamp) -> bool {
+        self.spec.deadline.is_some_and(|deadline| deadline <= at)
+    }
+
     /// Returns whether only people and signals can bring it nearer to its end.
     fn asks(&self) -> bool {
         match self.spec.kind {

@@ -469,6 +469,13 @@ impl History {
                 self.lease();
                 continue;
             }
+            // What comes after a deadline is refused.
+            let mut due = self.world.run.due().timers.into_iter();
+            let passed = due.find(|(key, at)| *key != TimerKey::Run && *at <= self.world.now);
+            if let Some((timer, _)) = passed {
+                self.submit(&Command::FireTimer { timer });
+                continue;
+            }
             let open: Vec<(WaitId, WaitKind)> = self
                 .world
                 .run

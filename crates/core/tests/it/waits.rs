@@ -8,7 +8,7 @@ use stepwell_core::ids::WaitId;
 use stepwell_core::run::MessageBody;
 use stepwell_core::run::command::Command;
 use stepwell_core::run::event::Parent;
-use stepwell_core::run::wait::{Then, WaitKind};
+use stepwell_core::run::wait::{Resolution, Then, WaitKind};
 use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
 use stepwell_core::workflow::definition::{Definition, Step};
 
@@ -174,6 +174,23 @@ fn what_comes_while_an_operator_paused_the_run_is_kept_and_nothing_is_lost_on_re
     world.ok(Command::Resume);
     assert_eq!((world.status(), world.ready_steps()), (RunStatus::Running, vec!["a".to_owned()]));
     assert_eq!(world.refused(Command::Resume), "not_paused");
+}
+
+#[test]
+fn what_comes_after_the_deadline_is_too_late_also_before_the_timer_has_fired() {
+    let mut world = one();
+    let mut asked = question(0);
+    (asked.deadline, asked.default) = (Some(world.now.plus_ms(100)), Some(Arc::new(json!("default"))));
+    let mut awaited = wait_for(1, WaitKind::Signal { name: "go".into() });
+    awaited.deadline = asked.deadline;
+    let waits = world.asks("a", vec![asked, awaited]);
+    world.wait_ms(100);
+    assert_eq!(world.refused(answer(&waits[0], json!("late"))), "wait_closed");
+    world.ok(signal("go", "1"));
+    world.fire_due();
+    let resolved = |wait| world.run.wait(wait).and_then(|(_, resolution)| resolution.cloned());
+    assert_eq!(resolved(&waits[0]), Some(Resolution::Defaulted { value: Arc::new(json!("default")) }));
+    assert_eq!(resolved(&waits[1]), Some(Resolution::TimedOut));
 }
 
 #[test]

@@ -20,6 +20,7 @@ pub(super) const CHECKPOINTER: u64 = 1 << 62;
 /// The lock file of a store, as this process has it open.
 #[derive(Debug)]
 pub(super) struct LockFile {
+    path: PathBuf,
     file: File,
     own: Mutex<HashSet<u64>>,
 }
@@ -59,9 +60,14 @@ impl LockFile {
         }
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
         let meta = file.metadata()?;
-        let lock = Arc::new(Self { file, own: Mutex::default() });
+        let lock = Arc::new(Self { path, file, own: Mutex::default() });
         files.insert((meta.dev(), meta.ino()), lock.clone());
         Ok(lock)
+    }
+
+    /// Returns where it lies.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Locks a byte for this process. Returns false if somebody has it: another process, or another store of this one.

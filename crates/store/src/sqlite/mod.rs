@@ -11,6 +11,7 @@ mod known;
 mod lease;
 mod lock;
 mod open;
+mod place;
 mod prune;
 mod queries;
 mod transaction;
@@ -40,6 +41,7 @@ use crate::model::{
 use known::Known;
 use lock::LockFile;
 pub(crate) use open::connect;
+use place::Place;
 use queries::{Read, ReadError};
 use transaction::Job;
 use writer::{Request, Writer};
@@ -82,6 +84,7 @@ impl Neighbours {
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
+    place: Arc<Place>,
     options: SqliteOptions,
     writer: Writer,
     readers: Arc<Readers>,
@@ -193,9 +196,16 @@ impl SqliteStore {
     }
 
     fn open_blocking(path: &Path, options: SqliteOptions) -> Result<Self, Error> {
+        let path = &place::real_path(path)?;
         open::refuse_network(path)?;
+        // Before anything is made beside it.
+        if path.exists() {
+            open::look_at_header(path)?;
+            place::refuse_second_name(path)?;
+        }
         let lock = LockFile::open(path).map_err(|error| errors::io("locking", path, &error))?;
         open::prepare(path, &options, &lock)?;
+        let place = Arc::new(Place::of(path, lock.path())?);
         let conn = connect(path, &options)?;
         // The writer waits for other processes itself, and says so.
         conn.busy_timeout(Duration::ZERO).map_err(|error| errors::read(path, &error))?;
@@ -204,10 +214,17 @@ impl SqliteStore {
         let writer =
             Writer::spawn(path.to_owned(), options.clone(), conn, changes.clone(), neighbours.clone())
                 .map_err(|error| errors::io("opening", path, &error))?;
-        let watcher =
-            watch_file::Watcher::spawn(path, &options, &lock, &changes, neighbours, writer.queue().clone())?;
+        let watcher = watch_file::Watcher::spawn(
+            &place,
+            &options,
+            &lock,
+            &changes,
+            neighbours,
+            writer.queue().clone(),
+        )?;
         Ok(Self {
-            path: path.to_owned(),
+            path: path.clone(),
+            place,
             options,
             writer,
             readers: Arc::default(),
@@ -249,7 +266,11 @@ impl SqliteStore {
     }
 
     fn is_open(&self) -> Result<(), Error> {
-        if self.readers.is_closed.load(Ordering::Acquire) { Err(errors::closed()) } else { Ok(()) }
+        if self.readers.is_closed.load(Ordering::Acquire) {
+            Err(errors::closed())
+        } else {
+            self.place.check()
+        }
     }
 
     /// Reads beside the writer.
@@ -257,6 +278,7 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Connection) -> Read<T> + Send + 'static,
     ) -> Result<T, Error> {
+        self.is_open()?;
         let (readers, path, options) = (self.readers.clone(), self.path.clone(), self.options.clone());
         let reading = tokio::task::spawn_blocking(move || {
             let conn = match readers.take()? {

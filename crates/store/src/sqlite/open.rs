@@ -40,11 +40,26 @@ pub(super) fn prepare(path: &Path, options: &SqliteOptions, lock: &LockFile) -> 
     look_at_tables(&conn, path)
 }
 
+/// What the name of a draft has behind that of its store.
+const DRAFT: &str = ".new-";
+
+/// Returns the drafts that lie beside a store.
+pub(super) fn drafts_of(path: &Path) -> Vec<PathBuf> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
+    let mut prefix = name.to_owned();
+    prefix.push(DRAFT);
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let is_draft = |entry: &std::fs::DirEntry| {
+        entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes())
+    };
+    entries.filter(is_draft).map(|entry| entry.path()).collect()
+}
+
 /// Makes a new file beside the place and moves it there when it is complete: whoever is killed in between leaves
 /// nothing that looks like a store, and of two who create it one wins.
 fn create(path: &Path) -> Result<(), Error> {
     let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".new-{}-{:?}", std::process::id(), std::thread::current().id()));
+    draft.push(format!("{DRAFT}{}-{:?}", std::process::id(), std::thread::current().id()));
     let draft = PathBuf::from(draft);
     // What a process of the same number left behind when it was killed.
     let _nothing = std::fs::remove_file(&draft);
@@ -173,7 +188,7 @@ fn raw(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Refuses a file that is no store, without SQLite touching it.
-fn look_at_header(path: &Path) -> Result<(), Error> {
+pub(super) fn look_at_header(path: &Path) -> Result<(), Error> {
     let wrong = |error: std::io::Error| errors::io("opening", path, &error);
     let file = lock::keep_open(path).map_err(wrong)?;
     // Asked before and after: whoever closes the store writes the log into the file and then takes it away.

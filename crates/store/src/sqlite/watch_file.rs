@@ -1,6 +1,5 @@
 //! The second thread of a store: it checkpoints, notices what other processes write, and who they are.
 
-use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -10,6 +9,7 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use super::lock::{CHECKPOINTER, LockFile};
+use super::place::Place;
 use super::writer::{Queue, Request};
 use super::{Neighbours, SqliteOptions, connect, errors, sessions};
 use crate::error::Error;
@@ -37,7 +37,7 @@ pub(super) struct Watcher {
 
 impl Watcher {
     pub(super) fn spawn(
-        path: &Path,
+        place: &Arc<Place>,
         options: &SqliteOptions,
         lock: &Arc<LockFile>,
         changes: &Arc<watch::Sender<u64>>,
@@ -45,11 +45,12 @@ impl Watcher {
         writer: Queue,
     ) -> Result<Self, Error> {
         let (stop, stopped) = channel();
+        let path = place.database();
         let conn = connect(path, options)?;
         conn.busy_timeout(Duration::from_millis(100)).map_err(|error| errors::read(path, &error))?;
         let thread = Thread {
             conn,
-            path: path.to_owned(),
+            place: place.clone(),
             neighbours,
             lock: lock.clone(),
             changes: changes.clone(),
@@ -77,7 +78,7 @@ impl Watcher {
 
 struct Thread {
     conn: Connection,
-    path: PathBuf,
+    place: Arc<Place>,
     neighbours: Arc<Neighbours>,
     lock: Arc<LockFile>,
     changes: Arc<watch::Sender<u64>>,
@@ -103,6 +104,10 @@ impl Thread {
                 looked = Some(Instant::now());
                 self.is_elected = self.is_elected || self.lock.try_hold(CHECKPOINTER).unwrap_or(false);
                 self.look_for_others();
+                // Whoever waits for news hears of it when it asks.
+                if self.place.check().is_err() {
+                    self.changes.send_modify(|count| *count += 1);
+                }
             }
             if let Err(error) = self.checkpoint() {
                 tracing::debug!(%error, "a checkpoint has to wait");
@@ -145,7 +150,7 @@ impl Thread {
         let others: Vec<String> = match sessions(&self.conn, &self.lock) {
             Ok(sessions) => sessions.into_iter().filter(|s| s.pid != own).map(|s| s.to_string()).collect(),
             Err(error) => {
-                tracing::debug!(%error, path = %self.path.display(), "the sessions could not be read");
+                tracing::debug!(%error, path = %self.place.database().display(), "the sessions could not be read");
                 return;
             }
         };

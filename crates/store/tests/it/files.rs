@@ -120,13 +120,6 @@ async fn an_empty_file_becomes_a_store() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_made_is_unavailable() {
-    let dir = tempfile::tempdir().unwrap();
-    let refused = open_file(&dir.path().join("no such directory/store.db")).await;
-    assert!(matches!(refused, Err(Error::Unavailable { .. } | Error::WriteFailed { .. })), "{refused:?}");
-}
-
-#[tokio::test]
 async fn what_was_committed_is_there_after_reopening() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.db");

@@ -5,5 +5,6 @@ mod differential;
 mod faulty;
 mod files;
 mod memory;
+mod places;
 mod processes;
 mod sqlite;

@@ -33,6 +33,13 @@ impl Turn<'_> {
                 .with("same_answer", same));
         }
         self.refuse_terminal("answered")?;
+        // Whether anybody was up to take note of it or not.
+        if known.has_expired(self.at) {
+            return Err(self
+                .refuse("wait_closed", format!("question {wait} has expired: its deadline has passed"))
+                .with("state", "expired")
+                .with("same_answer", false));
+        }
         let WaitKind::Human(question) = &known.spec.kind else {
             return Err(self.refuse("not_a_question", format!("{wait} does not wait for a person")));
         };

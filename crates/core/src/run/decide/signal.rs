@@ -22,7 +22,7 @@ impl Turn<'_> {
         self.run
             .waits
             .iter()
-            .filter(|(_, wait)| wait.resolution.is_none())
+            .filter(|(_, wait)| wait.resolution.is_none() && !wait.has_expired(self.at))
             .filter(|(_, wait)| matches!(&wait.spec.kind, WaitKind::Signal { name } if name == signal))
             .min_by_key(|(id, wait)| (wait.opened_at, (*id).clone()))
             .map(|(id, _)| id.clone())
