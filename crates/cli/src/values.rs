@@ -43,7 +43,7 @@ fn insert(map: &mut Map<String, Value>, path: &[&str], value: Value) {
 
 /// Shows a moment as RFC 3339 in UTC.
 pub(crate) fn time(at: Timestamp) -> Value {
-    jiff::Timestamp::from_microsecond(at.0).map_or(Value::Null, |at| Value::String(at.to_string()))
+    Value::String(at.rfc3339())
 }
 
 /// Shows a moment that may not have come.

@@ -121,6 +121,32 @@ impl Timestamp {
         Self(self.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(1_000)))
     }
 
+    /// Returns the moment as programs read it: RFC 3339 in UTC, always with six digits, so that text sorts as time does.
+    ///
+    /// The date is reckoned as in "`chrono`-Compatible Low-Level Date Algorithms" (H. Hinnant), `civil_from_days`.
+    ///
+    /// ```
+    /// use stepwell_core::ids::Timestamp;
+    /// assert_eq!(Timestamp(0).rfc3339(), "1970-01-01T00:00:00.000000Z");
+    /// assert_eq!(Timestamp(1_709_210_096_050_000).rfc3339(), "2024-02-29T12:34:56.050000Z");
+    /// ```
+    pub fn rfc3339(self) -> String {
+        const DAY: i64 = 86_400_000_000;
+        let (days, rest) = (self.0.div_euclid(DAY), self.0.rem_euclid(DAY));
+        // Days since 0000-03-01, in eras of 400 years; a year begins in March, so that its leap day is the last.
+        let days = days + 719_468;
+        let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let from_march = (5 * of_year + 2) / 153;
+        let day = of_year - (153 * from_march + 2) / 5 + 1;
+        let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        let (seconds, micros) = (rest / 1_000_000, rest % 1_000_000);
+        let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+    }
+
     /// Returns how many milliseconds `self` lies after `earlier`; 0 if it does not.
     pub fn ms_since(self, earlier: Self) -> u64 {
         u64::try_from(self.0.saturating_sub(earlier.0) / 1_000).unwrap_or(0)

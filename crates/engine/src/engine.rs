@@ -396,8 +396,15 @@ impl Engine {
         shared.shutdown.cancel();
         shared.tracker.close();
         let grace = shared.clock.now().plus_ms(shared.options.cleanup_ms);
+        let watch = async {
+            match shared.session.get() {
+                Some(session) => session::watch_what_is_held(shared, *session).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = shared.tracker.wait() => {}
+            () = watch => {}
             () = shared.clock.sleep_until(grace) => {
                 tracing::warn!("some attempts did not end in time and are cancelled");
             }

@@ -11,9 +11,9 @@ pub fn from_store(error: &StoreError) -> ErrorObject {
         StoreError::NotFound(_) => ErrorObject::new(Code::WORKFLOW_NOT_FOUND, text)
             .with_hint("`stepwell list` shows the runs of the store; `--store` names another"),
         StoreError::Unavailable { .. } => ErrorObject::new(Code::PERSISTENCE_CONNECTION_FAILED, text),
-        StoreError::Lost { .. } => ErrorObject::new(Code::PERSISTENCE_CONNECTION_FAILED, text)
-            .with_hint("start this process again, with the store that is meant")
-            .with("reason", "lost")
+        StoreError::NotThere { .. } => ErrorObject::new(Code::PERSISTENCE_CONNECTION_FAILED, text)
+            .with_hint("put it back, or name another store with `--store`")
+            .with("reason", "not_there")
             .never_again(),
         StoreError::WriteFailed { .. } => ErrorObject::new(Code::PERSISTENCE_WRITE_FAILED, text)
             .with_hint("free some space or make the store writable; the run goes on from where it stands"),

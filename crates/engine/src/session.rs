@@ -13,6 +13,9 @@ use crate::shared::Shared;
 /// A session says that it lives so often.
 const RENEW_MS: u64 = 2_000;
 
+/// What others write is looked at so much later: perhaps they ended a run that is carried here.
+const NEWS_MS: u64 = 250;
+
 /// Leases of sessions that are gone are looked for so often.
 const LOOK_MS: u64 = 200;
 
@@ -22,35 +25,65 @@ pub(crate) fn spawn(shared: &Arc<Shared>, session: SessionRef) {
 }
 
 async fn renew_loop(shared: Arc<Shared>, session: SessionRef) {
+    let mut changes = shared.store.changes();
     loop {
-        let at = shared.clock.now().plus_ms(RENEW_MS);
+        changes.mark_unchanged();
+        let renewed = shared.clock.now();
+        let news = async {
+            // A store that is gone says nothing any more.
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            shared.clock.sleep_until(renewed.plus_ms(NEWS_MS)).await;
+        };
         tokio::select! {
-            () = shared.clock.sleep_until(at) => {}
+            () = shared.clock.sleep_until(renewed.plus_ms(RENEW_MS)) => {}
+            () = news => {}
             () = shared.strays.notified() => {}
             () = shared.shutdown.cancelled() => return,
         }
-        let renewed = {
-            // What is leased but not yet held would look like a stray, and be attempted a second time.
-            let _nothing_on_its_way = shared.leasing.write().await;
-            shared.store.renew_session(session, shared.held.leases(), shared.clock.now()).await
-        };
-        match renewed {
-            Ok(renewal) => {
-                for (run, lease) in renewal.lost {
-                    tracing::warn!(%run, execution = %lease.execution, "a lease is gone; its attempt is cancelled");
-                    shared.held.cancel(&run, &lease.execution);
-                }
+        if !renew(&shared, session).await {
+            return;
+        }
+    }
+}
+
+/// Cancels what others have ended meanwhile, for as long as it is polled: while the engine shuts down.
+pub(crate) async fn watch_what_is_held(shared: &Arc<Shared>, session: SessionRef) {
+    while renew(shared, session).await {
+        shared.clock.sleep_until(shared.clock.now().plus_ms(NEWS_MS)).await;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Says that the session lives, and cancels the attempts whose leases are gone: their runs were cancelled or have
+/// failed by somebody else's doing. Returns false once the session is over.
+async fn renew(shared: &Arc<Shared>, session: SessionRef) -> bool {
+    let renewed = {
+        // What is leased but not yet held would look like a stray, and be attempted a second time.
+        let _nothing_on_its_way = shared.leasing.write().await;
+        shared.store.renew_session(session, shared.held.leases(), shared.clock.now()).await
+    };
+    match renewed {
+        Ok(renewal) => {
+            for (run, lease) in renewal.lost {
+                tracing::info!(%run, execution = %lease.execution, "a lease is gone; its attempt is cancelled");
+                shared.held.cancel(&run, &lease.execution);
             }
-            Err(StoreError::NotFound(_)) => {
-                shared.lose_session();
-                return;
-            }
-            Err(error @ StoreError::Lost { .. }) => {
-                shared.lose_session();
-                shared.store_failed(&from_store(&error));
-                return;
-            }
-            Err(error) => tracing::warn!(%error, "the session could not be renewed"),
+            true
+        }
+        Err(StoreError::NotFound(_)) => {
+            shared.lose_session();
+            false
+        }
+        Err(error @ StoreError::NotThere { .. }) => {
+            shared.lose_session();
+            shared.store_failed(&from_store(&error));
+            false
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the session could not be renewed");
+            true
         }
     }
 }

@@ -19,12 +19,13 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// What was opened is not there any more: moved, deleted or replaced. Nobody else would see what is written.
+    /// There is nothing to use at its place: no such directory, no file of its own, or one that was moved, deleted or
+    /// replaced while it was open. Trying again does not help.
     #[error("{what}: {reason}")]
-    Lost {
+    NotThere {
         /// The store.
         what: String,
-        /// What became of it.
+        /// What is wrong.
         reason: String,
     },
     /// Nothing can be written: disk full, read-only file.

@@ -103,3 +103,17 @@ fn child_runs_nest_thirty_two_deep_and_no_deeper() {
     assert_eq!((world.status(), world.error_code()), (RunStatus::Failed, Some(Code::RESOURCE_EXHAUSTED)));
     assert!(world.run.all_waits().next().is_none(), "none of its waits is opened");
 }
+
+#[test]
+fn moments_are_told_as_dates_over_all_years() {
+    use stepwell_core::ids::Timestamp;
+    for (micros, told) in [
+        (-1, "1969-12-31T23:59:59.999999Z"),
+        (951_782_400_000_000, "2000-02-29T00:00:00.000000Z"),
+        (4_107_542_400_000_000, "2100-03-01T00:00:00.000000Z"),
+        (1_798_761_599_123_456, "2026-12-31T23:59:59.123456Z"),
+        (253_402_300_799_999_999, "9999-12-31T23:59:59.999999Z"),
+    ] {
+        assert_eq!(Timestamp(micros).rfc3339(), told);
+    }
+}

@@ -165,3 +165,35 @@ async fn a_lease_on_its_way_to_its_worker_is_no_stray() {
     assert_eq!(worker.count(&run, "AttemptLost").await, 0);
     assert_eq!((worker.script.calls("a"), worker.script.calls("b")), (1, 1));
 }
+
+/// Lets a worker carry out a step of a minute, and somebody else cancel the run.
+async fn cancelled_elsewhere() -> (TestEngine, stepwell_core::ids::RunId) {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let script = ScriptedProvider::default()
+        .on_after("long", Duration::from_mins(1), |_| Outcome::output(json!({ "result": 1 })));
+    let worker = TestEngine::over(store.clone(), script).await;
+    let run = worker.start(Definition::new("long", vec![step("long", "test/v1", &[])])).await;
+    while worker.script.calls("long") == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    TestEngine::idle(store).await.engine.cancel(&run, None).await.expect("it is running");
+    (worker, run)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_ends_within_a_second_after_another_process_has_cancelled_its_run() {
+    let (worker, run) = cancelled_elsewhere().await;
+    assert_eq!(worker.end(&run).await.state.status, RunStatus::Cancelled);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let begun = tokio::time::Instant::now();
+    worker.engine.shutdown().await;
+    assert!(begun.elapsed() < Duration::from_millis(1), "the attempt had ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_does_not_wait_for_what_nobody_wants_any_more() {
+    let (worker, _) = cancelled_elsewhere().await;
+    let begun = tokio::time::Instant::now();
+    worker.engine.shutdown().await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}

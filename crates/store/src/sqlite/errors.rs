@@ -54,7 +54,7 @@ pub(super) fn again(error: &Error) -> Error {
         Error::Unavailable { what, source } => {
             Error::Unavailable { what: what.clone(), source: source.to_string().into() }
         }
-        Error::Lost { what, reason } => Error::Lost { what: what.clone(), reason: reason.clone() },
+        Error::NotThere { what, reason } => Error::NotThere { what: what.clone(), reason: reason.clone() },
         Error::WriteFailed { what, source } => {
             Error::WriteFailed { what: what.clone(), source: source.to_string().into() }
         }

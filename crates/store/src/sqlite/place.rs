@@ -10,27 +10,29 @@ use crate::error::Error;
 /// by name.
 pub(super) fn real_path(path: &Path) -> Result<PathBuf, Error> {
     match std::fs::canonicalize(path) {
-        Ok(real) if real.is_dir() => {
-            Err(Error::Invalid(format!("{} is a directory; a store is a file", path.display())))
-        }
+        Ok(real) if real.is_dir() => Err(not_there(path, "it is a directory, and a store is a file")),
         Ok(real) => Ok(real),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => new_path(path),
         Err(error) => Err(errors::io("opening", path, &error)),
     }
 }
 
+fn not_there(path: &Path, reason: &str) -> Error {
+    Error::NotThere { what: format!("opening {}", path.display()), reason: reason.to_owned() }
+}
+
 fn new_path(path: &Path) -> Result<PathBuf, Error> {
     if path.symlink_metadata().is_ok() {
-        return Err(Error::Invalid(format!("{} is a link to a file that does not exist", path.display())));
+        return Err(not_there(path, "it is a link to a file that does not exist"));
     }
     let Some(name) = path.file_name() else {
-        return Err(Error::Invalid(format!("{} names no file", path.display())));
+        return Err(not_there(path, "that names no file"));
     };
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match std::fs::canonicalize(dir) {
         Ok(dir) => Ok(dir.join(name)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(Error::Invalid(format!("the directory {} does not exist", dir.display())))
+            Err(not_there(path, &format!("the directory {} does not exist", dir.display())))
         }
         Err(error) => Err(errors::io("opening", path, &error)),
     }
@@ -83,7 +85,7 @@ impl Place {
     pub(super) fn check(&self) -> Result<(), Error> {
         for file in [&self.database, &self.lock] {
             if let Some(trouble) = file.trouble() {
-                return Err(Error::Lost {
+                return Err(Error::NotThere {
                     what: format!("using {}", self.database.path.display()),
                     reason: format!("{} {trouble} while it was in use", file.path.display()),
                 });
@@ -109,10 +111,10 @@ pub(super) fn refuse_second_name(path: &Path) -> Result<(), Error> {
     }
     match links(path) {
         Ok((0 | 1, ..)) => Ok(()),
-        Ok(_) => Err(Error::Invalid(format!(
-            "{} has a second name (a hard link), and SQLite cannot keep one file under two names; copy it instead",
-            path.display()
-        ))),
+        Ok(_) => {
+            let reason = "it has a second name (a hard link), and SQLite cannot keep a file under two; copy it instead";
+            Err(not_there(path, reason))
+        }
         Err(error) => Err(errors::io("opening", path, &error)),
     }
 }

@@ -36,7 +36,10 @@ async fn a_file_with_a_second_name_is_refused() {
     std::fs::hard_link(&path, &second).unwrap();
     for name in [&path, &second] {
         let refused = open(name).await.unwrap_err();
-        assert!(matches!(&refused, Error::Invalid(told) if told.contains("hard link")), "{refused}");
+        assert!(
+            matches!(&refused, Error::NotThere { reason, .. } if reason.contains("hard link")),
+            "{refused}"
+        );
     }
     std::fs::remove_file(&second).unwrap();
     open(&path).await.unwrap();
@@ -64,10 +67,10 @@ async fn nothing_is_done_with_a_store_whose_files_were_taken_away() {
 
         std::fs::rename(&file, &elsewhere).unwrap();
         let refused = store.commit(tale.batch("lost")).await;
-        assert!(matches!(refused, Err(CommitError::Store(Error::Lost { .. }))), "{refused:?}");
-        assert!(matches!(store.run(&tale.run).await, Err(Error::Lost { .. })));
+        assert!(matches!(refused, Err(CommitError::Store(Error::NotThere { .. }))), "{refused:?}");
+        assert!(matches!(store.run(&tale.run).await, Err(Error::NotThere { .. })));
         std::fs::write(&file, "another").unwrap();
-        assert!(matches!(store.open_session("worker", at(1)).await, Err(Error::Lost { .. })));
+        assert!(matches!(store.open_session("worker", at(1)).await, Err(Error::NotThere { .. })));
 
         std::fs::rename(&elsewhere, &file).unwrap();
         store.commit(tale.batch("kept")).await.unwrap();
@@ -88,7 +91,7 @@ async fn what_is_refused_leaves_nothing_beside_it() {
         (link, "is a link to a file that does not exist"),
     ] {
         let refused = open(&path).await.unwrap_err();
-        assert!(matches!(&refused, Error::Invalid(text) if text.contains(told)), "{refused}");
+        assert!(matches!(&refused, Error::NotThere { reason, .. } if reason.contains(told)), "{refused}");
     }
     let left: Vec<_> =
         std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();

@@ -69,7 +69,7 @@ impl Turn<'_> {
         let known = &self.run.waits[wait];
         let (ix, then, opened_at) = (known.execution, known.spec.then, known.opened_at);
         let kind = known.spec.kind.clone();
-        let deadline = known.spec.deadline;
+        let due_at = known.spec.deadline.unwrap_or(opened_at);
         self.resolve(wait, resolution.clone());
         if then == Then::Rerun || !self.is_waiting(ix) {
             return;
@@ -84,14 +84,14 @@ impl Turn<'_> {
         let step = self.run.exec(ix).step.clone();
         let output = match resolution {
             Resolution::Answered { value, by } => result(json!({
-                "result": value, "answered_by": by, "answered_at": self.at, "wait_id": wait, "defaulted": false,
+                "result": value, "answered_by": by, "answered_at": self.at.rfc3339(), "wait_id": wait, "defaulted": false,
             })),
             Resolution::Signalled { id, value } => {
                 result(json!({ "result": value, "signal_id": id, "defaulted": false }))
             }
-            Resolution::Fired => result(
-                json!({ "result": null, "due_at": deadline.unwrap_or(opened_at), "fired_at": self.at }),
-            ),
+            Resolution::Fired => {
+                result(json!({ "result": null, "due_at": due_at.rfc3339(), "fired_at": self.at.rfc3339() }))
+            }
             Resolution::Defaulted { value } => match kind {
                 WaitKind::Human(_) => result(json!({
                     "result": value, "answered_by": null, "answered_at": null, "wait_id": wait, "defaulted": true,
