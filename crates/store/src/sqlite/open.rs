@@ -93,6 +93,7 @@ fn version(conn: &Connection, path: &Path) -> Result<usize, Error> {
     }
     match usize::try_from(version) {
         _ if application == 0 => Ok(0),
+        Ok(0) => Err(Error::Corrupt { what: what(), reason: "the version of its schema is lost".into() }),
         Ok(version) if version <= MIGRATIONS.len() => Ok(version),
         _ => Err(Error::Corrupt { what: what(), reason: newer(version) }),
     }

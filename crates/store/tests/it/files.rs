@@ -110,6 +110,15 @@ async fn a_damaged_file_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_store_that_has_lost_its_version_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    make(&path).await;
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 0).unwrap();
+    assert_eq!(is_refused_and_left_alone(&path).await, "the version of its schema is lost");
+}
+
+#[tokio::test]
 async fn an_empty_file_becomes_a_store() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.db");
