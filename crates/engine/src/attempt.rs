@@ -245,11 +245,14 @@ async fn carry_one_out(shared: &Arc<Shared>, prepared: Prepared) -> Option<Prepa
         Err(error) => Outcome::from(error),
         Ok(task) => execute(shared, &provider, task, timeout, &hold.cancel).await,
     };
+    if let Outcome::Lost { reason } = &outcome {
+        tracing::warn!(%run, execution = %hold.lease.execution, %reason, "an attempt was lost");
+    }
     let command = match &outcome {
         // Its run ended, or its lease is gone: nobody wants the outcome.
         _ if was_cancelled(&hold, &outcome) && !shared.abort.is_cancelled() => return None,
         // The engine is shutting down, which is no fault of the step: the next worker makes the attempt again.
-        Outcome::Fail(_) if was_cancelled(&hold, &outcome) => {
+        Outcome::Fail(_) | Outcome::Lost { .. } if was_cancelled(&hold, &outcome) => {
             Command::Lose { attempt: attempt_ref(&hold.lease), given_back: true }
         }
         _ => command_of(shared, &hold.lease, outcome, snapshot, purpose),
@@ -337,6 +340,7 @@ fn command_of(
             retry_after_ms: failure.retry_after_ms,
         }),
         Outcome::Suspend(waits) => Command::Suspend(Suspend { attempt, waits }),
+        Outcome::Lost { .. } => Command::Lose { attempt, given_back: false },
     }
 }
 

@@ -57,6 +57,15 @@ impl Held {
         }
     }
 
+    /// Returns whether a lease is held.
+    pub(crate) fn holds(&self, run: &RunId, lease: &LeaseRef) -> bool {
+        let attempts = self.attempts.lock().expect("no panic happens under this lock");
+        attempts
+            .by_execution
+            .get(&(run.clone(), lease.execution.clone()))
+            .is_some_and(|entry| entry.lease == *lease)
+    }
+
     /// Returns the leases that are held.
     pub(crate) fn leases(&self) -> Vec<(RunId, LeaseRef)> {
         let attempts = self.attempts.lock().expect("no panic happens under this lock");

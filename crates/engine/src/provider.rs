@@ -124,6 +124,13 @@ pub enum Outcome {
     Fail(Failure),
     /// It waits; nothing is held until a wait is resolved.
     Suspend(Vec<WaitSpec>),
+    /// Nobody knows whether it did what it should: what it ran in died, for reasons that need not be its own. As if its
+    /// worker had died, the next attempt begins at once and this one does not count, a step that may be attempted only
+    /// once asks a person, and an execution that is lost again and again fails.
+    Lost {
+        /// What died, for the log.
+        reason: String,
+    },
 }
 
 impl Outcome {

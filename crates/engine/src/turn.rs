@@ -71,7 +71,10 @@ pub(crate) fn decide(shared: &Arc<Shared>, cached: &mut Cached, waiting: &[Submi
                 // The late outcome of an attempt that a person is asked about has no lease any more.
                 if let Some(lease) = submission.fence.as_ref().filter(|_| !asks_to_settle) {
                     match command {
-                        Command::Lose { given_back: false, .. } => turn.lost.push(lease.clone()),
+                        // What this process holds it answers, also by losing it. Any other lost lease is given back.
+                        Command::Lose { .. } if !shared.held.holds(cached.run.id(), lease) => {
+                            turn.lost.push(lease.clone());
+                        }
                         Command::Record { .. } => {
                             turn.answered.push(lease.clone());
                             turn.kept.push(lease.clone());

@@ -13,18 +13,30 @@ pub(crate) enum Kind {
     List,
     /// A number that is not negative.
     Number,
+    /// How long something may take, in seconds.
+    Limit,
     Any,
 }
 
+/// The longest limit that can be set, in seconds: some thirty years.
+pub(crate) const LONGEST: f64 = 1e9;
+
 impl Kind {
-    fn fits(self, value: &Value) -> bool {
-        match self {
+    /// Returns a word for what is wrong with a value, if it does not fit.
+    fn fault(self, value: &Value) -> Option<&'static str> {
+        let fits = match self {
             Self::Text => value.is_string(),
             Self::Object => value.is_object(),
             Self::List => value.is_array(),
             Self::Number => value.as_f64().is_some_and(|number| number >= 0.0),
+            Self::Limit => match value.as_f64() {
+                Some(seconds) if seconds > 0.0 && seconds <= LONGEST => true,
+                Some(_) => return Some("range"),
+                None => false,
+            },
             Self::Any => true,
-        }
+        };
+        (!fits).then_some("type")
     }
 
     fn word(self) -> &'static str {
@@ -33,6 +45,7 @@ impl Kind {
             Self::Object => "an object",
             Self::List => "a list",
             Self::Number => "a number that is not negative",
+            Self::Limit => "a number of seconds, more than 0 and at most 1000000000",
             Self::Any => "any value",
         }
     }
@@ -41,8 +54,17 @@ impl Kind {
 /// (name, what it must be, required).
 pub(crate) type Table = [(&'static str, Kind, bool)];
 
-/// Returns every problem of the parameters. What holds a reference is not looked at.
+/// Returns every problem of parameters as they stand in a definition. What holds a reference is not looked at.
 pub(crate) fn check(params: &Value, table: &Table) -> Vec<ParamProblem> {
+    problems(params, table, holds_reference)
+}
+
+/// Returns every problem of the parameters of an attempt. What looks like a reference in them is text.
+pub(crate) fn check_resolved(params: &Value, table: &Table) -> Vec<ParamProblem> {
+    problems(params, table, |_| false)
+}
+
+fn problems(params: &Value, table: &Table, passes: fn(&Value) -> bool) -> Vec<ParamProblem> {
     let empty = serde_json::Map::new();
     let given = params.as_object().unwrap_or(&empty);
     let mut problems = Vec::new();
@@ -54,10 +76,15 @@ pub(crate) fn check(params: &Value, table: &Table) -> Vec<ParamProblem> {
                     near.map_or_else(String::new, |near| format!("; the nearest known one is '{near}'"));
                 problems.push(problem(name, "unknown", format!("parameter '{name}' is not known{hint}")));
             }
-            Some((_, kind, _)) if !kind.fits(value) && !holds_reference(value) => {
-                problems.push(problem(name, "type", format!("parameter '{name}' must be {}", kind.word())));
+            Some((_, kind, _)) => {
+                if let Some(fault) = kind.fault(value).filter(|_| !passes(value)) {
+                    problems.push(problem(
+                        name,
+                        fault,
+                        format!("parameter '{name}' must be {}", kind.word()),
+                    ));
+                }
             }
-            Some(_) => {}
         }
     }
     for (name, _, _) in table.iter().filter(|(name, _, required)| *required && !given.contains_key(*name)) {
@@ -76,7 +103,7 @@ fn holds_reference(value: &Value) -> bool {
 
 /// Refuses the parameters of an attempt if they do not fit.
 pub(crate) fn require(task: &Task, table: &Table) -> Result<(), ErrorObject> {
-    refuse(task, check(&task.params, table))
+    refuse(task, check_resolved(&task.params, table))
 }
 
 /// Returns the first problem as `INVALID_PARAMS`.
@@ -87,4 +114,35 @@ pub(crate) fn refuse(task: &Task, problems: Vec<ParamProblem>) -> Result<(), Err
         .with("parameter", first.parameter)
         .with("reason", first.reason)
         .with("task_id", task.step.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const TABLE: &Table = &[("limit", Kind::Limit, false), ("names", Kind::List, false)];
+
+    #[test]
+    fn a_limit_is_a_number_of_seconds_that_a_clock_can_keep() {
+        let fault = |limit: Value| check(&json!({ "limit": limit }), TABLE).pop().map(|found| found.reason);
+        for fitting in [json!(0.001), json!(30), json!(LONGEST)] {
+            assert_eq!(fault(fitting.clone()), None, "{fitting}");
+        }
+        for beyond in [json!(0), json!(-1), json!(1e300), json!(u64::MAX)] {
+            assert_eq!(fault(beyond.clone()), Some("range"), "{beyond}");
+        }
+        for other in [json!("30"), json!(null), json!([30])] {
+            assert_eq!(fault(other.clone()), Some("type"), "{other}");
+        }
+        assert!(Kind::Limit.word().ends_with(&LONGEST.to_string()));
+    }
+
+    #[test]
+    fn a_reference_passes_in_a_definition_and_is_text_in_an_attempt() {
+        let params = json!({ "limit": "${input.limit}", "names": "${input.names}" });
+        assert!(check(&params, TABLE).is_empty());
+        let found = check_resolved(&params, TABLE);
+        assert_eq!(found.iter().map(|found| found.reason).collect::<Vec<_>>(), ["type", "type"]);
+    }
 }

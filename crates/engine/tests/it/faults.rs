@@ -1,5 +1,5 @@
 //! The promise of DESIGN §4, fault by fault: commits whose outcome is unknown, callers that go away, sessions that come
-//! back from the dead. What random faults together do is the simulation's.
+//! back from the dead, attempts that die without their worker. What random faults together do is the simulation's.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use stepwell_core::run::event::Event;
 use stepwell_core::run::wait::{Question, Resolution, Then, WaitKind, WaitSpec};
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::Workflow;
-use stepwell_core::workflow::definition::{Definition, Step};
+use stepwell_core::workflow::definition::{Definition, Effect, Step};
 use stepwell_engine::testing::{ScriptedProvider, SimClock, TestEngine, completes_once, has_no_gaps};
 use stepwell_engine::{Engine, Options, Outcome, Provider, Registry, Start, Task};
 use stepwell_store::{
@@ -346,4 +346,85 @@ async fn a_process_whose_session_was_judged_dead_hands_itself_nothing() {
     assert_eq!(other.end(&run).await.state.status, RunStatus::Completed);
     assert_eq!(other.count(&run, "AttemptLost").await, 0);
     assert_eq!(["a", "b", "c"].map(|name| (dead.script.calls(name), other.script.calls(name))), [(0, 1); 3]);
+}
+
+fn lost() -> Outcome {
+    Outcome::Lost { reason: "what it ran in died".into() }
+}
+
+async fn losses(test: &TestEngine, run: &RunId) -> Vec<bool> {
+    let lost = test.journal(run).await.into_iter().filter_map(|recorded| match recorded.event {
+        Event::AttemptLost { given_back, .. } => Some(given_back),
+        _ => None,
+    });
+    lost.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_died_without_its_worker_is_made_again_at_once_and_does_not_count() {
+    let script = ScriptedProvider::default()
+        .on("b", |task| if task.attempt <= 4 { lost() } else { Outcome::output(json!({ "result": 1 })) });
+    let test = TestEngine::new(script).await;
+    let row = test.run(chain()).await;
+    assert_eq!(row.state.status, RunStatus::Completed, "{:?}", row.state.error);
+    assert_eq!(["a", "b", "c"].map(|name| test.script.calls(name)), [1, 5, 1], "it declares no retries");
+    assert_eq!(losses(&test, &row.run).await, [false; 4]);
+    let journal = test.journal(&row.run).await;
+    assert!(has_no_gaps(&journal) && completes_once(&journal));
+    let took = row.state.finished_at.unwrap().ms_since(row.created_at);
+    assert!(took < 100, "no waiting between attempts, but {took} ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_execution_whose_attempts_die_again_and_again_fails() {
+    let test = TestEngine::new(ScriptedProvider::default().on("b", |_| lost())).await;
+    let row = test.run(chain()).await;
+    assert_eq!(row.state.status, RunStatus::Failed);
+    assert_eq!(test.view(&row.run, "b").await["error"]["name"], json!("WORKER_LOST"));
+    assert_eq!((test.script.calls("b"), losses(&test, &row.run).await), (5, vec![false; 5]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_died_and_may_not_be_made_twice_asks_a_person() {
+    let test = TestEngine::new(ScriptedProvider::default().on("b", |_| lost())).await;
+    let mut definition = chain();
+    definition.steps[1].effect = Effect::AtMostOnce;
+    let run = test.start(definition).await;
+    assert_eq!(test.rest(&run).await.state.status, RunStatus::Paused);
+    assert_eq!((test.script.calls("b"), losses(&test, &run).await), (1, vec![false]));
+    let wait = open_question(&test.store, &run).await;
+    test.engine.answer(&wait, json!({ "verb": "complete", "value": 2 }), None).await.unwrap();
+    assert_eq!(test.end(&run).await.state.status, RunStatus::Completed);
+}
+
+/// Dies when it is told to end.
+#[derive(Default)]
+struct Frail {
+    began: AtomicBool,
+}
+
+#[async_trait]
+impl Provider for Frail {
+    async fn execute(&self, task: Task) -> Outcome {
+        self.began.store(true, Ordering::SeqCst);
+        task.cancel.cancelled().await;
+        lost()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_dies_in_a_shutdown_is_given_back() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let frail = Arc::new(Frail::default());
+    let registry = Registry::default().provide("test/v1", frail.clone());
+    let clock = Arc::new(SimClock::new(98));
+    let engine = Engine::open_with_clock(store.clone(), registry, Options::default(), clock).await.unwrap();
+    let run = engine.start(start_of(chain(), "r")).await.unwrap().run;
+    while !frail.began.load(Ordering::SeqCst) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    engine.shutdown().await;
+    let heir = TestEngine::over(store, ScriptedProvider::default()).await;
+    assert_eq!(heir.end(&run).await.state.status, RunStatus::Completed);
+    assert_eq!(losses(&heir, &run).await, [true]);
 }

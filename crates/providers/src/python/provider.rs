@@ -26,7 +26,7 @@ const EXECUTE: &[(&str, Kind, bool)] = &[
     ("file_path", Kind::Text, false),
     ("args", Kind::Object, false),
     ("context", Kind::Object, false),
-    ("timeout", Kind::Number, false),
+    ("timeout", Kind::Limit, false),
     (BINDINGS, Kind::List, false),
 ];
 
@@ -68,7 +68,8 @@ impl Provider for Python {
     }
 
     fn raw_params(&self, _method: &str) -> &'static [&'static str] {
-        &["code", "file", "file_path"]
+        // What a file holds is never looked at; the name of one is a parameter like any other.
+        &["code"]
     }
 
     fn bind(
@@ -94,31 +95,14 @@ impl Provider for Python {
 
     fn check(&self, _method: &str, params: &Value) -> Vec<ParamProblem> {
         let mut problems = params::check(params, EXECUTE);
-        let given = |keys: &[&str]| keys.iter().filter(|key| params.get(**key).is_some()).count();
-        match given(&["code", "file", "file_path"]) {
-            0 => {
-                problems.push(params::problem(
-                    "code",
-                    "missing",
-                    "one of 'code' and 'file' is needed".into(),
-                ));
-            }
-            1 => {}
-            _ => problems.push(params::problem(
-                "code",
-                "exclusive",
-                "only one of 'code' and 'file' may be given".into(),
-            )),
-        }
-        if given(&["args", "context"]) == 2 {
-            let message = "'args' and 'context' are the same; give one of them".into();
-            problems.push(params::problem("args", "exclusive", message));
-        }
+        problems.extend(unfit_together(params));
         problems
     }
 
     async fn execute(&self, task: Task) -> Outcome {
-        if let Err(error) = params::refuse(&task, self.check(&task.method, &task.params)) {
+        let mut problems = params::check_resolved(&task.params, EXECUTE);
+        problems.extend(unfit_together(&task.params));
+        if let Err(error) = params::refuse(&task, problems) {
             return error.into();
         }
         let script = self.script(&task);
@@ -137,6 +121,26 @@ impl Provider for Python {
     }
 }
 
+/// Returns which parameters are missing beside others, or exclude each other.
+fn unfit_together(params: &Value) -> Vec<ParamProblem> {
+    let given = |keys: &[&str]| keys.iter().filter(|key| params.get(**key).is_some()).count();
+    let mut problems = Vec::new();
+    match given(&["code", "file", "file_path"]) {
+        0 => problems.push(params::problem("code", "missing", "one of 'code' and 'file' is needed".into())),
+        1 => {}
+        _ => problems.push(params::problem(
+            "code",
+            "exclusive",
+            "only one of 'code' and 'file' may be given".into(),
+        )),
+    }
+    if given(&["args", "context"]) == 2 {
+        let message = "'args' and 'context' are the same; give one of them".into();
+        problems.push(params::problem("args", "exclusive", message));
+    }
+    problems
+}
+
 impl Python {
     fn script(&self, task: &Task) -> PythonTask {
         let given = |key: &str| task.params.get(key);
@@ -147,8 +151,9 @@ impl Python {
         };
         let bindings = given(BINDINGS).and_then(Value::as_array).into_iter().flatten();
         let bindings = bindings.filter_map(|pair| Some((pair[0].as_str()?.to_owned(), pair[1].clone())));
-        let timeout =
-            given("timeout").and_then(Value::as_f64).map_or(DEFAULT_TIMEOUT, Duration::from_secs_f64);
+        let timeout = given("timeout").and_then(Value::as_f64).map_or(DEFAULT_TIMEOUT, |seconds| {
+            Duration::try_from_secs_f64(seconds).expect("the longest limit is a duration")
+        });
         PythonTask {
             source,
             args: given("args").or_else(|| given("context")).cloned().unwrap_or_else(|| json!({})),

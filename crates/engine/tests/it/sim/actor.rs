@@ -83,8 +83,9 @@ impl Actor {
     }
 
     async fn work(&self, task: &Task) -> Outcome {
-        let number =
-            |key: &str| task.params[key].as_u64().expect("work says how long and how often it fails");
+        let number = |key: &str| {
+            task.params[key].as_u64().expect("work says how long and how often it fails or is lost")
+        };
         // What takes long does so the first time only, so that a time limit is not met for ever.
         let takes_ms = if task.attempt > 1 { number("takes_ms").min(50) } else { number("takes_ms") };
         let is_stubborn = task.params["stubborn"] == json!(true);
@@ -95,8 +96,12 @@ impl Actor {
                 return ErrorObject::new(Code::TASK_CANCELLED, "cancelled").into();
             }
         }
-        if u64::from(task.attempt) <= number("fails") {
+        let attempt = u64::from(task.attempt);
+        if attempt <= number("fails") {
             return flaky("not yet");
+        }
+        if attempt <= number("fails") + number("losses") {
+            return Outcome::Lost { reason: "what it ran in died".into() };
         }
         self.done(task, Vec::new())
     }

@@ -98,5 +98,7 @@ fn provided(dice: &mut Dice, name: &str, depth: u32) -> Step {
 fn work(dice: &mut Dice) -> Value {
     let fails = if dice.chance(35) { dice.between(1, 3) } else { 0 };
     let takes_ms = if dice.chance(30) { dice.between(1_000, 6_000) } else { dice.between(0, 50) };
-    json!({ "do": "work", "takes_ms": takes_ms, "fails": fails, "stubborn": dice.chance(10) })
+    let is_stubborn = dice.chance(10);
+    let losses = if dice.chance(15) { dice.between(1, 2) } else { 0 };
+    json!({ "do": "work", "takes_ms": takes_ms, "fails": fails, "losses": losses, "stubborn": is_stubborn })
 }
