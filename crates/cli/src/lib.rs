@@ -12,6 +12,7 @@ mod output;
 mod project;
 mod shape;
 mod steps;
+mod text;
 mod usage;
 mod values;
 
