@@ -11,29 +11,41 @@ use stepwell_core::run::wait::WaitKind;
 use stepwell_engine::Engine;
 
 use crate::exit::Exit;
+use crate::stop::{Stop, consequence};
 use crate::values::shown;
 use crate::{output, shape, steps, text};
 
-/// Follows a run, prints its results, and returns how the process ends.
+/// Follows a run, prints its results, shuts the engine down, and returns how the process ends.
 pub(crate) async fn to_the_end(
     engine: &Engine,
     run: &RunId,
     after: Seq,
     json: bool,
 ) -> Result<Exit, ErrorObject> {
+    let mut stop = Stop::listen()?;
+    let exit = follow(engine, run, after, json, &mut stop).await;
+    stop.shut_down(engine).await;
+    exit
+}
+
+async fn follow(
+    engine: &Engine,
+    run: &RunId,
+    after: Seq,
+    json: bool,
+    stop: &mut Stop,
+) -> Result<Exit, ErrorObject> {
     let mut fault = engine.fault();
     let mut events = engine.follow(run, after);
     loop {
         let news = tokio::select! {
             news = events.next() => news?,
-            interrupted = tokio::signal::ctrl_c() => {
-                if interrupted.is_ok() {
-                    output::talk(&format!(
-                        "interrupted; what is under way may finish, once more ends it now. The run is not \
-                         cancelled: `stepwell resume {run}` goes on, `stepwell cancel {run}` ends it"
-                    ));
-                    abort_on_second(engine);
-                }
+            _ = stop.asked() => {
+                output::talk(&format!(
+                    "interrupted; {}. The run is not cancelled: `stepwell resume {run}` goes on, `stepwell \
+                     cancel {run}` ends it",
+                    consequence()
+                ));
                 return Ok(Exit::Interrupted);
             }
             error = failing(&mut fault) => {
@@ -50,16 +62,6 @@ pub(crate) async fn to_the_end(
         }
     }
     result(engine, run, json).await
-}
-
-/// A second interrupt does not wait for what is under way.
-fn abort_on_second(engine: &Engine) {
-    let engine = engine.clone();
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            engine.abort();
-        }
-    });
 }
 
 /// Says what a run has behind it already.

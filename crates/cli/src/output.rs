@@ -1,6 +1,6 @@
 //! Data to stdout, talk to stderr. Whatever others wrote passes through `text` on its way.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -37,13 +37,15 @@ pub(crate) fn talk_message(message: &str) {
 fn put(line: &str) {
     if let Err(error) = writeln!(std::io::stdout(), "{line}") {
         // All that is left to do is to print; whoever reads must not take the half for the whole.
-        say(&format!("standard output cannot be written: {error}"));
+        if error.kind() != ErrorKind::BrokenPipe {
+            say(&format!("standard output cannot be written: {error}"));
+        }
         std::process::exit(Exit::Failed as i32);
     }
 }
 
 fn say(line: &str) {
-    // Where the terminal is gone there is nobody to tell, and what is under way is to end well all the same.
+    // Where terminal or reader are gone there is nobody to tell, and what is under way is to end well all the same.
     let _unheard = writeln!(std::io::stderr(), "{line}");
 }
 
