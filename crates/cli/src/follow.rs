@@ -11,29 +11,41 @@ use stepwell_core::run::wait::WaitKind;
 use stepwell_engine::Engine;
 
 use crate::exit::Exit;
+use crate::stop::{Stop, consequence};
 use crate::values::shown;
-use crate::{output, shape, steps};
+use crate::{output, shape, steps, text};
 
-/// Follows a run, prints its results, and returns how the process ends.
+/// Follows a run, prints its results, shuts the engine down, and returns how the process ends.
 pub(crate) async fn to_the_end(
     engine: &Engine,
     run: &RunId,
     after: Seq,
     json: bool,
 ) -> Result<Exit, ErrorObject> {
+    let mut stop = Stop::listen()?;
+    let exit = follow(engine, run, after, json, &mut stop).await;
+    stop.shut_down(engine).await;
+    exit
+}
+
+async fn follow(
+    engine: &Engine,
+    run: &RunId,
+    after: Seq,
+    json: bool,
+    stop: &mut Stop,
+) -> Result<Exit, ErrorObject> {
     let mut fault = engine.fault();
     let mut events = engine.follow(run, after);
     loop {
         let news = tokio::select! {
             news = events.next() => news?,
-            interrupted = tokio::signal::ctrl_c() => {
-                if interrupted.is_ok() {
-                    output::talk(&format!(
-                        "interrupted; what is under way may finish, once more ends it now. The run is not \
-                         cancelled: `stepwell resume {run}` goes on, `stepwell cancel {run}` ends it"
-                    ));
-                    abort_on_second(engine);
-                }
+            _ = stop.asked() => {
+                output::talk(&format!(
+                    "interrupted; {}. The run is not cancelled: `stepwell resume {run}` goes on, `stepwell \
+                     cancel {run}` ends it",
+                    consequence()
+                ));
                 return Ok(Exit::Interrupted);
             }
             error = failing(&mut fault) => {
@@ -46,22 +58,10 @@ pub(crate) async fn to_the_end(
             break;
         }
         for recorded in &news {
-            if let Some(line) = line(run, &recorded.event) {
-                output::talk(&line);
-            }
+            tell(run, &recorded.event);
         }
     }
     result(engine, run, json).await
-}
-
-/// A second interrupt does not wait for what is under way.
-fn abort_on_second(engine: &Engine) {
-    let engine = engine.clone();
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            engine.abort();
-        }
-    });
 }
 
 /// Says what a run has behind it already.
@@ -143,13 +143,26 @@ fn brief(result: &Value) -> String {
 
 /// Shows the result of the last step.
 fn in_full(result: &Value) {
-    let text = match result {
+    let whole = match result {
         Value::Null => return,
         Value::String(text) => text.clone(),
         other => serde_json::to_string_pretty(other).unwrap_or_default(),
     };
-    for line in text.lines() {
+    for line in whole.lines() {
         output::data(&format!("  {line}"));
+    }
+}
+
+/// Says what there is to say about an event.
+fn tell(run: &RunId, event: &Event) {
+    if let Some(line) = line(run, event) {
+        output::talk_message(&line);
+    }
+    if let Event::WaitOpened { wait, spec, .. } = event
+        && let WaitKind::Human(question) = &spec.kind
+    {
+        let how = if question.schema.is_some() { "--json-value '…'" } else { "--text '…'" };
+        output::talk(&format!("  answer with `stepwell answer {wait} {how}`"));
     }
 }
 
@@ -172,12 +185,10 @@ fn line(run: &RunId, event: &Event) -> Option<String> {
             format!("  {step} skipped: {}", reason.as_str().unwrap_or_default())
         }
         Event::StepCancelled { step, .. } => format!("  {step} cancelled"),
-        Event::WaitOpened { wait, step, spec, .. } => match &spec.kind {
-            WaitKind::Human(question) => {
-                let how = if question.schema.is_some() { "--json-value '…'" } else { "--text '…'" };
-                format!("  {step} asks: {}\n  answer with `stepwell answer {wait} {how}`", question.prompt)
-            }
+        Event::WaitOpened { step, spec, .. } => match &spec.kind {
+            WaitKind::Human(question) => format!("  {step} asks: {}", question.prompt),
             WaitKind::Signal { name } => {
+                let name = text::line(name);
                 format!("  {step} waits for signal '{name}': `stepwell signal {run} {name}`")
             }
             WaitKind::Timer => {
@@ -190,11 +201,11 @@ fn line(run: &RunId, event: &Event) -> Option<String> {
         Event::ChildResumed { step, .. } => format!("  {step}: its child run goes on"),
         Event::RunPaused { reason } => format!("run {run} is paused: {reason}"),
         Event::RunRetried { epoch, .. } => format!("run {run} is tried again, epoch {epoch}"),
-        Event::Emitted { step, data, .. } => format!("  {step}: {}", text(data)),
+        Event::Emitted { step, data, .. } => format!("  {step}: {}", said(data)),
         _ => return None,
     })
 }
 
-fn text(value: &Value) -> String {
+fn said(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

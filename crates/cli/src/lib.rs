@@ -12,6 +12,8 @@ mod output;
 mod project;
 mod shape;
 mod steps;
+mod stop;
+mod text;
 mod usage;
 mod values;
 

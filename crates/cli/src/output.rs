@@ -1,34 +1,59 @@
-//! Data to stdout, talk to stderr.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the one place that prints")]
+//! Data to stdout, talk to stderr. Whatever others wrote passes through `text` on its way.
 
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use serde_json::{Value, json};
 use stepwell_core::error::ErrorObject;
 
 use crate::exit::Exit;
-use crate::hints;
+use crate::{hints, text};
 
 /// Prints a value as one line of JSON.
 pub(crate) fn json(value: &Value) {
-    println!("{value}");
+    put(&text::json(value));
 }
 
 /// Prints a line of data.
 pub(crate) fn data(line: &str) {
-    println!("{line}");
+    put(&text::line(line));
+}
+
+/// Prints a line of data that ends with a message, which may have several lines.
+pub(crate) fn data_message(message: &str) {
+    put(&text::lines(&text::message(message)));
 }
 
 /// Prints a line of talk.
 pub(crate) fn talk(line: &str) {
-    eprintln!("{line}");
+    say(&text::line(&text::message(line)));
+}
+
+/// Prints a line of talk that ends with a message, which may have several lines.
+pub(crate) fn talk_message(message: &str) {
+    say(&text::lines(&text::message(message)));
+}
+
+fn put(line: &str) {
+    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+        // All that is left to do is to print; whoever reads must not take the half for the whole.
+        if error.kind() != ErrorKind::BrokenPipe {
+            say(&format!("standard output cannot be written: {error}"));
+        }
+        std::process::exit(Exit::Failed as i32);
+    }
+}
+
+fn say(line: &str) {
+    // Where terminal or reader are gone there is nobody to tell, and what is under way is to end well all the same.
+    let _unheard = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Prints why a command failed and returns how the process ends.
 pub(crate) fn error(error: &ErrorObject, as_json: bool) -> Exit {
     let error = &hints::hinted(error);
     if as_json {
-        eprintln!("{}", json!({ "error": error.to_json() }));
+        say(&text::json(&json!({ "error": error.to_json() })));
     } else {
         let problems = error.data.get("validation_errors").and_then(Value::as_array);
         let problems = problems.map_or(&[][..], Vec::as_slice);
@@ -38,18 +63,18 @@ pub(crate) fn error(error: &ErrorObject, as_json: bool) -> Exit {
             [only] => place(only) + &error.message,
             several => format!("{} problems", several.len()),
         };
-        eprintln!("error[{} {}]: {message}", error.code.name(), error.code.number());
+        talk_message(&format!("error[{} {}]: {message}", error.code.name(), error.code.number()));
         for problem in problems.iter().filter(|_| problems.len() > 1) {
-            eprintln!("  {}", problem_line(problem));
+            talk(&format!("  {}", problem_line(problem)));
         }
         for wrong in error.data.get("errors").and_then(Value::as_array).into_iter().flatten() {
             let path = wrong["path"].as_str().filter(|path| !path.is_empty()).unwrap_or("(answer)");
-            eprintln!("  {path}: {}", wrong["message"].as_str().unwrap_or_default());
+            talk(&format!("  {path}: {}", wrong["message"].as_str().unwrap_or_default()));
         }
         if let Some(hint) = &error.hint {
-            eprintln!("hint: {hint}");
+            talk(&format!("hint: {hint}"));
         }
-        eprintln!("see docs/errors/{}.md", error.code.name());
+        talk(&format!("see docs/errors/{}.md", error.code.name()));
     }
     Exit::of(error)
 }

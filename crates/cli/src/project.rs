@@ -31,16 +31,27 @@ pub(crate) fn store_url(given: Option<&str>) -> Result<String, ErrorObject> {
     Ok(format!("sqlite://{}", dir.join("stepwell.db").display()))
 }
 
+/// Returns the file that a URL names, if it is one of a file.
+fn file_of(url: &str) -> Option<&Path> {
+    let file = url.strip_prefix("sqlite://")?.split('?').next().filter(|file| !file.is_empty())?;
+    Some(Path::new(file))
+}
+
 /// Opens the store of a command that reads: one that does not exist is not made.
 pub(crate) async fn open_existing(given: Option<&str>) -> Result<Arc<dyn Store>, ErrorObject> {
     let url = store_url(given)?;
-    if let Some(file) = url.strip_prefix("sqlite://").and_then(|rest| rest.split('?').next())
-        && !Path::new(file).exists()
+    if let Some(file) = file_of(&url)
+        && !file.exists()
     {
-        return Err(ErrorObject::new(Code::CONFIGURATION_ERROR, format!("there is no store {file} yet"))
+        let (why, hint) = match unfit(file) {
+            Some((why, hint)) => (format!(": {why}"), hint),
+            None => (" yet".into(), "`stepwell run FILE` makes one; `--store` names another".into()),
+        };
+        let message = format!("there is no store {}{why}", file.display());
+        return Err(ErrorObject::new(Code::CONFIGURATION_ERROR, message)
             .with("reason", "not_found")
-            .with("path", file)
-            .with_hint("`stepwell run FILE` makes one; `--store` names another"));
+            .with("path", file.display().to_string())
+            .with_hint(hint));
     }
     open_store(given).await
 }
@@ -48,14 +59,41 @@ pub(crate) async fn open_existing(given: Option<&str>) -> Result<Arc<dyn Store>,
 /// Opens the store of a command, making it if it does not exist.
 pub(crate) async fn open_store(given: Option<&str>) -> Result<Arc<dyn Store>, ErrorObject> {
     let url = store_url(given)?;
-    if let Some(dir) = url.strip_prefix("sqlite://").and_then(|file| Path::new(file).parent())
-        && dir.ends_with(".stepwell")
-    {
-        std::fs::create_dir_all(dir).map_err(|error| {
-            ErrorObject::new(Code::CONFIGURATION_ERROR, format!("{} cannot be made: {error}", dir.display()))
-        })?;
+    if let Some(file) = file_of(&url) {
+        if let Some(dir) = file.parent().filter(|dir| dir.ends_with(".stepwell")) {
+            std::fs::create_dir_all(dir).map_err(|error| {
+                let message = format!("{} cannot be made: {error}", dir.display());
+                ErrorObject::new(Code::CONFIGURATION_ERROR, message)
+            })?;
+        }
+        if let Some((why, hint)) = unfit(file) {
+            let message = format!("the store {} cannot be opened: {why}", file.display());
+            return Err(ErrorObject::new(Code::PERSISTENCE_CONNECTION_FAILED, message)
+                .with("path", file.display().to_string())
+                .with_hint(hint)
+                .never_again());
+        }
     }
     stepwell_store::open(&url).await.map_err(|error| stepwell_engine::error::from_store(&error))
+}
+
+/// Returns why no file of a store can be in that place and what to do about it, as far as its directory tells.
+fn unfit(file: &Path) -> Option<(String, String)> {
+    if file.is_dir() {
+        let inside = file.join("stepwell.db");
+        let hint = format!("name a file in it: `--store sqlite://{}`", inside.display());
+        return Some((format!("{} is a directory", file.display()), hint));
+    }
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if dir.is_file() {
+        let why = format!("{} is not a directory", dir.display());
+        return Some((why, "name another place with `--store`".into()));
+    }
+    // Whatever else is wrong, opening it tells.
+    matches!(dir.try_exists(), Ok(false)).then(|| {
+        let why = format!("the directory {} does not exist", dir.display());
+        (why, "make it, or name another place with `--store`".into())
+    })
 }
 
 /// Returns the providers of the command line. Files may lie in the working directory and in those of the workflow

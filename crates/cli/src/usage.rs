@@ -16,7 +16,9 @@ pub(crate) fn told(error: &clap::Error) -> Exit {
     if std::env::args_os().any(|argument| argument == "--json") {
         return output::error(&object(error), true);
     }
-    let _unheard = error.print();
+    for line in error.render().to_string().lines() {
+        output::talk(line);
+    }
     Exit::Usage
 }
 

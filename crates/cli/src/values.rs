@@ -46,6 +46,12 @@ pub(crate) fn time(at: Timestamp) -> Value {
     Value::String(at.rfc3339())
 }
 
+/// Returns the moment, or what is nearest to it in the years that RFC 3339 can say.
+fn tellable(at: Timestamp) -> jiff::Timestamp {
+    let nearest = if at.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
+    jiff::Timestamp::from_microsecond(at.0).unwrap_or(nearest)
+}
+
 /// Shows a moment that may not have come.
 pub(crate) fn time_or_null(at: Option<Timestamp>) -> Value {
     at.map_or(Value::Null, time)
@@ -57,15 +63,12 @@ pub(crate) fn shown(at: Timestamp) -> String {
 }
 
 fn shown_in(at: Timestamp, zone: jiff::tz::TimeZone) -> String {
-    jiff::Timestamp::from_microsecond(at.0).map_or_else(
-        |_| "(no time)".to_owned(),
-        |at| at.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S").to_string(),
-    )
+    tellable(at).to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// Shows to people how long something took.
 pub(crate) fn took(from: Timestamp, to: Timestamp) -> String {
-    let ms = u64::try_from((to.0 - from.0) / 1_000).unwrap_or(0);
+    let ms = to.ms_since(from);
     match ms {
         0..1_000 => format!("{ms} ms"),
         1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
@@ -89,7 +92,7 @@ pub(crate) fn moment(argument: &str, text: &str, now: Timestamp) -> Result<Times
         };
         text[..at].parse::<i64>().ok().and_then(|count| count.checked_mul(seconds * 1_000_000))
     });
-    ago.map(|micros| Timestamp(now.0 - micros)).ok_or_else(|| {
+    ago.and_then(|micros| now.0.checked_sub(micros)).map(Timestamp).ok_or_else(|| {
         let message = format!("{argument} wants an RFC 3339 time or an age such as 2h or 3d, not {text:?}");
         ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", argument)
     })
@@ -106,5 +109,14 @@ mod tests {
         let after = |ms: i64| took(at, Timestamp(at.0 + ms * 1_000));
         assert_eq!([after(7), after(1_250), after(61_000)], ["7 ms", "1.2 s", "1 min 1 s"]);
         assert_eq!([after(7_500_000), after(-1)], ["2 h 5 min", "0 ms"]);
+    }
+
+    #[test]
+    fn a_moment_at_the_end_of_time_is_told_as_the_last_that_can_be_said() {
+        let (begin, end) = (Timestamp(i64::MIN), Timestamp(i64::MAX));
+        assert_eq!(time(end), "9999-12-31T23:59:59.999999Z");
+        assert_eq!(shown_in(end, jiff::tz::TimeZone::UTC), "9999-12-30 22:00:00");
+        assert_eq!(time(begin), "0000-01-01T00:00:00.000000Z");
+        assert!(moment("--since", "-9223372036854s", Timestamp(9_000_000_000)).is_err());
     }
 }

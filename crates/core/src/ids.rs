@@ -122,6 +122,7 @@ impl Timestamp {
     }
 
     /// Returns the moment as programs read it: RFC 3339 in UTC, always with six digits, so that text sorts as time does.
+    /// What lies outside the years 0000 to 9999 is told as their first or last moment.
     ///
     /// The date is reckoned as in "`chrono`-Compatible Low-Level Date Algorithms" (H. Hinnant), `civil_from_days`.
     ///
@@ -132,7 +133,10 @@ impl Timestamp {
     /// ```
     pub fn rfc3339(self) -> String {
         const DAY: i64 = 86_400_000_000;
-        let (days, rest) = (self.0.div_euclid(DAY), self.0.rem_euclid(DAY));
+        const FIRST: i64 = -62_167_219_200_000_000;
+        const LAST: i64 = 253_402_300_799_999_999;
+        let micros = self.0.clamp(FIRST, LAST);
+        let (days, rest) = (micros.div_euclid(DAY), micros.rem_euclid(DAY));
         // Days since 0000-03-01, in eras of 400 years; a year begins in March, so that its leap day is the last.
         let days = days + 719_468;
         let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));

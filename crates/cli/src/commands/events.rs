@@ -6,7 +6,7 @@ use stepwell_store::Recorded;
 
 use crate::args::Events;
 use crate::exit::Exit;
-use crate::{output, project, shape, values};
+use crate::{output, project, shape, text, values};
 
 pub(crate) async fn events(store: Option<&str>, args: &Events) -> Result<Exit, ErrorObject> {
     const PAGE: usize = 1_000;
@@ -41,7 +41,6 @@ fn print(recorded: &Recorded, json: bool) {
         output::json(&event);
         return;
     }
-    let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
     let step = match (event["step"].as_str(), event["execution"].as_u64()) {
         (Some(step), Some(1)) => format!(" {step}"),
         (Some(step), Some(ordinal)) => format!(" {step}#{ordinal}"),
@@ -51,8 +50,9 @@ fn print(recorded: &Recorded, json: bool) {
     let attempt =
         event["attempt"].as_u64().map_or_else(String::new, |attempt| format!(", attempt {attempt}"));
     let error = event["data"]["error"]["message"].as_str();
-    let error =
-        error.and_then(|error| error.lines().next()).map_or_else(String::new, |error| format!(": {error}"));
-    let at = values::shown(recorded.at);
-    output::data(&format!("{:>6} {at} {}{step}{attempt}{error}", recorded.seq, text("type")));
+    let error = error
+        .and_then(|error| error.lines().next())
+        .map_or_else(String::new, |error| format!(": {}", text::message(error)));
+    let (at, kind) = (values::shown(recorded.at), event["type"].as_str().unwrap_or_default());
+    output::data(&format!("{:>6} {at} {}{step}{attempt}{error}", recorded.seq, kind));
 }

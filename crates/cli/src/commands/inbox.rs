@@ -71,11 +71,18 @@ fn in_full(row: &WaitRow) {
     if let Some(assignee) = &row.assignee {
         output::data(&format!("assignee  {assignee}"));
     }
-    output::data(&format!("\n{}\n", question.prompt));
+    output::data("");
+    for line in question.prompt.lines() {
+        output::data(&format!("  {line}"));
+    }
+    output::data("");
     if let Some(options) = &question.options {
         output::data(&format!("options: {options}"));
     }
     if let Some(schema) = &question.schema {
-        output::data(&format!("schema: {}", serde_json::to_string_pretty(schema).unwrap_or_default()));
+        output::data("schema:");
+        for line in serde_json::to_string_pretty(schema).unwrap_or_default().lines() {
+            output::data(&format!("  {line}"));
+        }
     }
 }

@@ -34,7 +34,5 @@ pub(crate) async fn resume(store: Option<&str>, args: &One) -> Result<Exit, Erro
         _ => {}
     }
     follow::say_done(&engine.inspect(&run).await?);
-    let exit = follow::to_the_end(&engine, &run, row.seq, args.json).await;
-    engine.shutdown().await;
-    exit
+    follow::to_the_end(&engine, &run, row.seq, args.json).await
 }

@@ -17,7 +17,5 @@ pub(crate) async fn retry(store: Option<&str>, args: &Retry) -> Result<Exit, Err
     let before = engine.inspect(&run).await?;
     engine.retry(&run, input).await?;
     follow::say_done(&before);
-    let exit = follow::to_the_end(&engine, &run, row.seq, args.json).await;
-    engine.shutdown().await;
-    exit
+    follow::to_the_end(&engine, &run, row.seq, args.json).await
 }

@@ -40,9 +40,7 @@ pub(crate) async fn run(store: Option<&str>, args: &Run) -> Result<Exit, ErrorOb
     if started.existed {
         output::talk(&format!("run {run} exists; following it"));
     }
-    let exit = follow::to_the_end(&engine, &run, Seq(0), args.json).await;
-    engine.shutdown().await;
-    exit
+    follow::to_the_end(&engine, &run, Seq(0), args.json).await
 }
 
 /// Returns the input: `--input`, with the keys of `--param` set in it.

@@ -35,7 +35,7 @@ pub(crate) async fn show(store: Option<&str>, args: &Show) -> Result<Exit, Error
     for execution in known.executions() {
         output::data(&format!("  {}", steps::line(execution)));
         if let Some(error) = &execution.error {
-            output::data(&format!("    {}", error.message));
+            output::data_message(&format!("    {}", error.message));
         }
         for line in steps::details(execution) {
             output::data(&format!("    {line}"));
@@ -45,7 +45,8 @@ pub(crate) async fn show(store: Option<&str>, args: &Show) -> Result<Exit, Error
         output::data(&format!("why: {reason}"));
     }
     if let Some(error) = known.error() {
-        output::data(&format!("error[{} {}]: {}", error.code.name(), error.code.number(), error.message));
+        let (name, number) = (error.code.name(), error.code.number());
+        output::data_message(&format!("error[{name} {number}]: {}", error.message));
     }
     if args.context {
         for (key, value) in known.context().values() {

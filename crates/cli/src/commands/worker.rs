@@ -1,17 +1,14 @@
 //! `stepwell worker`: carries out the work of every run of the store.
 
-use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::error::ErrorObject;
 use stepwell_engine::{Engine, Leases, Options};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Worker;
 use crate::exit::Exit;
+use crate::stop::{Asked, Stop, consequence};
 use crate::{output, project};
 
 pub(crate) async fn worker(store: Option<&str>, args: &Worker) -> Result<Exit, ErrorObject> {
-    let mut terminated = signal(SignalKind::terminate()).map_err(|error| {
-        ErrorObject::new(Code::INTERNAL_ERROR, format!("signals cannot be received: {error}"))
-    })?;
     let opened = project::open_store(store).await?;
     let mut options = Options {
         leases: Leases::All,
@@ -21,13 +18,23 @@ pub(crate) async fn worker(store: Option<&str>, args: &Worker) -> Result<Exit, E
     if let Some(slots) = args.concurrency {
         options.slots = slots.max(1);
     }
-    let engine = Engine::open(opened, project::registry(&[])?, options).await?;
-    output::talk(&format!("worker {} is waiting for work", std::process::id()));
-    let interrupted = tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.is_ok(),
-        _ = terminated.recv() => false,
+    let mut stop = Stop::listen()?;
+    let engine = tokio::select! {
+        engine = Engine::open(opened, project::registry(&[])?, options) => engine?,
+        // Another process may be writing for long; nothing is under way yet.
+        asked = stop.asked() => return Ok(exit(asked)),
     };
-    output::talk("finishing what is under way");
-    engine.shutdown().await;
-    Ok(if interrupted { Exit::Interrupted } else { Exit::Ok })
+    output::talk(&format!("worker {} is waiting for work", std::process::id()));
+    let asked = stop.asked().await;
+    output::talk(&format!("worker {} ends; {}", std::process::id(), consequence()));
+    stop.shut_down(&engine).await;
+    Ok(exit(asked))
+}
+
+fn exit(asked: Asked) -> Exit {
+    match asked {
+        // How service managers stop what they started: it did as it was told.
+        Asked::Terminate => Exit::Ok,
+        Asked::Interrupt | Asked::HangUp => Exit::Interrupted,
+    }
 }

@@ -11,3 +11,5 @@ mod readable;
 mod refusals;
 mod sandbox;
 mod scripts;
+mod stopping;
+mod terminal;

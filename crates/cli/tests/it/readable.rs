@@ -90,6 +90,34 @@ fn a_file_that_is_no_text_or_a_directory_is_an_invalid_definition_and_told_once(
 }
 
 #[test]
+fn a_store_that_cannot_be_where_it_is_said_to_be_is_told_so_and_no_retry_is_promised() {
+    let sandbox = Sandbox::new();
+    sandbox.write("nap.yaml", "steps: [{name: nap, method: timer/sleep, params: {seconds: 0}}]");
+    std::fs::create_dir(sandbox.path().join("dir")).unwrap();
+    let before = std::fs::read_dir(sandbox.path()).unwrap().count();
+    for (url, when_reading, why, hint) in [
+        ("sqlite://dir", 1, "dir is a directory", "sqlite://dir/stepwell.db"),
+        ("sqlite://dir?durability=crash", 1, "dir is a directory", "sqlite://dir/stepwell.db"),
+        ("sqlite://none/x.db", 4, "the directory none does not exist", "make it"),
+        ("sqlite://nap.yaml/x.db", 4, "nap.yaml is not a directory", "--store"),
+    ] {
+        for (args, code) in [
+            (&["run", "nap.yaml", "--store", url, "--json"][..], 1),
+            (&["worker", "--store", url, "--json"], 1),
+            (&["list", "--store", url, "--json"], when_reading),
+        ] {
+            let told = sandbox.run(args);
+            let error = told.error();
+            assert_eq!(told.code, code, "{args:?}: {told:?}");
+            assert!(error["message"].as_str().unwrap().ends_with(why), "{args:?}: {error}");
+            assert!(error["hint"].as_str().unwrap().contains(hint), "{args:?}: {error}");
+            assert_eq!(error["retryable"], json!(false), "{args:?}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(sandbox.path()).unwrap().count(), before, "nothing is left behind");
+}
+
+#[test]
 fn a_problem_of_a_definition_is_told_once_with_file_line_and_column() {
     let sandbox = Sandbox::new();
     sandbox

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Sandbox, Told};
+use crate::sandbox::{Sandbox, Told, send};
 
 /// Runs a definition that must be refused and returns the error. Nothing may be stored.
 fn refused(definition: &str, code: i32) -> Value {
@@ -194,16 +194,10 @@ fn g30_every_exit_code_is_produced() {
         let shown = sandbox.run(&["show", "l1", "--json"]);
         (shown.code == 0 && shown.json()["steps"][0]["status"] == json!("waiting")).then_some(())
     });
-    interrupt(child.id());
+    send(child.id(), libc::SIGINT);
     let told = Told::of(&child.wait_with_output().unwrap());
     assert_eq!(told.code, 130, "{told:?}");
     assert!(told.err.contains("stepwell resume l1"), "{}", told.err);
     assert_eq!(code(&["cancel", "l1"]), 0);
     assert_eq!(code(&["resume", "l1"]), 5);
-}
-
-#[expect(unsafe_code, reason = "the standard library sends no signals")]
-fn interrupt(process: u32) {
-    // SAFETY: the process is a child of ours that was not waited for yet.
-    assert_eq!(unsafe { libc::kill(process.cast_signed(), libc::SIGINT) }, 0);
 }

@@ -115,3 +115,10 @@ impl Told {
         serde_json::from_str::<Value>(line).unwrap()["error"].clone()
     }
 }
+
+/// Sends a signal to a process that was spawned here and not waited for yet.
+#[expect(unsafe_code, reason = "the standard library sends no signals")]
+pub(crate) fn send(process: u32, signal: libc::c_int) {
+    // SAFETY: the number is that of a child of ours, which nobody has waited for.
+    assert_eq!(unsafe { libc::kill(process.cast_signed(), signal) }, 0);
+}

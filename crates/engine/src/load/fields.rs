@@ -8,6 +8,10 @@ use serde_json::Value;
 use super::node::{Kind, Member, Node, Position};
 use super::problem::Problem;
 
+/// A limit is at most so long, in seconds: 100 years. Whoever writes more means none, and a moment so far away cannot be
+/// told.
+const LONGEST: f64 = 100.0 * 365.25 * 86_400.0;
+
 /// Collects problems of one object or of several.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
@@ -166,18 +170,19 @@ impl<'a> Field<'a> {
         fitting.map(|seconds| (seconds * 1000.0).round() as u64)
     }
 
-    /// Returns a limit in seconds, more than 0, as milliseconds.
+    /// Returns a limit in seconds, more than 0 and at most 100 years, as milliseconds.
     pub(super) fn limit(&self, problems: &mut Problems) -> Option<u64> {
         let number = match &self.node.kind {
             Kind::Scalar(value) => value.as_f64(),
             Kind::List(_) | Kind::Object(_) => None,
         };
-        let fitting = number.filter(|n| *n > 0.0);
+        let fitting = number.filter(|n| *n > 0.0 && *n <= LONGEST);
         if fitting.is_none() {
-            problems.at(self, format!("must be a number of seconds, more than 0{}", self.found()));
+            let range = "more than 0 and at most 100 years";
+            problems.at(self, format!("must be a number of seconds, {range}{}", self.found()));
         }
-        // `as` saturates: what passes the end of time is for ever. What rounds to nothing is a millisecond.
-        fitting.map(|seconds| ((seconds * 1000.0).round() as u64).clamp(1, i64::MAX as u64 / 2))
+        // What rounds to nothing is a millisecond.
+        fitting.map(|seconds| ((seconds * 1000.0).round() as u64).max(1))
     }
 
     /// Returns what one of the words stands for.

@@ -198,6 +198,21 @@ tasks:
 }
 
 #[test]
+fn a_time_limit_beyond_any_life_is_refused() {
+    let with = |of_run: &str, of_step: &str| {
+        yaml(&format!("timeout: {of_run}\nsteps: [{{id: A, method: mcp/ping, timeout: {of_step}}}]"))
+    };
+    let century = with("3155760000", "3155760000.0").unwrap();
+    assert_eq!(century.workflow.definition().timeout_ms, Some(3_155_760_000_000));
+    for (of_run, of_step, path) in [("1e300", "1", "timeout"), ("1", "3155760001", "steps[0].timeout")] {
+        let problems = told(with(of_run, of_step));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].contains(&format!(" {path}: ")), "{problems:?}");
+        assert!(problems[0].contains("at most 100 years, not "), "{problems:?}");
+    }
+}
+
+#[test]
 fn documents_that_are_no_workflow() {
     for (source, message) in [
         ("", "the document is empty"),
