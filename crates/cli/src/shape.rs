@@ -202,7 +202,7 @@ pub(crate) fn why(
                 ));
             }
             ExecutionStatus::Ready => {
-                let handler = stepwell_engine::handler_of(run.workflow().name(), step);
+                let handler = stepwell_engine::handler_of(run.workflow(), execution.step_ix());
                 why.push(if handlers(&handler) {
                     format!(
                         "step '{}' is ready and waits for a worker: `stepwell resume {}`",

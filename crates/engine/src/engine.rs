@@ -221,7 +221,7 @@ impl Engine {
         match self.shared.submit(&run, command, None).await {
             Ok(_) => Ok(Started { run, existed: false }),
             Err(Refused::Rejected(error)) if error.code == Code::RUN_EXISTS || is_taken(&error) => {
-                self.existing(&create).await?.ok_or_else(|| run_exists(&run))
+                self.existing(&create).await?.ok_or_else(|| run_exists(&run, &[]))
             }
             Err(refused) => Err(refused.into_error()),
         }
@@ -235,15 +235,19 @@ impl Engine {
         };
         let mut metadata = create.workflow.definition().metadata.clone();
         metadata.extend(create.metadata.clone());
-        let same = known.workflow().version() == create.workflow.version()
-            && known.workflow().name() == create.workflow.name()
-            && **known.first_input() == *create.input
-            && *known.metadata() == metadata
-            && *known.first_context() == create.context;
-        if same {
+        let same_definition = known.workflow().version() == create.workflow.version()
+            && known.workflow().name() == create.workflow.name();
+        let parts = [
+            ("definition", same_definition),
+            ("input", **known.first_input() == *create.input),
+            ("metadata", *known.metadata() == metadata),
+            ("context", *known.first_context() == create.context),
+        ];
+        let differs: Vec<&str> = parts.iter().filter(|(_, same)| !same).map(|(what, _)| *what).collect();
+        if differs.is_empty() {
             Ok(Some(Started { run: create.run.clone(), existed: true }))
         } else {
-            Err(run_exists(&create.run))
+            Err(run_exists(&create.run, &differs))
         }
     }
 

@@ -38,10 +38,18 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Returns the error for a run id that is taken by another run.
-pub(crate) fn run_exists(run: &RunId) -> ErrorObject {
-    ErrorObject::new(Code::RUN_EXISTS, format!("run {run} exists with another definition, input or metadata"))
+/// Returns the error for a run id that is taken by a run that is another in these: `definition`, `input` …
+pub(crate) fn run_exists(run: &RunId, differs: &[&str]) -> ErrorObject {
+    let message = match differs {
+        [] => format!("run {run} exists"),
+        [rest @ .., last] if !rest.is_empty() => {
+            format!("run {run} exists with another {} and {last}", rest.join(", "))
+        }
+        [only, ..] => format!("run {run} exists with another {only}"),
+    };
+    ErrorObject::new(Code::RUN_EXISTS, message)
         .with("run_id", run.as_str())
+        .with("differs", differs)
         .with_hint("choose another id, or start it with what the existing run was started with")
 }
 

@@ -385,7 +385,7 @@ impl Mailbox {
                 Recovery::Again
             }
             CommitError::Exists(run) => {
-                refuse_some(waiting, &Refused::Rejected(run_exists(&run)), |submission| {
+                refuse_some(waiting, &Refused::Rejected(run_exists(&run, &[])), |submission| {
                     matches!(submission.command, Some(Command::Create(_)))
                 });
                 Recovery::Again

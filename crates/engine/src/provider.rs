@@ -12,6 +12,7 @@ use stepwell_core::run::event::{Payload, Target};
 use stepwell_core::run::wait::WaitSpec;
 use stepwell_core::workflow::definition::{Action, Step};
 use stepwell_core::workflow::template::{Names, Scope};
+use stepwell_core::workflow::{StepIx, Workflow};
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{FailureBehind, Reporter, Resolved, RunInfo};
@@ -22,6 +23,12 @@ pub trait Provider: Send + Sync + 'static {
     /// Returns what the protocol can do, as `METHOD_NOT_SUPPORTED` lists it. Aliases included.
     fn methods(&self) -> Vec<&'static str> {
         Vec::new()
+    }
+
+    /// Returns the keys that the result object of a method has; an empty list: nobody knows.
+    fn result_keys(&self, method: &str) -> &'static [&'static str] {
+        let _ = method;
+        &[]
     }
 
     /// Returns the parameters that the provider resolves itself, by [`Provider::bind`], because `${…}` means
@@ -242,11 +249,12 @@ impl std::fmt::Debug for Registry {
     }
 }
 
-/// Returns the handler of a step: its protocol, or `fn:<workflow>/<step>`.
-pub fn handler_of(workflow: &str, step: &Step) -> String {
+/// Returns the handler of a step: its protocol, or `fn:<workflow>/<step>`. Elements have that of their step.
+pub fn handler_of(workflow: &Workflow, step: StepIx) -> String {
+    let step = workflow.step(workflow.element_of(step).unwrap_or(step));
     match &step.action {
         Action::Provider { protocol, .. } => protocol.clone(),
-        Action::Function => function_handler(workflow, step.name.as_str()),
+        Action::Function => function_handler(workflow.name(), step.name.as_str()),
     }
 }
 

@@ -194,7 +194,7 @@ fn work_item(workflow: &Workflow, item: &Work) -> WorkItem {
     WorkItem {
         execution: item.execution.clone(),
         attempt: item.attempt,
-        handler: handler_of(workflow.name(), step),
+        handler: handler_of(workflow, item.step),
         priority: item.priority,
         not_before: item.not_before,
         purpose: match item.task {
@@ -212,7 +212,7 @@ fn running_item(run: &Run, lease: &LeaseRef) -> Option<WorkItem> {
     Some(WorkItem {
         execution: lease.execution.clone(),
         attempt: lease.attempt,
-        handler: handler_of(run.workflow().name(), step),
+        handler: handler_of(run.workflow(), execution.step_ix()),
         priority: step.priority,
         not_before: Timestamp::default(),
         purpose: Purpose::Attempt,

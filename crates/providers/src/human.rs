@@ -29,6 +29,10 @@ impl Provider for Human {
         vec!["human/ask"]
     }
 
+    fn result_keys(&self, _method: &str) -> &'static [&'static str] {
+        &["result", "answered_by", "answered_at", "wait_id", "defaulted"]
+    }
+
     fn check(&self, _method: &str, params: &Value) -> Vec<ParamProblem> {
         let mut problems = params::check(params, ASK);
         for problem in problems.iter_mut().filter(|problem| problem.parameter == "timeout") {

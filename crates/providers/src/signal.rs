@@ -20,6 +20,10 @@ impl Provider for Signal {
         vec!["signal/wait"]
     }
 
+    fn result_keys(&self, _method: &str) -> &'static [&'static str] {
+        &["result", "signal_id", "defaulted"]
+    }
+
     fn check(&self, _method: &str, params: &Value) -> Vec<ParamProblem> {
         params::check(params, WAIT)
     }

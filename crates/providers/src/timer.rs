@@ -25,6 +25,10 @@ impl Provider for Timer {
         vec!["timer/sleep", "timer/wait_until"]
     }
 
+    fn result_keys(&self, _method: &str) -> &'static [&'static str] {
+        &["result", "due_at", "fired_at"]
+    }
+
     fn check(&self, method: &str, params: &Value) -> Vec<ParamProblem> {
         params::check(params, table(method))
     }

@@ -45,6 +45,10 @@ impl Provider for ChildRuns {
         &["workflow"]
     }
 
+    fn result_keys(&self, _method: &str) -> &'static [&'static str] {
+        &["result", "run_id"]
+    }
+
     fn check(&self, _method: &str, params: &Value) -> Vec<ParamProblem> {
         let mut problems = params::check(params, EXECUTE);
         if let Some(workflow) = params.get("workflow").filter(|w| w.is_object())

@@ -27,6 +27,10 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>, Error> {
         }
         return Ok(Arc::new(SqliteStore::open(&PathBuf::from(path), options(query)?).await?));
     }
+    if !url.contains(':') {
+        let message = format!("{url:?} is no URL of a store; for a file write sqlite://{url}");
+        return Err(Error::Invalid(message));
+    }
     let scheme = url.split(':').next().unwrap_or_default();
     Err(Error::Invalid(format!("no store is known for '{scheme}:'; known: memory:, sqlite://PATH")))
 }

@@ -22,6 +22,9 @@ pub trait Protocols {
     /// Returns the parameters in which `${…}` is nothing that the loader should read.
     fn raw_params(&self, protocol: &str, method: &str) -> &'static [&'static str];
 
+    /// Returns the keys that the result object of a method has; an empty list: nobody knows.
+    fn result_keys(&self, protocol: &str, method: &str) -> &'static [&'static str];
+
     /// Returns what is wrong with literal parameters; what holds a reference is checked when an attempt starts.
     fn check(&self, protocol: &str, method: &str, params: &Value) -> Vec<ParamProblem>;
 }
@@ -37,6 +40,10 @@ impl Protocols for Registry {
 
     fn raw_params(&self, protocol: &str, method: &str) -> &'static [&'static str] {
         self.protocol(protocol).map_or(&[], |provider| provider.raw_params(method))
+    }
+
+    fn result_keys(&self, protocol: &str, method: &str) -> &'static [&'static str] {
+        self.protocol(protocol).map_or(&[], |provider| provider.result_keys(method))
     }
 
     fn check(&self, protocol: &str, method: &str, params: &Value) -> Vec<ParamProblem> {

@@ -9,7 +9,9 @@ use stepwell_core::workflow::condition::Condition;
 use stepwell_core::workflow::definition::{Need, NeedKind};
 use stepwell_core::workflow::path::Path;
 use stepwell_core::workflow::python_source::PythonSource;
-use stepwell_core::workflow::template::{Names, ProblemKind, Reference, Root, Template, TemplateProblem};
+use stepwell_core::workflow::template::{
+    Names, ProblemKind, Reference, Root, Segment, Template, TemplateProblem,
+};
 
 use super::fields::{Problems, nearest};
 use super::node::{Kind, Member, Node, Position};
@@ -58,7 +60,8 @@ impl Index {
     }
 
     fn nearest(&self, name: &str) -> Option<String> {
-        nearest(name, self.by_name.keys().map(|known| &**known)).map(|near| format!("did you mean '{near}'?"))
+        nearest(name, self.by_name.keys().map(|known| &**known).chain(["input"]))
+            .map(|near| format!("did you mean '{near}'?"))
     }
 }
 
@@ -102,6 +105,8 @@ pub(super) fn declared_needs(drafts: &[Draft], index: &Index, problems: &mut Pro
 #[derive(Debug)]
 pub(super) struct StepUse {
     to: usize,
+    /// The key of the step's view that it begins with.
+    key: Option<String>,
     shown: String,
     path: Path,
     at: Option<Position>,
@@ -151,7 +156,11 @@ pub(super) fn read(
     let to_step = |found: Use| match found.reference.root() {
         Root::Step(id) => {
             let to = index.by_name[id];
-            Some(StepUse { to, shown: found.reference.to_string(), path: found.path, at: found.at })
+            let key = found.reference.segments().first().and_then(|segment| match segment {
+                Segment::Field(key) | Segment::Key(key) => Some(key.to_string()),
+                Segment::Index(_) => None,
+            });
+            Some(StepUse { to, key, shown: found.reference.to_string(), path: found.path, at: found.at })
         }
         Root::Input | Root::Item | Root::Index => None,
     };
@@ -280,6 +289,38 @@ fn report(
         _ => None,
     };
     problems.push(Problem::new(path, at, message).maybe_hint(hint));
+}
+
+/// Warns of references to keys that the view of their step cannot have.
+pub(super) fn unknown_keys(
+    drafts: &[Draft],
+    uses: &[Vec<StepUse>],
+    protocols: &dyn Protocols,
+) -> Vec<Problem> {
+    const OF_ANY: [&str; 4] = ["result", "status", "success", "error"];
+    const OF_LISTS: [&str; 2] = ["results", "count"];
+    let mut warnings = Vec::new();
+    for (draft, used) in
+        drafts.iter().zip(uses).flat_map(|(draft, uses)| uses.iter().map(move |u| (draft, u)))
+    {
+        let (Some(key), to) = (&used.key, &drafts[used.to]) else { continue };
+        let own = match (&to.for_each, &to.protocol) {
+            (Some(_), _) => &OF_LISTS[..],
+            (None, Some(protocol)) => protocols.result_keys(protocol, &to.method),
+            (None, None) => &[],
+        };
+        if own.is_empty() || own.contains(&key.as_str()) || OF_ANY.contains(&key.as_str()) {
+            continue;
+        }
+        let known: Vec<&str> =
+            OF_ANY.iter().chain(own.iter().filter(|key| !OF_ANY.contains(key))).copied().collect();
+        let hint = nearest(key, known.iter().copied())
+            .map_or_else(|| format!("it has {}", known.join(", ")), |near| format!("did you mean '{near}'?"));
+        let message =
+            format!("step '{}' refers to '{}', but '{}' has no '{key}'", draft.id, used.shown, to.id);
+        warnings.push(Problem::new(used.path.clone(), used.at, message).step(&draft.id).hint(hint));
+    }
+    warnings
 }
 
 /// Adds a required need for every reference to a step that is no ancestor, and returns the warnings about it.

@@ -25,6 +25,10 @@ impl Protocols for Fake {
         }
     }
 
+    fn result_keys(&self, protocol: &str, _method: &str) -> &'static [&'static str] {
+        if protocol == "python/v1" { &["result", "output"] } else { &[] }
+    }
+
     fn raw_params(&self, protocol: &str, _method: &str) -> &'static [&'static str] {
         match protocol {
             "python/v1" => &["code"],
@@ -387,6 +391,30 @@ fn names_are_one_space() {
     assert_eq!(problems.len(), 2, "{problems:?}");
     let shadowing = json!({"steps": [{"id": "input", "method": "mcp/ping"}]});
     assert_eq!(loaded(&shadowing).warnings.len(), 1);
+}
+
+#[test]
+fn a_key_that_no_view_can_have_is_a_warning() {
+    let loaded = loaded(&json!({"steps": [
+        {"id": "load", "method": "python/execute", "params": {"code": "result = 1"}},
+        {"id": "each", "method": "mcp/ping", "for_each": [1], "dependencies": ["load"],
+            "params": {"a": "${load.reslt}", "b": "${load.output} ${load.status} ${load}"}},
+        {"id": "end", "method": "mcp/ping", "dependencies": ["each"],
+            "params": {"a": "${each.outputs}", "b": "${each.results[0].anything} ${each.count}"}},
+        {"id": "any", "method": "mcp/ping", "dependencies": ["end"], "params": {"a": "${end.whatever}"}},
+    ]}));
+    let told: Vec<String> = loaded
+        .warnings
+        .iter()
+        .map(|w| format!("{} ({})", w.message, w.hint.as_deref().unwrap_or("")))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "step 'each' refers to '${load.reslt}', but 'load' has no 'reslt' (did you mean 'result'?)",
+            "step 'end' refers to '${each.outputs}', but 'each' has no 'outputs' (it has result, status, success, error, results, count)",
+        ]
+    );
 }
 
 #[test]

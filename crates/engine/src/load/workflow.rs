@@ -229,6 +229,7 @@ fn relations(
     let mut edges = references::declared_needs(drafts, &index, problems);
     let uses: Vec<_> =
         drafts.iter().map(|draft| references::read(draft, &index, protocols, problems)).collect();
+    warnings.extend(references::unknown_keys(drafts, &uses, protocols));
     warnings.extend(references::infer_needs(drafts, &mut edges, &uses));
     references::cycles(drafts, &edges, problems);
     (edges, warnings)

@@ -466,6 +466,19 @@ def encode_result(value, limit):
         return {"kind": "result", "path": "result", "reason": f"{type(error).__name__}: {error}"}, b""
 
 
+def hint(value):
+    """Says how a value of a well-known type becomes one that JSON has."""
+    if isinstance(value, (set, frozenset)):
+        return " (use sorted(...) or list(...))"
+    if hasattr(value, "isoformat"):
+        return " (use .isoformat())"
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return " (use .decode() or base64)"
+    if hasattr(value, "item") or hasattr(value, "tolist"):
+        return " (use .item() or .tolist())"
+    return ""
+
+
 class Check:
     """Walks a value and refuses what would not come back unchanged.
 
@@ -494,7 +507,7 @@ class Check:
         elif isinstance(value, dict):
             self.container(value, self.entries)
         else:
-            raise Refused(f"{type(value).__name__} is not a JSON type")
+            raise Refused(f"{type(value).__name__} is not a JSON type{hint(value)}")
 
     def text(self, value):
         if self.texts:

@@ -67,6 +67,10 @@ impl Provider for Python {
         vec!["python/execute", "execute"]
     }
 
+    fn result_keys(&self, _method: &str) -> &'static [&'static str] {
+        &["result", "output", "stderr", "success", "execution_time"]
+    }
+
     fn raw_params(&self, _method: &str) -> &'static [&'static str] {
         // What a file holds is never looked at; the name of one is a parameter like any other.
         &["code"]
