@@ -160,6 +160,7 @@ impl Python {
             bindings: bindings.collect(),
             timeout,
             base_dir: self.base_dir(task.run.base_dir.as_deref()),
+            alone: false,
         }
     }
 }
