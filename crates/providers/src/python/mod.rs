@@ -28,6 +28,7 @@ mod parent;
 mod pool;
 mod provider;
 mod settings;
+mod suspects;
 mod system;
 mod task;
 mod wire;
