@@ -19,6 +19,7 @@ fn task() -> PythonTask {
         bindings: Vec::new(),
         timeout: Duration::from_secs(30),
         base_dir: "/".into(),
+        alone: false,
     }
 }
 

@@ -47,6 +47,9 @@ steps:
                 time.sleep(600)
             os._exit(0)
         result = "gone on"
+  - name: kills-its-interpreter
+    method: python/execute
+    params: {code: "import os, time; os.kill(os.getppid(), 9); time.sleep(60)"}
   - name: prints-binary
     method: python/execute
     params:
@@ -121,6 +124,12 @@ fn each_unruly_script_is_a_clear_failure_and_harms_nothing_beside_it() {
     failed("leaves", "TASK_EXECUTION_FAILED", "exit_code", json!(3));
     assert_eq!(step("leaves")["error"]["data"]["output"], json!("so far\n"));
     failed("crashes", "TASK_EXECUTION_FAILED", "signal", json!(11));
+    let killer = step("kills-its-interpreter");
+    assert_eq!(
+        (&killer["error"]["name"], &killer["attempts"]),
+        (&json!("WORKER_LOST"), &json!(5)),
+        "{killer}"
+    );
     failed("hands-over-bytes", "TASK_RESULT_INVALID", "path", json!("result"));
 
     let results = &run["results"];

@@ -107,6 +107,7 @@ impl Job<'_> {
                 ticket.kill();
                 if timeout(KILL_PATIENCE, ticket.ended()).await.is_err() {
                     parent.abandon();
+                    ticket.ended().await;
                 }
             }
             // What the child wrote last is still in the pipes; a limit may be passed only now.
@@ -177,7 +178,7 @@ impl Job<'_> {
         }
     }
 
-    /// The parent died. Its children were killed with it, unless one had handed over its result before.
+    /// The parent died, and all its tasks with it; one may have handed over its result before.
     fn judge_lost(&self, answer: Answer, is_drained: bool, printed: Printed) -> Attempted {
         let Some(child) = answer.begun else {
             return if is_drained {
@@ -186,6 +187,7 @@ impl Job<'_> {
                 Attempted::Over(Err(PythonFailure::ParentLost { printed }))
             };
         };
+        // Whoever killed the parent may have killed its guard, too; the child's group is left then.
         system::kill_group(child);
         Attempted::Over(match answer.verdict {
             Verdict::Missing | Verdict::Garbled => Err(PythonFailure::ParentLost { printed }),

@@ -121,7 +121,7 @@ pub enum PythonFailure {
         /// What the system or the interpreter says.
         reason: String,
     },
-    /// The interpreter that ran the task died. The script had begun and did not end by itself.
+    /// The interpreter that ran the task died, for reasons that need not be the script's. Nobody knows how far it came.
     #[error("the python interpreter died while the script ran")]
     ParentLost {
         /// What the script wrote until then.

@@ -19,6 +19,12 @@ much as the fork itself.)
 The parent owns every descendant: a child is the reaper of its own descendants, and when it ends they
 become children of the parent, which kills whatever it did not fork itself. When the control socket
 closes, because the engine ended or was killed, the parent kills all tasks and goes.
+
+The parent can be killed, by a script of the same user or by a machine without memory. So the process
+that the engine starts is not the parent but its guard: it does nothing but wait, inherits what a dead
+parent leaves behind and kills that, and goes when nothing is left. Should the guard be killed, the
+parent is told and does the same. Where somebody kills both at once, the tasks die with the parent, but
+what they have started in sessions of its own goes on.
 """
 
 import builtins
@@ -38,7 +44,7 @@ import time
 import traceback
 import types
 
-CONTROL = 3  # in the parent
+CONTROL = 3  # in the guard and the parent
 CHANNEL = 3  # in a child: the same number, so that taking the one closes the other
 SWEEP_SECONDS = 0.5
 MAX_DEPTH = 100
@@ -60,6 +66,47 @@ except (ImportError, OSError, AttributeError):
         return -1
 
 
+# ---------------------------------------------------------------------------- the guard
+
+
+def guard(parent):
+    """Waits for the end of the parent, kills all that it leaves behind, and ends as it did."""
+    os.close(CONTROL)
+    # The engine has no patience any more. A parent that hangs does not end by itself.
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: os.kill(parent, signal.SIGKILL))
+    while True:
+        # The zombie stays until no signal can be sent to it: so long its number cannot be reused.
+        change = os.waitid(os.P_PID, parent, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+        if change.si_code != os.CLD_STOPPED:
+            break
+        # While it stands still, no task of anybody begins or ends.
+        os.kill(parent, signal.SIGCONT)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _pid, status = os.waitpid(parent, 0)
+    kill_children()
+    code = os.waitstatus_to_exitcode(status)
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def kill_children():
+    """Kills all children and whatever becomes a child by that, until none is left."""
+    while True:
+        for pid in children_by_scan(os.getpid()):
+            kill_group(pid)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def leave_guard(guard_pid):
+    """Makes the forked copy the parent; what is sent to the guard's group does not reach it."""
+    os.setpgid(0, 0)
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != guard_pid:
+        os._exit(1)
+
+
 # ---------------------------------------------------------------------------- the parent
 
 
@@ -68,12 +115,14 @@ class Parent:
 
     def __init__(self):
         self.pid = os.getpid()
+        self.should_end = False
         self.tasks = {}  # pid -> task id
         self.control = socket.socket(fileno=CONTROL)
         self.wake_read, wake_write = os.pipe()
         os.set_blocking(self.wake_read, False)
         os.set_blocking(wake_write, False)
         signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)
+        signal.signal(signal.SIGTERM, self.note_end)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         self.own = [self.wake_read, wake_write]
         try:
@@ -83,6 +132,10 @@ class Parent:
             self.children = None
         prctl(PR_SET_CHILD_SUBREAPER, 1)
 
+    def note_end(self, _signal, _frame):
+        """Takes note that the guard died, or that somebody wants the parent to end."""
+        self.should_end = True
+
     def serve(self):
         """Works until the control socket closes; returns the descriptors of a task in its child."""
         poll = select.poll()
@@ -91,25 +144,25 @@ class Parent:
         self.control.send(b"R")
         while True:
             for descriptor, _event in poll.poll():
+                if self.should_end:
+                    self.leave()
                 if descriptor == self.wake_read:
                     self.reap()
                     continue
                 message, descriptors, _flags, _address = socket.recv_fds(self.control, 64, 3)
                 if not message:
-                    self.kill_everything()
-                    os._exit(0)
+                    self.leave()
                 operation, task = struct.unpack("<cQ", message)
-                if operation == b"S" and len(descriptors) != 3:
-                    self.control.send(struct.pack("<cQi", b"X", task, errno.EMFILE))
-                elif operation == b"S":
-                    if self.fork(task, descriptors):
-                        return descriptors
-                else:
+                if operation == b"K":
                     self.kill(task)
+                elif self.fork(task, descriptors):
+                    return descriptors
 
     def fork(self, task, descriptors):
         """Forks the child of a task; true in the child."""
         try:
+            if len(descriptors) != 3:
+                raise OSError(errno.EMFILE, "no room for all descriptors of a task")
             pid = os.fork()
         except OSError as error:
             self.control.send(struct.pack("<cQi", b"X", task, error.errno or 0))
@@ -178,12 +231,13 @@ class Parent:
         listed = os.pread(self.children, 1 << 20, 0)
         return [pid for pid in map(int, listed.split()) if pid not in self.tasks]
 
-    def kill_everything(self):
-        """Ends all tasks and all their descendants."""
+    def leave(self):
+        """Ends all tasks and all their descendants, then this process."""
         for pid in self.tasks:
             kill_group(pid)
         self.tasks = {}
         self.sweep()
+        os._exit(0)
 
 
 def kill_group(pid):
@@ -223,6 +277,7 @@ def leave_parent(parent, descriptors):
         os._exit(1)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     channel, stdout, stderr = descriptors
     parent.control.detach()
     os.dup2(channel, CHANNEL, inheritable=False)
@@ -631,6 +686,12 @@ def prefer_as_victim():
 def main():
     close_inherited()
     forget_environment(sys.argv[1:])
+    guard_pid = os.getpid()
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    parent_pid = os.fork()
+    if parent_pid:
+        guard(parent_pid)
+    leave_guard(guard_pid)
     prefer_as_victim()
     for stream in (sys.stdout, sys.stderr):
         # A script that is killed keeps every line it has printed.

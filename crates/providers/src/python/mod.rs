@@ -9,7 +9,12 @@
 //!
 //! A pool keeps a few warm interpreters. Each forks one child per task, so that nothing a task does to
 //! modules, globals, environment or directory is seen by another, and no task pays for starting
-//! Python. A task is over when its child has ended *and* every process it started is dead.
+//! Python. A task is over when its child has ended *and* every process it started is dead. A guard
+//! around each parent sees to that should the parent die.
+//!
+//! These are walls against carelessness. Scripts run as the user that the engine runs as: they can read what
+//! that user can read, and send a signal to whatever that user can, the parent, its guard, each other and
+//! the engine included. A task that loses its parent is told as lost and not as failed; more is not promised.
 //!
 //! What this module never does: decide about retries, know error codes, or scan code for references.
 //! The provider on top does that; everything it needs is in [`PythonFailure`].
@@ -23,6 +28,7 @@ mod parent;
 mod pool;
 mod provider;
 mod settings;
+mod suspects;
 mod system;
 mod task;
 mod wire;

@@ -2,12 +2,13 @@
 //!
 //! The process and its control socket belong to one tokio task; everybody else holds a [`Parent`], which
 //! only sends messages. The interpreter goes when the socket closes, whatever the reason, and takes every
-//! task with it.
+//! task with it. The process that is started and waited for is its guard (`forkserver.py`): once that is
+//! gone, nothing of any task runs any more.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -198,13 +199,15 @@ impl Keeper {
         };
         inbox.close();
         drop(inbox);
-        self.running.clear();
+        let running = std::mem::take(&mut self.running);
         if let Some(patience) = patience {
             self.leave(patience).await;
         } else {
             let words = self.last_words().await;
             tracing::warn!(reason = %words, "a python interpreter died and will be replaced");
         }
+        // Tasks are told that they are lost only now that nothing of them goes on.
+        drop(running);
     }
 
     /// Sends what the socket takes now.
@@ -235,29 +238,39 @@ impl Keeper {
     async fn leave(self, patience: Duration) {
         let Self { mut process, socket, .. } = self;
         drop(socket);
-        if timeout(patience, process.wait()).await.is_err() {
-            let _dead = process.kill().await;
-        }
+        end(&mut process, patience).await;
     }
 
     /// Waits for the end of an interpreter that died and says what it left on its stderr.
-    async fn last_words(mut self) -> String {
-        let stderr = self.stderr.take();
-        let status = timeout(END_PATIENCE, self.process.wait()).await;
+    async fn last_words(self) -> String {
+        let Self { mut process, socket, stderr, .. } = self;
+        drop(socket);
+        let status = match end(&mut process, END_PATIENCE).await {
+            Some(Ok(status)) => status.to_string(),
+            Some(Err(error)) => error.to_string(),
+            None => "it stopped answering".to_owned(),
+        };
         let words = match stderr {
             Some(stderr) => timeout(END_PATIENCE, stderr).await.ok().and_then(Result::ok).unwrap_or_default(),
             None => String::new(),
         };
-        let status = match status {
-            Ok(Ok(status)) => status.to_string(),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => {
-                let _dead = self.process.kill().await;
-                "it stopped answering".to_owned()
-            }
-        };
         if words.trim().is_empty() { status } else { format!("{status}: {}", words.trim()) }
     }
+}
+
+/// Waits for the end of an interpreter whose socket is closed; none if it had to be killed.
+async fn end(process: &mut Child, patience: Duration) -> Option<io::Result<ExitStatus>> {
+    if let Ok(ended) = timeout(patience, process.wait()).await {
+        return Some(ended);
+    }
+    // Not the guard is to die: it kills the parent, and then all that is left of its tasks.
+    if let Some(guard) = process.id() {
+        system::terminate(guard);
+    }
+    if timeout(END_PATIENCE, process.wait()).await.is_err() {
+        let _dead = process.kill().await;
+    }
+    None
 }
 
 /// Waits until the socket takes another packet; an error shows at the next send.

@@ -1,8 +1,8 @@
 //! The pool: who runs next, in which parent, and what happens when a parent dies.
 
 use std::io::Read as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard};
 
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,9 @@ use crate::files::{FileError, Roots};
 
 /// How often a task whose parent died before it began is given to the next parent.
 const FRESH_STARTS: usize = 3;
+
+/// Tasks that run at once in interpreters of their own, each of which must start and takes its memory.
+const ALONE: usize = 8;
 
 /// Runs Python scripts in children of warm interpreters.
 ///
@@ -33,6 +36,9 @@ struct Inner {
     roots: Roots,
     slots: Vec<Slot>,
     turns: Semaphore,
+    /// Places of tasks that run alone, as long as they do.
+    own_slots: StdMutex<Vec<Arc<Slot>>>,
+    turns_alone: Semaphore,
 }
 
 /// A place for one interpreter.
@@ -45,6 +51,15 @@ struct Slot {
 /// A task's hold on a slot, which is counted.
 struct Hold<'a>(&'a Slot);
 
+/// A slot for one task only.
+struct OwnSlot<'a> {
+    pool: &'a Inner,
+    slot: Arc<Slot>,
+}
+
+/// A task's right to run now; a task that runs alone needs two.
+type Turn<'a> = (Option<SemaphorePermit<'a>>, SemaphorePermit<'a>);
+
 impl PythonPool {
     /// Makes a pool; no interpreter starts yet.
     pub fn new(settings: PythonSettings) -> Self {
@@ -52,6 +67,8 @@ impl PythonPool {
             roots: Roots::new(settings.roots.iter().cloned()),
             slots: std::iter::repeat_with(Slot::default).take(settings.parents.get()).collect(),
             turns: Semaphore::new(settings.max_running.get()),
+            own_slots: StdMutex::default(),
+            turns_alone: Semaphore::new(ALONE),
             settings,
         };
         Self { inner: Arc::new(inner) }
@@ -60,7 +77,9 @@ impl PythonPool {
     /// Runs a script to its end and returns what it left.
     ///
     /// When this returns, or the future is dropped, nothing the script started runs any more (after a drop:
-    /// within moments). The clock of the timeout starts once an interpreter takes the task.
+    /// within moments), also if its interpreter died. Excepted is what the kernel does not let this user kill, and what
+    /// runs in sessions of its own when somebody kills the interpreter's guard together with it. The clock of the
+    /// timeout starts once an interpreter takes the task.
     pub async fn run(
         &self,
         task: PythonTask,
@@ -80,7 +99,12 @@ impl PythonPool {
             result_limit: inner.settings.result_limit,
             cancel: &cancel,
         };
-        let outcome = inner.carry_out(&job).await;
+        let outcome = if task.alone {
+            inner.carry_out_alone(&job).await
+        } else {
+            let hold = inner.least_taken();
+            inner.carry_out(&job, hold.0).await
+        };
         if matches!(outcome, Err(PythonFailure::ParentLost { .. })) && inner.turns.is_closed() {
             return Err(PythonFailure::Closed);
         }
@@ -89,32 +113,41 @@ impl PythonPool {
 
     /// Ends all interpreters and tasks and waits until they are gone; later tasks are refused.
     pub async fn shutdown(&self) {
+        // From now on no slot gets an interpreter, so those that are there now are all.
         self.inner.turns.close();
-        for slot in &self.inner.slots {
-            let parent = slot.parent.lock().await.take();
-            if let Some(parent) = parent {
-                parent.close().await;
-            }
+        self.inner.turns_alone.close();
+        let own_slots = self.inner.own_slots().clone();
+        for slot in self.inner.slots.iter().chain(own_slots.iter().map(|slot| &**slot)) {
+            slot.close().await;
         }
     }
 }
 
 impl Inner {
     /// Waits for one of the places among the running tasks, then reads the script.
-    async fn prepare(&self, task: &PythonTask) -> Result<(SemaphorePermit<'_>, Vec<u8>), PythonFailure> {
-        let turn = self.turns.acquire().await.map_err(|_| PythonFailure::Closed)?;
+    async fn prepare(&self, task: &PythonTask) -> Result<(Turn<'_>, Vec<u8>), PythonFailure> {
+        let closed = |_| PythonFailure::Closed;
+        let alone = if task.alone { Some(self.turns_alone.acquire().await.map_err(closed)?) } else { None };
+        let turn = self.turns.acquire().await.map_err(closed)?;
         let frame = self.frame(task).await?;
-        Ok((turn, frame))
+        Ok(((alone, turn), frame))
     }
 
-    /// Gives the job to a parent, and to the next one should that die before the script began.
-    async fn carry_out(&self, job: &Job<'_>) -> Result<PythonOutcome, PythonFailure> {
-        let hold = self.least_taken();
+    /// Gives the job to an interpreter that runs nothing else and ends with it.
+    async fn carry_out_alone(&self, job: &Job<'_>) -> Result<PythonOutcome, PythonFailure> {
+        let own = self.own_slot();
+        let outcome = self.carry_out(job, &own.slot).await;
+        own.slot.close().await;
+        outcome
+    }
+
+    /// Gives the job to the slot's parent, and to the next one should that die before the script began.
+    async fn carry_out(&self, job: &Job<'_>, slot: &Slot) -> Result<PythonOutcome, PythonFailure> {
         for _ in 0..FRESH_STARTS {
             let parent = tokio::select! {
                 biased;
                 () = job.cancel.cancelled() => break,
-                parent = self.parent(hold.0) => parent?,
+                parent = self.parent(slot) => parent?,
             };
             if let Attempted::Over(outcome) = job.run_in(&parent).await {
                 return outcome;
@@ -150,6 +183,16 @@ impl Inner {
             .expect("a pool has at least one slot");
         slot.taken.fetch_add(1, Ordering::Relaxed);
         Hold(slot)
+    }
+
+    fn own_slot(&self) -> OwnSlot<'_> {
+        let slot = Arc::new(Slot::default());
+        self.own_slots().push(Arc::clone(&slot));
+        OwnSlot { pool: self, slot }
+    }
+
+    fn own_slots(&self) -> MutexGuard<'_, Vec<Arc<Slot>>> {
+        self.own_slots.lock().expect("no panic happens under this lock")
     }
 
     /// Writes the task as the child reads it. A file is read here, from the descriptor that was checked.
@@ -191,6 +234,22 @@ impl Inner {
             result_limit: self.settings.result_limit,
         };
         Ok(request.frame())
+    }
+}
+
+impl Slot {
+    /// Ends the interpreter and all its tasks, and waits until they are gone.
+    async fn close(&self) {
+        let parent = self.parent.lock().await.take();
+        if let Some(parent) = parent {
+            parent.close().await;
+        }
+    }
+}
+
+impl Drop for OwnSlot<'_> {
+    fn drop(&mut self) {
+        self.pool.own_slots().retain(|slot| !Arc::ptr_eq(slot, &self.slot));
     }
 }
 

@@ -11,6 +11,7 @@ use stepwell_core::workflow::template::{Names, Scope};
 use stepwell_engine::params::missing_reference;
 use stepwell_engine::{Failure, Outcome, ParamProblem, Provider, Task};
 
+use super::suspects::Suspects;
 use super::{PythonFailure, PythonPool, PythonSettings, PythonTask, Source};
 use crate::params::{self, Kind};
 
@@ -34,6 +35,7 @@ const EXECUTE: &[(&str, Kind, bool)] = &[
 #[derive(Debug)]
 pub struct Python {
     pool: PythonPool,
+    suspects: Suspects,
     roots: Vec<PathBuf>,
     trust_base_dir: bool,
 }
@@ -44,6 +46,7 @@ impl Python {
         Self {
             roots: settings.roots.clone(),
             trust_base_dir: settings.trust_base_dir,
+            suspects: Suspects::default(),
             pool: PythonPool::new(settings),
         }
     }
@@ -111,7 +114,10 @@ impl Provider for Python {
         }
         let script = self.script(&task);
         let limit = script.timeout;
-        match self.pool.run(script, task.cancel.clone()).await {
+        let ended = self.pool.run(script, task.cancel.clone()).await;
+        let was_lost = matches!(ended, Err(PythonFailure::ParentLost { .. }));
+        self.suspects.note(&task.idempotency_key, was_lost);
+        match ended {
             Ok(done) => Outcome::output(json!({
                 "result": done.result, "output": done.output, "stderr": done.stderr, "success": true,
                 "execution_time": done.execution_time,
@@ -164,6 +170,7 @@ impl Python {
             bindings: bindings.collect(),
             timeout,
             base_dir: self.base_dir(task.run.base_dir.as_deref()),
+            alone: self.suspects.contain(&task.idempotency_key),
         }
     }
 }
@@ -174,7 +181,8 @@ fn failed(task: &Task, failure: &PythonFailure, limit: Duration) -> Outcome {
         PythonFailure::ResultInvalid { .. } => Code::TASK_RESULT_INVALID,
         PythonFailure::File(_) => Code::INVALID_PARAMS,
         PythonFailure::NoInterpreter { .. } => Code::PROVIDER_INITIALIZATION_FAILED,
-        PythonFailure::ParentLost { .. } => Code::PROVIDER_NOT_AVAILABLE,
+        // Nobody knows whose doing it was: all tasks of that interpreter died with it.
+        PythonFailure::ParentLost { .. } => return Outcome::Lost { reason: failure.to_string() },
         PythonFailure::Cancelled { .. } => Code::TASK_CANCELLED,
         PythonFailure::Closed => Code::SYSTEM_SHUTDOWN,
         PythonFailure::Exception { .. }

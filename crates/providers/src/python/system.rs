@@ -1,4 +1,4 @@
-//! The three system calls that `std` lacks: a packet socket, descriptors in a message, killing a group.
+//! The system calls that `std` lacks: a packet socket, descriptors in a message, signals.
 #![expect(unsafe_code, reason = "libc calls that neither std nor tokio wraps")]
 
 use std::io;
@@ -60,6 +60,14 @@ pub(super) fn send_packet(
     // SAFETY: `message` points to `piece`, `packet` and `room`, which all outlive the call.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Asks a process to end, also one that somebody has stopped. It must be a child that was not waited for.
+pub(super) fn terminate(child: u32) {
+    for signal in [libc::SIGTERM, libc::SIGCONT] {
+        // SAFETY: the call takes plain numbers; a child that was not waited for keeps its own.
+        let _gone = unsafe { libc::kill(child.cast_signed(), signal) };
+    }
 }
 
 /// Kills every process of a group; a group that is gone is no error.

@@ -18,6 +18,8 @@ pub struct PythonTask {
     pub timeout: Duration,
     /// The script's working directory, absolute, and where a relative file path starts.
     pub base_dir: PathBuf,
+    /// Whether it runs in an interpreter of its own, where it can take nobody along. That one must start first.
+    pub alone: bool,
 }
 
 /// Where a script comes from.

@@ -49,6 +49,7 @@ impl Bench {
             bindings: Vec::new(),
             timeout: Duration::from_secs(30),
             base_dir: self.directory.path().to_owned(),
+            alone: false,
         }
     }
 
@@ -94,6 +95,13 @@ async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 fn runs(pid: i64) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// The parent of a process that runs.
+fn parent_of(pid: i64) -> i64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let fields = stat.rsplit(')').next().expect("after the name");
+    fields.split_whitespace().nth(1).expect("the second field").parse().expect("a number")
 }
 
 fn read_pid(path: &Path) -> Option<i64> {
@@ -777,47 +785,77 @@ async fn a_task_leads_its_own_session_without_a_terminal() {
 
 // ------------------------------------------------------------------------------ parents
 
+/// A bench with one warm parent, and the parent.
+async fn with_one_parent() -> (Bench, i64) {
+    let bench = bench_with(|settings| settings.parents = 1.try_into().expect("not zero"));
+    let parent = bench.ok("import os; result = os.getppid()").await.result.as_i64().expect("a pid");
+    (bench, parent)
+}
+
 #[tokio::test]
 async fn a_parent_that_died_is_replaced() {
-    let bench = bench_with(|settings| settings.parents = 1.try_into().expect("not zero"));
+    let (bench, mut parent) = with_one_parent().await;
     for _ in 0..3 {
-        let parent = bench.ok("import os; result = os.getppid()").await.result.as_i64().expect("a pid");
         kill(parent);
         eventually("the parent is gone", || !runs(parent)).await;
-        let next = bench.ok("import os; result = os.getppid()").await.result;
-        assert_ne!(next, json!(parent));
+        let next = bench.ok("import os; result = os.getppid()").await.result.as_i64().expect("a pid");
+        assert_ne!(next, parent);
+        parent = next;
+    }
+}
+
+/// Whoever of the two is killed, the other one leaves nothing of a task running.
+#[tokio::test]
+async fn a_task_whose_parent_or_its_guard_dies_is_killed_with_its_descendants_and_told_as_lost() {
+    for (whom, name) in [("parent", "KILL"), ("guard", "KILL"), ("parent", "TERM")] {
+        let (bench, parent) = with_one_parent().await;
+        let guard = parent_of(parent);
+        let code =
+            format!("print('began')\n{FAMILY}open('child', 'w').write(str(os.getpid()))\ntime.sleep(60)");
+        let (running, _cancel) = bench.start(bench.code(&code));
+        let child = pid_in(&bench.path("child")).await;
+        signal(if whom == "guard" { guard } else { parent }, name);
+        let failure = running.await.expect("no panic").expect_err("lost");
+        assert!(matches!(failure, PythonFailure::ParentLost { .. }), "{name} to the {whom}: {failure:?}");
+        assert!(failure.is_retryable());
+        assert_eq!(printed(&failure).0, "began\n", "{name} to the {whom}");
+        for pid in [child].into_iter().chain(family(&bench)) {
+            assert!(!runs(pid), "{name} to the {whom}: process {pid} still runs");
+        }
+        eventually("parent and guard are gone", || !runs(parent) && !runs(guard)).await;
+        assert_eq!(bench.ok("result = 1").await.result, json!(1));
     }
 }
 
 #[tokio::test]
-async fn a_task_whose_parent_dies_is_killed_and_told_as_lost() {
-    let bench = bench_with(|settings| settings.parents = 1.try_into().expect("not zero"));
-    let parent = bench.ok("import os; result = os.getppid()").await.result.as_i64().expect("a pid");
-    let code = "import os, subprocess, time\nprint('began')
-subprocess.Popen(['sh', '-c', 'echo $$ > grandchild; sleep 60'])
-while not os.path.exists('grandchild'): time.sleep(0.01)
-open('child', 'w').write(str(os.getpid()))\ntime.sleep(60)";
-    let (running, _cancel) = bench.start(bench.code(code));
-    let pids = [pid_in(&bench.path("child")).await, pid_in(&bench.path("grandchild")).await];
-    kill(parent);
-    let failure = running.await.expect("no panic").expect_err("lost");
-    assert!(matches!(failure, PythonFailure::ParentLost { .. }), "{failure:?}");
-    assert!(failure.is_retryable());
-    assert_eq!(printed(&failure).0, "began\n");
-    eventually("child and grandchild are gone", || pids.iter().all(|pid| !runs(*pid))).await;
-    assert_eq!(bench.ok("result = 1").await.result, json!(1));
+async fn a_script_that_stops_the_parent_harms_nobody() {
+    let (bench, _parent) = with_one_parent().await;
+    let stops = "import os, signal, time\nfor _ in range(20): os.kill(os.getppid(), signal.SIGSTOP); time.sleep(0.01)";
+    let (running, _cancel) = bench.start(bench.code(stops));
+    for _ in 0..20 {
+        assert_eq!(bench.ok("result = 1").await.result, json!(1));
+    }
+    running.await.expect("no panic").expect("ends well");
+}
+
+/// Stops a parent. Its guard would let it go on, so that is stopped first.
+fn stop(parent: i64) -> i64 {
+    let guard = parent_of(parent);
+    signal(guard, "STOP");
+    signal(parent, "STOP");
+    guard
 }
 
 #[tokio::test]
 async fn a_task_that_had_not_begun_is_given_to_the_next_parent() {
-    let bench = bench_with(|settings| settings.parents = 1.try_into().expect("not zero"));
-    let parent = bench.ok("import os; result = os.getppid()").await.result.as_i64().expect("a pid");
+    let (bench, parent) = with_one_parent().await;
     // A stopped parent takes orders but does not fork.
-    signal(parent, "STOP");
+    let guard = stop(parent);
     let (running, _cancel) =
         bench.start(bench.code("import os\nopen('runs', 'a').write('x')\nresult = os.getppid()"));
     tokio::time::sleep(Duration::from_millis(50)).await;
     kill(parent);
+    signal(guard, "CONT");
     let outcome = running.await.expect("no panic").expect("ends well in the next parent");
     assert_ne!(outcome.result, json!(parent));
     assert_eq!(fs::read_to_string(bench.path("runs")).expect("it ran"), "x", "it ran once");
@@ -825,32 +863,98 @@ async fn a_task_that_had_not_begun_is_given_to_the_next_parent() {
 
 #[tokio::test]
 async fn a_parent_that_does_not_answer_is_given_up() {
-    let bench = bench_with(|settings| settings.parents = 1.try_into().expect("not zero"));
-    let parent = bench.ok("import os; result = os.getppid()").await.result.as_i64().expect("a pid");
-    let mut task = bench.code("import os, time\nopen('child', 'w').write(str(os.getpid()))\ntime.sleep(60)");
-    task.timeout = Duration::from_millis(500);
+    let (bench, parent) = with_one_parent().await;
+    let mut task = bench.code(&format!("{FAMILY}open('child', 'w').write(str(os.getpid()))\ntime.sleep(60)"));
+    task.timeout = Duration::from_secs(3);
     let (running, _cancel) = bench.start(task);
     let child = pid_in(&bench.path("child")).await;
-    signal(parent, "STOP");
+    let guard = stop(parent);
     let failure = running.await.expect("no panic").expect_err("times out");
     assert!(matches!(failure, PythonFailure::TimedOut { .. }), "{failure:?}");
-    eventually("parent and child are gone", || !runs(parent) && !runs(child)).await;
+    for pid in [child, parent, guard].into_iter().chain(family(&bench)) {
+        assert!(!runs(pid), "process {pid} still runs");
+    }
     assert_eq!(bench.ok("result = 1").await.result, json!(1));
 }
 
 #[tokio::test]
-async fn shutdown_ends_everything_and_refuses_later_tasks() {
+async fn a_task_that_runs_alone_takes_nobody_along_and_its_interpreter_ends_with_it() {
+    let (bench, parent) = with_one_parent().await;
+    let (beside, _cancel) = bench.start(bench.code(
+        "import os, time\nopen('beside', 'w').write(str(os.getpid()))
+while not os.path.exists('go-on'): time.sleep(0.01)\nresult = os.getppid()",
+    ));
+    pid_in(&bench.path("beside")).await;
+    let alone = |code: &str| PythonTask { alone: true, ..bench.code(code) };
+
+    let outcome = bench.run(alone("import os; result = os.getppid()")).await.expect("ends well");
+    let own = outcome.result.as_i64().expect("a pid");
+    assert!(own != parent && !runs(own));
+    let killed = bench.run(alone("import os, time; os.kill(os.getppid(), 9); time.sleep(60)")).await;
+    assert!(matches!(killed, Err(PythonFailure::ParentLost { .. })), "{killed:?}");
+
+    fs::write(bench.path("go-on"), "").expect("a new file");
+    assert_eq!(beside.await.expect("no panic").expect("ends well").result, json!(parent));
+}
+
+#[tokio::test]
+async fn tasks_over_the_number_that_may_run_alone_wait_and_all_end() {
     let bench = bench();
-    let (running, _cancel) = bench
-        .start(bench.code(&format!("{FAMILY}open('parent', 'w').write(str(os.getppid()))\ntime.sleep(60)")));
-    let parent = pid_in(&bench.path("parent")).await;
-    bench.pool.shutdown().await;
-    assert!(!runs(parent));
-    for pid in family(&bench) {
-        assert!(!runs(pid), "process {pid} still runs");
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..20 {
+        let mut task = bench.code("result = args['n']");
+        task.args = json!({ "n": number });
+        task.alone = true;
+        let pool = bench.pool.clone();
+        tasks.spawn(async move { (number, pool.run(task, CancellationToken::new()).await) });
     }
-    assert!(matches!(running.await.expect("no panic"), Err(PythonFailure::Closed)));
-    assert!(matches!(bench.fail("result = 1").await, PythonFailure::Closed));
+    while let Some(ended) = tasks.join_next().await {
+        let (number, outcome) = ended.expect("no panic");
+        assert_eq!(outcome.expect("ends well").result, json!(number));
+    }
+}
+
+#[tokio::test]
+async fn a_parent_without_room_for_descriptors_keeps_none_of_those_it_got() {
+    let (bench, parent) = with_one_parent().await;
+    let open = || fs::read_dir(format!("/proc/{parent}/fd")).expect("it runs").count();
+    let before = open();
+    // Of the three descriptors of a task, one fits.
+    limit_descriptors(parent, before as u64 + 1);
+    for _ in 0..3 {
+        let failure = bench.fail("result = 1").await;
+        assert!(matches!(failure, PythonFailure::NotStarted { .. }), "{failure:?}");
+    }
+    assert_eq!(open(), before);
+    limit_descriptors(parent, 100);
+    assert_eq!(bench.ok("import os; result = os.getppid()").await.result, json!(parent));
+}
+
+#[expect(unsafe_code, reason = "std has no call for the limits of another process")]
+fn limit_descriptors(pid: i64, most: u64) {
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: 1024 };
+    let pid = pid.try_into().expect("a pid");
+    // SAFETY: the new limit outlives the call and the old one is not asked for.
+    let set = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
+
+#[tokio::test]
+async fn shutdown_ends_everything_and_refuses_later_tasks() {
+    for alone in [false, true] {
+        let bench = bench();
+        let code = format!("{FAMILY}open('parent', 'w').write(str(os.getppid()))\ntime.sleep(60)");
+        let (running, _cancel) = bench.start(PythonTask { alone, ..bench.code(&code) });
+        let parent = pid_in(&bench.path("parent")).await;
+        let guard = parent_of(parent);
+        bench.pool.shutdown().await;
+        for pid in [parent, guard].into_iter().chain(family(&bench)) {
+            assert!(!runs(pid), "process {pid} still runs");
+        }
+        assert!(matches!(running.await.expect("no panic"), Err(PythonFailure::Closed)));
+        let later = bench.run(PythonTask { alone, ..bench.code("result = 1") }).await;
+        assert!(matches!(later, Err(PythonFailure::Closed)), "{later:?}");
+    }
 }
 
 #[tokio::test]
@@ -881,22 +985,29 @@ async fn a_missing_directory_is_named_and_the_script_does_not_run() {
 
 #[tokio::test]
 async fn when_the_engine_is_killed_its_interpreters_and_tasks_die_too() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let mut engine = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "python::stands_in_for_an_engine", "--ignored", "--nocapture"])
-        .env("STEPWELL_TEST_DIRECTORY", directory.path())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("it starts");
-    let pids = ["plain", "session", "daemon", "parent"].map(|name| directory.path().join(name));
-    let mut found = Vec::new();
-    for path in &pids {
-        found.push(pid_in(path).await);
+    for with_its_parent in [false, true] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut engine = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "python::stands_in_for_an_engine", "--ignored", "--nocapture"])
+            .env("STEPWELL_TEST_DIRECTORY", directory.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let pids = ["plain", "session", "daemon", "parent"].map(|name| directory.path().join(name));
+        let mut found = Vec::new();
+        for path in &pids {
+            found.push(pid_in(path).await);
+        }
+        found.push(parent_of(found[3]));
+        assert!(found.iter().all(|pid| runs(*pid)));
+        if with_its_parent {
+            signal(i64::from(engine.id()), "STOP");
+            kill(found[3]);
+        }
+        engine.kill().expect("it runs");
+        engine.wait().expect("it was ours");
+        eventually("all processes are gone", || found.iter().all(|pid| !runs(*pid))).await;
     }
-    assert!(found.iter().all(|pid| runs(*pid)));
-    engine.kill().expect("it runs");
-    engine.wait().expect("it was ours");
-    eventually("all processes are gone", || found.iter().all(|pid| !runs(*pid))).await;
 }
 
 #[tokio::test]
@@ -910,6 +1021,7 @@ async fn stands_in_for_an_engine() {
         bindings: Vec::new(),
         timeout: Duration::from_mins(1),
         base_dir: directory,
+        alone: false,
     };
     let _killed = pool.run(task, CancellationToken::new()).await;
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::Ordinal;
 use stepwell_core::run::Run;
 use stepwell_core::status::RunStatus;
 use stepwell_engine::load;
@@ -60,7 +61,7 @@ impl House {
         let step = json!([{"name": "a", "method": "python/execute", "params": params}]);
         let run = self.run(&step, input).await;
         assert_eq!(run.status(), RunStatus::Failed, "{params}");
-        let step = run.execution("a", stepwell_core::ids::Ordinal(1)).expect("it was attempted");
+        let step = run.execution("a", Ordinal(1)).expect("it was attempted");
         (**step.error.as_ref().expect("it failed")).clone()
     }
 }
@@ -72,6 +73,42 @@ fn refused(house: &House, params: &Value) -> String {
         Ok(_) => panic!("{params} is taken"),
         Err(invalid) => format!("{:?}", invalid.to_error()),
     }
+}
+
+// ------------------------------------------------------------------------------ losses
+
+/// Five scripts run beside one that kills the interpreter of all whenever it is attempted.
+#[tokio::test]
+async fn a_script_that_kills_its_interpreter_again_and_again_costs_others_one_attempt_and_no_retry() {
+    let house = house_with(|settings| settings.parents = 1.try_into().expect("not zero")).await;
+    let beside = "import os, time
+if not os.path.exists('killed'):
+    open(f'began-{args[\"n\"]}', 'w').close()
+    time.sleep(60)
+while os.path.getsize('killed') < 5: time.sleep(0.01)
+result = args['n']";
+    let kills = "import os, signal, time
+while not all(os.path.exists(f'began-{n}') for n in range(5)): time.sleep(0.01)
+open('killed', 'a').write('x')
+os.kill(os.getppid(), signal.SIGKILL)
+time.sleep(60)";
+    let mut steps = vec![json!({
+        "name": "kills", "method": "python/execute", "params": {"code": kills}, "on_failure": "continue",
+    })];
+    steps.extend((0..5).map(|n| {
+        let params = json!({"code": beside, "args": {"n": n}});
+        json!({"name": format!("beside-{n}"), "method": "python/execute", "params": params})
+    }));
+    let run = house.run(&json!(steps), json!(null)).await;
+    let execution = |name: &str| run.execution(name, Ordinal(1)).expect("it was attempted");
+    for n in 0..5 {
+        let name = format!("beside-{n}");
+        assert_eq!(run.views()[&name]["result"], json!(n), "{:?}", execution(&name).error);
+        assert_eq!(execution(&name).attempts, 2, "{name}");
+    }
+    let error = execution("kills").error.as_ref().expect("it failed in the end");
+    assert_eq!((error.code, execution("kills").attempts), (Code::WORKER_LOST, 5));
+    assert_eq!(fs::read_to_string(house.path("killed")).expect("written"), "xxxxx");
 }
 
 // ------------------------------------------------------------------------------ parameters
