@@ -42,8 +42,8 @@ pub(crate) enum Command {
     /// Carries out the work of every run of the store, until it is stopped
     ///
     /// Asked to end by SIGTERM, SIGINT or SIGHUP it takes no more work and gives what is under way 10 s to finish; asked
-    /// once more it ends at once. What did not finish is given back and tried again by whoever takes it next. The exit
-    /// code is 0 after SIGTERM, which is how service managers stop what they started, and 130 after the others.
+    /// once more it ends at once. What did not finish is given back, for another worker. The exit code is 0 after
+    /// SIGTERM, which is how service managers stop what they started, and 130 after the others.
     Worker(Worker),
     /// Checks workflow files; nothing is run or stored
     Validate(Validate),

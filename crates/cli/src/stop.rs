@@ -68,7 +68,7 @@ impl Stop {
             () = &mut shutdown => return,
             () = self.insisted() => {}
         }
-        output::talk("ending now; what was under way is given back, to be tried again");
+        output::talk("ending now; what was under way is given back");
         engine.abort();
         shutdown.await;
     }
