@@ -11,3 +11,4 @@ mod readable;
 mod refusals;
 mod sandbox;
 mod scripts;
+mod workflow_file;
