@@ -42,13 +42,13 @@ fn every_page_belongs_to_a_code_and_is_listed() {
     }
 }
 
-/// Also those of the README.
+/// Also those of the README and of the reference of workflow files.
 #[test]
 fn commands_and_flags_that_pages_name_exist() {
     let sandbox = Sandbox::new();
     let help = sandbox.run(&["--help"]).out;
-    let readme = pages().join("../../README.md");
-    let files = fs::read_dir(pages()).unwrap().map(|entry| entry.unwrap().path()).chain([readme]);
+    let others = ["../../README.md", "../workflow-file.md"].map(|file| pages().join(file));
+    let files = fs::read_dir(pages()).unwrap().map(|entry| entry.unwrap().path()).chain(others);
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
         for command in commands_in(&text) {

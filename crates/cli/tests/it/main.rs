@@ -13,3 +13,4 @@ mod sandbox;
 mod scripts;
 mod stopping;
 mod terminal;
+mod workflow_file;
