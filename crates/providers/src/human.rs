@@ -106,8 +106,8 @@ pub(crate) fn moment(task: &Task, parameter: &str, value: &Value) -> Result<Time
     };
     match value {
         Value::Number(number) => {
-            let seconds = number.as_f64().filter(|s| s.is_finite() && *s >= 0.0);
-            let seconds = seconds.ok_or_else(|| bad("must not be negative"))?;
+            let seconds = number.as_f64().filter(|s| (0.0..=crate::params::LONGEST).contains(s));
+            let seconds = seconds.ok_or_else(|| bad("must be at most 100 years, and not negative"))?;
             let now = task.report.now();
             Ok(now.plus_ms((seconds * 1_000.0).round() as u64))
         }

@@ -11,15 +11,15 @@ pub(crate) enum Kind {
     Text,
     Object,
     List,
-    /// A number that is not negative.
-    Number,
+    /// A time in seconds, perhaps none.
+    Seconds,
     /// How long something may take, in seconds.
     Limit,
     Any,
 }
 
-/// The longest limit that can be set, in seconds: some thirty years.
-pub(crate) const LONGEST: f64 = 1e9;
+/// The longest time that can be given, in seconds: 100 years, as for the limits of a workflow file.
+pub(crate) const LONGEST: f64 = 3_155_760_000.0;
 
 impl Kind {
     /// Returns a word for what is wrong with a value, if it does not fit.
@@ -28,8 +28,8 @@ impl Kind {
             Self::Text => value.is_string(),
             Self::Object => value.is_object(),
             Self::List => value.is_array(),
-            Self::Number => value.as_f64().is_some_and(|number| number >= 0.0),
-            Self::Limit => match value.as_f64() {
+            Self::Seconds | Self::Limit => match value.as_f64() {
+                Some(0.0) if self == Self::Seconds => true,
                 Some(seconds) if seconds > 0.0 && seconds <= LONGEST => true,
                 Some(_) => return Some("range"),
                 None => false,
@@ -44,8 +44,8 @@ impl Kind {
             Self::Text => "a string",
             Self::Object => "an object",
             Self::List => "a list",
-            Self::Number => "a number that is not negative",
-            Self::Limit => "a number of seconds, more than 0 and at most 1000000000",
+            Self::Seconds => "a number of seconds, at most 3155760000 (100 years)",
+            Self::Limit => "a number of seconds, more than 0 and at most 3155760000 (100 years)",
             Self::Any => "any value",
         }
     }
@@ -135,7 +135,7 @@ mod tests {
         for other in [json!("30"), json!(null), json!([30])] {
             assert_eq!(fault(other.clone()), Some("type"), "{other}");
         }
-        assert!(Kind::Limit.word().ends_with(&LONGEST.to_string()));
+        assert!(Kind::Limit.word().contains(&LONGEST.to_string()));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::params::{self, Kind};
 pub struct Signal;
 
 const WAIT: &[(&str, Kind, bool)] =
-    &[("name", Kind::Text, true), ("timeout", Kind::Number, false), ("default", Kind::Any, false)];
+    &[("name", Kind::Text, true), ("timeout", Kind::Seconds, false), ("default", Kind::Any, false)];
 
 #[async_trait]
 impl Provider for Signal {

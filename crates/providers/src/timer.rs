@@ -12,7 +12,7 @@ use crate::params::{self, Kind};
 #[derive(Debug, Default)]
 pub struct Timer;
 
-const SLEEP: &[(&str, Kind, bool)] = &[("seconds", Kind::Number, true)];
+const SLEEP: &[(&str, Kind, bool)] = &[("seconds", Kind::Seconds, true)];
 const WAIT_UNTIL: &[(&str, Kind, bool)] = &[("until", Kind::Text, true)];
 
 fn table(method: &str) -> &'static [(&'static str, Kind, bool)] {
