@@ -83,20 +83,9 @@ def guard(parent):
         os.kill(parent, signal.SIGCONT)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _pid, status = os.waitpid(parent, 0)
-    kill_children()
+    sweep(lambda: children_by_scan(os.getpid()), {}, math.inf)
     code = os.waitstatus_to_exitcode(status)
     os._exit(code if code >= 0 else 128 - code)
-
-
-def kill_children():
-    """Kills all children and whatever becomes a child by that, until none is left."""
-    while True:
-        for pid in children_by_scan(os.getpid()):
-            kill_group(pid)
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return
 
 
 def leave_guard(guard_pid):
@@ -117,6 +106,7 @@ class Parent:
         self.pid = os.getpid()
         self.should_end = False
         self.tasks = {}  # pid -> task id
+        self.signalled = {}  # pid -> when; what earlier sweeps could not end
         self.control = socket.socket(fileno=CONTROL)
         self.wake_read, wake_write = os.pipe()
         os.set_blocking(self.wake_read, False)
@@ -207,22 +197,7 @@ class Parent:
 
     def sweep(self):
         """Kills the descendants that an ended task left behind, also those in sessions of their own."""
-        deadline = None
-        while True:
-            orphans = self.adopted()
-            if not orphans:
-                return
-            for pid in orphans:
-                kill_group(pid)
-                try:
-                    os.waitpid(pid, os.WNOHANG)
-                except ChildProcessError:
-                    pass
-            now = time.monotonic()
-            deadline = deadline or now + SWEEP_SECONDS
-            if now > deadline:
-                return  # one that SIGKILL does not end at once; the next sweep looks again
-            time.sleep(0.001)
+        sweep(self.adopted, self.signalled, SWEEP_SECONDS)
 
     def adopted(self):
         """Children that this process did not fork: what is left of ended tasks."""
@@ -238,6 +213,33 @@ class Parent:
         self.tasks = {}
         self.sweep()
         os._exit(0)
+
+
+def sweep(list_orphans, signalled, patience):
+    """Kills orphans until there are none, or only such as outlive SIGKILL.
+
+    A script may have started what this user is not allowed to kill. That is waited for once, not after
+    every task.
+    """
+    begun = None
+    while True:
+        orphans = list_orphans()
+        now = time.monotonic()
+        for pid in signalled.keys() - set(orphans):
+            del signalled[pid]
+        for pid in orphans:
+            signalled.setdefault(pid, now)
+            kill_group(pid)
+            try:
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                pass
+        if all(now - signalled[pid] > SWEEP_SECONDS for pid in orphans):
+            return
+        begun = begun or now
+        if now - begun > patience:
+            return  # they come faster than they are killed; the next sweep looks again
+        time.sleep(0.001)
 
 
 def kill_group(pid):
