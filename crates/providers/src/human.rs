@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 use serde_json::Value;
-use stepwell_core::error::{Code, ErrorObject};
-use stepwell_core::ids::Timestamp;
+use stepwell_core::error::ErrorObject;
 use stepwell_core::run::wait::{Question, Then, WaitKind, WaitSpec};
 use stepwell_engine::forms::Form;
 use stepwell_engine::{Outcome, ParamProblem, Provider, Task};
 
+use crate::moment;
 use crate::params::{self, Kind};
 
 /// Asks people.
@@ -19,7 +19,7 @@ const ASK: &[(&str, Kind, bool)] = &[
     ("schema", Kind::Object, false),
     ("options", Kind::List, false),
     ("default", Kind::Any, false),
-    ("deadline", Kind::Any, false),
+    ("deadline", Kind::Moment, false),
     ("assignee", Kind::Text, false),
 ];
 
@@ -80,7 +80,7 @@ fn question(task: &Task) -> Result<WaitSpec, ErrorObject> {
     params::require(task, ASK)?;
     let given = |key: &str| task.params.get(key).cloned();
     let text = |key: &str| given(key).and_then(|value| value.as_str().map(str::to_owned));
-    let deadline = given("deadline").map(|value| moment(task, "deadline", &value)).transpose()?;
+    let deadline = moment::given(task, "deadline");
     let question = Question {
         prompt: text("prompt").unwrap_or_default(),
         schema: given("schema"),
@@ -96,27 +96,4 @@ fn question(task: &Task) -> Result<WaitSpec, ErrorObject> {
         default: given("default").map(std::sync::Arc::new),
         then: Then::Complete,
     })
-}
-
-/// Reads a moment: seconds from now, or an RFC 3339 time with its offset.
-pub(crate) fn moment(task: &Task, parameter: &str, value: &Value) -> Result<Timestamp, ErrorObject> {
-    let bad = |reason: &str| {
-        let message = format!("step '{}': parameter '{parameter}' {reason}", task.step);
-        ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", parameter).with("reason", "type")
-    };
-    match value {
-        Value::Number(number) => {
-            let seconds = number.as_f64().filter(|s| (0.0..=crate::params::LONGEST).contains(s));
-            let seconds = seconds.ok_or_else(|| bad("must be at most 100 years, and not negative"))?;
-            let now = task.report.now();
-            Ok(now.plus_ms((seconds * 1_000.0).round() as u64))
-        }
-        Value::String(text) => {
-            let moment: jiff::Timestamp = text
-                .parse()
-                .map_err(|_| bad("must be a number of seconds or an RFC 3339 time with an offset"))?;
-            Ok(Timestamp(moment.as_microsecond()))
-        }
-        _ => Err(bad("must be a number of seconds or an RFC 3339 time with an offset")),
-    }
 }

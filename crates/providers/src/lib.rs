@@ -8,6 +8,7 @@
 
 pub mod files;
 mod human;
+mod moment;
 mod params;
 pub mod python;
 mod signal;

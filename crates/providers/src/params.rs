@@ -2,8 +2,11 @@
 
 use serde_json::Value;
 use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::Timestamp;
 use stepwell_core::workflow::distance;
 use stepwell_engine::{ParamProblem, Task};
+
+use crate::moment;
 
 /// What a parameter must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +18,10 @@ pub(crate) enum Kind {
     Seconds,
     /// How long something may take, in seconds.
     Limit,
+    /// Seconds from now, or an RFC 3339 time.
+    Moment,
+    /// An RFC 3339 time.
+    Date,
     Any,
 }
 
@@ -34,6 +41,8 @@ impl Kind {
                 Some(_) => return Some("range"),
                 None => false,
             },
+            Self::Moment => moment::moment(value, Timestamp::default()).is_some(),
+            Self::Date => moment::date(value).is_some(),
             Self::Any => true,
         };
         (!fits).then_some("type")
@@ -46,6 +55,10 @@ impl Kind {
             Self::List => "a list",
             Self::Seconds => "a number of seconds, at most 3155760000 (100 years)",
             Self::Limit => "a number of seconds, more than 0 and at most 3155760000 (100 years)",
+            Self::Moment => {
+                "a number of seconds from now, at most 3155760000, or an RFC 3339 time with an offset"
+            }
+            Self::Date => "an RFC 3339 time with an offset, such as '2027-01-31T09:00:00+01:00'",
             Self::Any => "any value",
         }
     }

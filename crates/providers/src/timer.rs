@@ -5,7 +5,7 @@ use serde_json::Value;
 use stepwell_core::run::wait::{Then, WaitKind, WaitSpec};
 use stepwell_engine::{Outcome, ParamProblem, Provider, Task};
 
-use crate::human::moment;
+use crate::moment;
 use crate::params::{self, Kind};
 
 /// Lets time pass.
@@ -13,7 +13,7 @@ use crate::params::{self, Kind};
 pub struct Timer;
 
 const SLEEP: &[(&str, Kind, bool)] = &[("seconds", Kind::Seconds, true)];
-const WAIT_UNTIL: &[(&str, Kind, bool)] = &[("until", Kind::Text, true)];
+const WAIT_UNTIL: &[(&str, Kind, bool)] = &[("until", Kind::Date, true)];
 
 fn table(method: &str) -> &'static [(&'static str, Kind, bool)] {
     if method == "timer/sleep" { SLEEP } else { WAIT_UNTIL }
@@ -38,16 +38,13 @@ impl Provider for Timer {
             return error.into();
         }
         let name = if task.method == "timer/sleep" { "seconds" } else { "until" };
-        match moment(&task, name, &task.params[name]) {
-            Ok(due) => Outcome::Suspend(vec![WaitSpec {
-                position: 0,
-                name: None,
-                kind: WaitKind::Timer,
-                deadline: Some(due),
-                default: None,
-                then: Then::Complete,
-            }]),
-            Err(error) => error.into(),
-        }
+        Outcome::Suspend(vec![WaitSpec {
+            position: 0,
+            name: None,
+            kind: WaitKind::Timer,
+            deadline: moment::given(&task, name),
+            default: None,
+            then: Then::Complete,
+        }])
     }
 }

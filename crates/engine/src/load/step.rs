@@ -385,10 +385,15 @@ fn settings(
 /// A wait has neither attempts to repeat nor an attempt to limit.
 fn refuse_on_waits(field: &Field, protocol: Option<&str>, problems: &mut Problems) {
     let name = protocol.map(|protocol| protocols::split_version(protocol).0);
-    if let Some(name @ ("human" | "timer")) = name {
-        let instead = if name == "human" { "; use 'deadline' in its params" } else { "" };
-        problems.at(field, format!("means nothing on a {name} step{instead}"));
-    }
+    let instead = match name {
+        Some("human") => "; use 'deadline' in its params",
+        Some("signal") => "; use 'timeout' in its params",
+        Some("workflow") => "; give it to the child run, or to its steps",
+        Some("timer") => "",
+        _ => return,
+    };
+    let name = name.unwrap_or_default();
+    problems.at(field, format!("means nothing on a {name} step{instead}"));
 }
 
 fn retry(field: &Field, problems: &mut Problems) -> Option<RetryPolicy> {

@@ -418,6 +418,23 @@ fn a_key_that_no_view_can_have_is_a_warning() {
 }
 
 #[test]
+fn a_step_that_waits_has_no_attempt_to_limit_or_repeat() {
+    for (method, hint) in
+        [("timer/sleep", ""), ("workflow/execute", "; give it to the child run, or to its steps")]
+    {
+        let source = json!({"steps": [{"id": "A", "method": method, "timeout": 3, "retry": {}}]});
+        let name = method.split('/').next().unwrap();
+        let problems = told(super::value(&source, &Fake, false));
+        assert_eq!(
+            problems,
+            ["timeout", "retry"].map(|key| format!(
+                "-28001 steps[0].{key}: step 'A': '{key}' means nothing on a {name} step{hint}"
+            ))
+        );
+    }
+}
+
+#[test]
 fn for_each_is_read_with_its_limit() {
     let loaded = loaded(&json!({"steps": [
         {"id": "A", "method": "mcp/ping", "for_each": "${input.list}", "max_concurrent": 2, "params": {"x": "${item.a} ${index}"}},

@@ -131,6 +131,30 @@ async fn a_limit_that_no_clock_can_keep_is_refused() {
 }
 
 #[tokio::test]
+async fn moments_are_judged_before_anything_runs() {
+    let registry =
+        stepwell_providers::registry(PythonSettings::default(), std::sync::Arc::new(|v| Ok(v.clone())));
+    let fault = |method: &str, params: Value| {
+        let protocol = format!("{}/v1", method.split('/').next().expect("it has a name"));
+        let provider = registry.protocol(&protocol).expect("it is registered");
+        provider.check(method, &params).pop().map(|found| (found.parameter, found.reason))
+    };
+    let asks = |deadline: Value| fault("human/ask", json!({ "prompt": "?", "deadline": deadline }));
+    let wrong = |parameter: &str| Some((parameter.to_owned(), "type"));
+    for fitting in [json!(3), json!("2027-01-31T09:00:00+01:00"), json!("${input.when}")] {
+        assert_eq!(asks(fitting), None);
+    }
+    for unfit in [json!("soon"), json!(1e300), json!(-1), json!([])] {
+        assert_eq!(asks(unfit), wrong("deadline"));
+    }
+    let until = |until: Value| fault("timer/wait_until", json!({ "until": until }));
+    assert_eq!(until(json!("2027-01-31T09:00:00Z")), None);
+    for unfit in [json!("tomorrow"), json!("2027-01-31"), json!(60)] {
+        assert_eq!(until(unfit), wrong("until"));
+    }
+}
+
+#[tokio::test]
 async fn the_name_of_a_file_may_come_from_a_reference_and_its_content_is_never_looked_at() {
     let house = house().await;
     let script = "result = [args['n'], '${not.scanned}']";
