@@ -184,6 +184,11 @@ pub(crate) fn digest(parts: &[&[u8]], bytes: usize) -> String {
     hex(&hasher.finalize()[..bytes])
 }
 
+/// Returns the same text for the same value, whatever the order of its keys, and most likely another for any other.
+pub fn digest_of(value: &serde_json::Value) -> String {
+    digest(&[crate::workflow::canonical(value).as_bytes()], 8)
+}
+
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_core::ids::{CommandId, Ordinal, RunId, Seq, StepName, WaitId};
+use stepwell_core::ids::{CommandId, Ordinal, RunId, Seq, StepName, WaitId, digest_of};
 use stepwell_core::run::Run;
 use stepwell_core::run::command::{Command, Create, SettleVerb};
 use stepwell_core::run::event::Payload;
@@ -284,7 +284,8 @@ impl Engine {
     /// Sends a signal; durable when this returns. The same id is taken once.
     ///
     /// # Errors
-    /// The run has ended or does not exist, or the store.
+    /// The run has ended or does not exist, it has a signal of that name and id with another value
+    /// (`WORKFLOW_INVALID_STATE` with `data.reason` `signal_exists`), or the store.
     pub async fn signal(
         &self,
         run: &RunId,
@@ -293,7 +294,7 @@ impl Engine {
         id: Option<String>,
     ) -> Result<Receipt, ErrorObject> {
         let id = id.unwrap_or_else(|| random_id(&*self.shared.clock, "signal"));
-        let command_id = CommandId::from(format!("signal:{name}:{id}"));
+        let command_id = CommandId::from(format!("signal:{name}:{id}:{}", digest_of(&value)));
         let command = Command::Signal { name: name.to_owned(), id, value: Arc::new(value) };
         self.command(run, command, Some(command_id)).await
     }

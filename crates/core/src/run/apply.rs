@@ -17,7 +17,7 @@ use super::execution::AttemptNote;
 use super::needs::{ANY_NEED, Lost, Verdict};
 use super::{ChildNews, NeedsState, Run, Signal, StepState};
 use crate::context::Context;
-use crate::ids::{Epoch, RunId, Timestamp};
+use crate::ids::{Epoch, RunId, Timestamp, digest_of};
 use crate::run::command::TimerKey;
 use crate::status::{ExecutionStatus, PauseReason, RunStatus};
 use crate::workflow::definition::OnFailure;
@@ -58,7 +58,7 @@ impl Run {
             waits_opened: 0,
             turns: 0,
             signals: std::collections::HashMap::new(),
-            signal_ids: std::collections::HashSet::new(),
+            signal_ids: std::collections::HashMap::new(),
             tick: 0,
             session_tick: 0,
             routed: 0,
@@ -244,7 +244,7 @@ impl Run {
                 self.child_turned(wait, ChildNews { turn: *turn, paused: false });
             }
             Event::SignalReceived { name, id, value } => {
-                self.signal_ids.insert((name.clone(), id.clone()));
+                self.signal_ids.insert((name.clone(), id.clone()), digest_of(value));
                 let signal = Signal { id: id.clone(), value: value.clone() };
                 self.signals.entry(name.clone()).or_default().push_back(signal);
             }

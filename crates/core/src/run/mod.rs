@@ -19,7 +19,7 @@ mod token;
 pub mod view;
 pub mod wait;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -75,7 +75,8 @@ pub struct Run {
     /// Counts how often it was paused for input and went on: what its parent is told bears this number.
     turns: u32,
     signals: HashMap<String, VecDeque<Signal>>,
-    signal_ids: HashSet<(String, String)>,
+    /// What was received: name and id, with the digest of the value.
+    signal_ids: HashMap<(String, String), String>,
     /// Counts applied events; "later" in lifecycles of needs.
     tick: u64,
     /// Tick of the last start, operator resume or retry.

@@ -23,7 +23,7 @@ use crate::workflow::definition::Join;
 use crate::workflow::{StepIx, Workflow};
 
 /// Grows with every change of what is kept or of what it means, also when the change is one of the fold.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What is kept of a run.
 #[derive(Serialize, Deserialize)]
@@ -58,7 +58,7 @@ struct Form<'r> {
     waits_opened: u32,
     turns: u32,
     signals: BTreeMap<Cow<'r, str>, Cow<'r, VecDeque<Signal>>>,
-    signal_ids: Vec<Cow<'r, (String, String)>>,
+    signal_ids: Vec<(Cow<'r, (String, String)>, Cow<'r, str>)>,
     tick: u64,
     session_tick: u64,
     routed: u32,
@@ -99,7 +99,8 @@ impl Run {
 
     fn form(&self) -> Form<'_> {
         let (tokens, next_token) = self.tokens.arrived();
-        let mut signal_ids: Vec<_> = self.signal_ids.iter().map(Cow::Borrowed).collect();
+        let mut signal_ids: Vec<_> =
+            self.signal_ids.iter().map(|(id, d)| (Cow::Borrowed(id), Cow::Borrowed(&**d))).collect();
         signal_ids.sort();
         let steps = self.steps.iter().enumerate().map(|(i, state)| (StepIx(i as u32), state));
         Form {
@@ -170,7 +171,11 @@ impl Run {
             waits_opened: form.waits_opened,
             turns: form.turns,
             signals: form.signals.into_iter().map(|(n, q)| (n.into_owned(), q.into_owned())).collect(),
-            signal_ids: form.signal_ids.into_iter().map(Cow::into_owned).collect(),
+            signal_ids: form
+                .signal_ids
+                .into_iter()
+                .map(|(id, d)| (id.into_owned(), d.into_owned()))
+                .collect(),
             tick: form.tick,
             session_tick: form.session_tick,
             routed: form.routed,

@@ -55,6 +55,8 @@ fn a_signal_that_came_first_is_taken_by_the_first_wait_for_it() {
     let mut world = one();
     world.ok(signal("go", "1"));
     assert!(world.ok(signal("go", "1")).events.is_empty(), "the same id is taken once");
+    let other = Command::Signal { name: "go".into(), id: "1".into(), value: Arc::new(json!("another")) };
+    assert_eq!(world.refused(other), "signal_exists");
     world.asks("a", vec![wait_for(0, WaitKind::Signal { name: "go".into() })]);
     assert_eq!(world.step_status("a"), Some(ExecutionStatus::Ready));
 }

@@ -1,14 +1,19 @@
-//! `Signal`: something happened outside. Queued by name, once per id, and taken by the first wait for it.
+//! `Signal`: something happened outside. Queued by name, once per id, and taken by the first wait for it. The same
+//! id with another value is no repetition but a mistake, and refused.
 
 use super::{Refusal, Turn};
-use crate::ids::WaitId;
+use crate::ids::{WaitId, digest_of};
 use crate::run::event::{Event, Payload};
 use crate::run::wait::{Resolution, WaitKind};
 
 impl Turn<'_> {
     pub(super) fn signal(&mut self, name: &str, id: &str, value: &Payload) -> Result<(), Refusal> {
-        if self.run.signal_ids.contains(&(name.to_owned(), id.to_owned())) {
-            return Ok(());
+        if let Some(known) = self.run.signal_ids.get(&(name.to_owned(), id.to_owned())) {
+            if *known == digest_of(value) {
+                return Ok(());
+            }
+            let message = format!("run {} has signal '{name}' {id} with another value", self.run.id());
+            return Err(self.refuse("signal_exists", message).with_hint("give each signal an id of its own"));
         }
         self.refuse_terminal("signalled")?;
         self.emit(Event::SignalReceived { name: name.to_owned(), id: id.to_owned(), value: value.clone() });
