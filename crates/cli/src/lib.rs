@@ -3,6 +3,7 @@
 //!
 //! Start reading at `args.rs` for what can be said, then `commands/`, one file a command.
 
+mod answering;
 mod args;
 mod commands;
 mod exit;
@@ -11,11 +12,13 @@ mod hints;
 mod output;
 mod project;
 mod shape;
+mod standing;
 mod steps;
 mod stop;
 mod text;
 mod usage;
 mod values;
+mod why;
 
 use std::process::ExitCode;
 

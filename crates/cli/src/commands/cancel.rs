@@ -11,6 +11,7 @@ pub(crate) async fn cancel(store: Option<&str>, args: &Cancel) -> Result<Exit, E
     let engine = project::open_idle(store).await?;
     let run = project::find_run(&**engine.store(), &args.run).await?;
     let receipt = engine.cancel(&run, args.reason.clone()).await?;
+    output::is_done(format!("run {run} itself is {}", receipt.status));
     if args.json {
         output::json(&json!({ "run_id": run, "status": receipt.status.as_str() }));
     } else {

@@ -6,7 +6,7 @@ use stepwell_engine::Leases;
 
 use crate::args::One;
 use crate::exit::Exit;
-use crate::{follow, project};
+use crate::{follow, project, text};
 
 pub(crate) async fn resume(store: Option<&str>, args: &One) -> Result<Exit, ErrorObject> {
     let opened = project::open_existing(store).await?;
@@ -18,12 +18,19 @@ pub(crate) async fn resume(store: Option<&str>, args: &One) -> Result<Exit, Erro
             .with("reason", "terminal")
             .with("status", row.state.status.as_str());
         return Err(match row.state.status {
-            RunStatus::Failed => error.with_hint(format!("`stepwell retry {run}` tries again what failed")),
+            RunStatus::Failed => error
+                .with_hint(format!("`stepwell retry {}` tries again what failed", text::word(run.as_str()))),
             _ => error,
         });
     }
     let registry = project::registry(&[])?;
-    let engine = project::engine_over(opened, Leases::Tree(row.root), registry, "resume").await?;
+    let engine = project::engine_over(
+        opened,
+        Leases::Tree(row.root.clone()),
+        registry,
+        &format!("resume {}", row.root),
+    )
+    .await?;
     match row.state.status {
         RunStatus::Pending => {
             engine.release(&run).await?;
@@ -33,6 +40,8 @@ pub(crate) async fn resume(store: Option<&str>, args: &One) -> Result<Exit, Erro
         }
         _ => {}
     }
-    follow::say_done(&engine.inspect(&run).await?);
+    let known = engine.inspect(&run).await?;
+    follow::say_done(&known);
+    follow::say_waits(&known);
     follow::to_the_end(&engine, &run, row.seq, args.json).await
 }

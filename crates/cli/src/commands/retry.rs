@@ -13,7 +13,13 @@ pub(crate) async fn retry(store: Option<&str>, args: &Retry) -> Result<Exit, Err
     let row = opened.run(&run).await.map_err(super::stored)?;
     let input = args.input.as_deref().map(|text| project::json_argument("--input", text)).transpose()?;
     let registry = project::registry(&[])?;
-    let engine = project::engine_over(opened, Leases::Tree(row.root), registry, "retry").await?;
+    let engine = project::engine_over(
+        opened,
+        Leases::Tree(row.root.clone()),
+        registry,
+        &format!("retry {}", row.root),
+    )
+    .await?;
     let before = engine.inspect(&run).await?;
     engine.retry(&run, input).await?;
     follow::say_done(&before);

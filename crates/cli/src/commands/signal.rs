@@ -16,6 +16,7 @@ pub(crate) async fn signal(store: Option<&str>, args: &Signal) -> Result<Exit, E
         (None, None) => Value::Null,
     };
     let receipt = engine.signal(&run, &args.name, value, args.id.clone()).await?;
+    output::is_done(format!("run {run} itself has the signal"));
     if args.json {
         output::json(&json!({ "run_id": run, "name": args.name, "status": receipt.status.as_str() }));
     } else {

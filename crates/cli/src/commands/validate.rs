@@ -6,6 +6,7 @@ use stepwell_engine::load;
 
 use crate::args::Validate;
 use crate::exit::Exit;
+use crate::values::counted;
 use crate::{output, project};
 
 pub(crate) fn validate(args: &Validate) -> Result<Exit, ErrorObject> {
@@ -19,10 +20,10 @@ pub(crate) fn validate(args: &Validate) -> Result<Exit, ErrorObject> {
                 let warnings: Vec<Value> =
                     loaded.warnings.iter().map(|w| in_file(&w.to_json(), &name)).collect();
                 if !args.json {
-                    for warning in &warnings {
-                        output::talk(&format!("warning: {}", output::problem_line(warning)));
+                    for warning in &loaded.warnings {
+                        output::warning(warning, file);
                     }
-                    output::data(&format!("{name}: ok, {} steps", loaded.workflow.len()));
+                    output::data(&format!("{name}: ok, {}", counted(loaded.workflow.len(), "step")));
                 }
                 shown.push(json!({
                     "file": name, "ok": true, "workflow": loaded.workflow.name(),

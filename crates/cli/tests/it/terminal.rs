@@ -142,5 +142,26 @@ fn data_that_cannot_be_printed_is_an_error_and_not_half_an_answer() {
         sandbox.command(&["validate", "nap.yaml", "--json"]).stdout(full).stderr(Stdio::piped()).spawn();
     let told = Told::of(&child.unwrap().wait_with_output().unwrap());
     assert_eq!(told.code, 1, "{told:?}");
-    assert!(told.err.starts_with("standard output cannot be written: "), "{told:?}");
+    assert!(told.error()["message"].as_str().unwrap().starts_with("cannot write the output: "), "{told:?}");
+}
+
+#[test]
+fn a_run_whose_output_or_talk_cannot_be_written_is_carried_to_its_end() {
+    let sandbox = Sandbox::new();
+    sandbox.write("nap.yaml", "steps: [{name: nap, method: timer/sleep, params: {seconds: 0}}]");
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let run = |id: &str| sandbox.command(&["run", "nap.yaml", "--run-id", id]);
+    let told = Told::of(&run("o1").stdout(full()).output().unwrap());
+    assert_eq!(told.code, 1, "{told:?}");
+    let failures: Vec<&str> = told.err.lines().filter(|line| line.starts_with("error[")).collect();
+    assert_eq!(failures.len(), 1, "{told:?}");
+    assert!(failures[0].ends_with("; the run itself is completed: `stepwell show o1`"), "{told:?}");
+    assert_eq!(Told::of(&run("o2").stderr(full()).output().unwrap()).code, 0, "talk is not missed");
+
+    let mut child = run("o3").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0), "nor by a reader that is gone");
+    for id in ["o1", "o2", "o3"] {
+        assert_eq!(sandbox.run(&["show", id, "--json"]).json()["status"], json!("completed"), "{id}");
+    }
 }
