@@ -151,7 +151,7 @@ fn say_failed(run: &Run, error: &ErrorObject) {
         output::talk(&format!("{}{more} {steps} failed: {}", others.len(), others.join(", ")));
     }
     let id = text::word(run.id().as_str());
-    output::talk(&format!("next: repair the cause, then `stepwell retry {id}`; what is completed stays"));
+    output::talk(&format!("hint: repair the cause, then `stepwell retry {id}`; what is completed stays"));
 }
 
 /// Says what there is to say about an event.

@@ -11,6 +11,7 @@ mod follow;
 mod hints;
 mod output;
 mod project;
+mod scripts;
 mod shape;
 mod standing;
 mod steps;

@@ -9,7 +9,7 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_engine::load::Problem;
 
 use crate::exit::Exit;
-use crate::{hints, text};
+use crate::text;
 
 /// What has been done already and stands, whatever becomes of the output.
 static DONE: OnceLock<String> = OnceLock::new();
@@ -64,7 +64,6 @@ fn say(line: &str) {
 
 /// Prints why a command failed and returns how the process ends.
 pub(crate) fn error(error: &ErrorObject, as_json: bool) -> Exit {
-    let error = &hints::hinted(error);
     if as_json {
         say(&text::json(&json!({ "error": error.to_json() })));
     } else {
@@ -87,13 +86,17 @@ pub(crate) fn error(error: &ErrorObject, as_json: bool) -> Exit {
         if let Some(hint) = &error.hint {
             talk(&format!("hint: {hint}"));
         }
-        talk(&format!("see docs/errors/{}.md", error.code.name()));
+        talk(&format!("`stepwell explain {}` tells more", error.code.name()));
     }
     Exit::of(error)
 }
 
-/// Adds the file to every problem that has a place in it.
+/// Adds the file to every problem that has a place in it; of one that is not there, where it was looked for.
 pub(crate) fn in_file(mut error: ErrorObject, file: &Path) -> ErrorObject {
+    let is_missing = error.data.get("reason").is_some_and(|reason| reason == "not_found");
+    if let (true, true, Ok(dir)) = (is_missing, file.is_relative(), std::env::current_dir()) {
+        error.message = format!("{} in {}", error.message, dir.display());
+    }
     if let Some(Value::Array(problems)) = error.data.get_mut("validation_errors") {
         for problem in problems.iter_mut().filter(|problem| problem["line"].is_u64()) {
             problem["file"] = file.display().to_string().into();

@@ -9,13 +9,13 @@ use stepwell_store::{Page, Store, WaitFilter, WaitRow, WaitState};
 
 use crate::args::Answer;
 use crate::exit::Exit;
-use crate::{output, project, text};
+use crate::{hints, output, project, text};
 
 pub(crate) async fn answer(store: Option<&str>, args: &Answer) -> Result<Exit, ErrorObject> {
     let engine = project::open_idle(store).await?;
     let WaitRow { wait, run, .. } = find(&**engine.store(), &args.target).await?;
     let value = value(args)?;
-    let receipt = engine.answer(&wait, value, args.by.clone()).await?;
+    let receipt = engine.answer(&wait, value, args.by.clone()).await.map_err(hints::about(&run))?;
     output::is_done(format!("{wait} itself is answered"));
     if args.json {
         output::json(&json!({ "wait_id": wait, "state": "answered", "status": receipt.status.as_str() }));
@@ -114,6 +114,9 @@ fn value(args: &Answer) -> Result<Value, ErrorObject> {
         ));
     };
     serde_json::from_str(&text).map_err(|error| {
+        if args.file.is_some() || text.trim_start().starts_with(['{', '[', '"']) {
+            return bad(format!("{name}: not JSON: {error}"));
+        }
         bad(format!("{name}: not JSON: {error}")).with_hint(format!(
             "a text is given with `--text {}`; JSON puts it in quotes",
             text::word(text.trim())

@@ -5,12 +5,12 @@ use stepwell_core::error::ErrorObject;
 
 use crate::args::One;
 use crate::exit::Exit;
-use crate::{output, project, text};
+use crate::{hints, output, project, text};
 
 pub(crate) async fn pause(store: Option<&str>, args: &One) -> Result<Exit, ErrorObject> {
     let engine = project::open_idle(store).await?;
     let run = project::find_run(&**engine.store(), &args.run).await?;
-    let receipt = engine.pause(&run).await?;
+    let receipt = engine.pause(&run).await.map_err(hints::about(&run))?;
     output::is_done(format!("run {run} itself is {}", receipt.status));
     if args.json {
         output::json(&json!({ "run_id": run, "status": receipt.status.as_str() }));

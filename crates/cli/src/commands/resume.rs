@@ -6,7 +6,7 @@ use stepwell_engine::Leases;
 
 use crate::args::One;
 use crate::exit::Exit;
-use crate::{follow, project, text};
+use crate::{follow, hints, project};
 
 pub(crate) async fn resume(store: Option<&str>, args: &One) -> Result<Exit, ErrorObject> {
     let opened = project::open_existing(store).await?;
@@ -17,11 +17,7 @@ pub(crate) async fn resume(store: Option<&str>, args: &One) -> Result<Exit, Erro
         let error = ErrorObject::new(Code::WORKFLOW_INVALID_STATE, message)
             .with("reason", "terminal")
             .with("status", row.state.status.as_str());
-        return Err(match row.state.status {
-            RunStatus::Failed => error
-                .with_hint(format!("`stepwell retry {}` tries again what failed", text::word(run.as_str()))),
-            _ => error,
-        });
+        return Err(hints::about(&run)(error));
     }
     let registry = project::registry(&[])?;
     let engine = project::engine_over(

@@ -5,7 +5,7 @@ use stepwell_engine::Leases;
 
 use crate::args::Retry;
 use crate::exit::Exit;
-use crate::{follow, project};
+use crate::{follow, hints, project};
 
 pub(crate) async fn retry(store: Option<&str>, args: &Retry) -> Result<Exit, ErrorObject> {
     let opened = project::open_existing(store).await?;
@@ -21,7 +21,7 @@ pub(crate) async fn retry(store: Option<&str>, args: &Retry) -> Result<Exit, Err
     )
     .await?;
     let before = engine.inspect(&run).await?;
-    engine.retry(&run, input).await?;
+    engine.retry(&run, input).await.map_err(hints::about(&run))?;
     follow::say_done(&before);
     follow::to_the_end(&engine, &run, row.seq, args.json).await
 }

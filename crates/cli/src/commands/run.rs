@@ -3,24 +3,26 @@
 use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, Seq};
+use stepwell_core::status::RunStatus;
 use stepwell_engine::{Engine, Leases, Start, load};
 
 use crate::args::Run;
 use crate::exit::Exit;
-use crate::{follow, output, project, text, values};
+use crate::{follow, output, project, scripts, text, values};
 
 pub(crate) async fn run(store: Option<&str>, args: &Run) -> Result<Exit, ErrorObject> {
     let files = [args.file.clone()];
     let registry = project::registry(&files)?;
     let loaded = load::file(&args.file, &registry, false)
         .map_err(|invalid| output::in_file(invalid.to_error(), &args.file))?;
-    for warning in &loaded.warnings {
+    let dir = project::working_dir()?;
+    for warning in loaded.warnings.iter().chain(&scripts::missing(&loaded.workflow, &dir)) {
         output::warning(warning, &args.file);
     }
     let start = Start {
         input: input(args)?,
         metadata: values::pairs("--metadata", &args.metadata, true)?,
-        base_dir: Some(project::working_dir()?.display().to_string()),
+        base_dir: Some(dir.display().to_string()),
         run_id: args.run_id.as_deref().map(RunId::from),
         ..Start::of(loaded.workflow)
     };
@@ -41,7 +43,8 @@ pub(crate) async fn run(store: Option<&str>, args: &Run) -> Result<Exit, ErrorOb
     if started.existed {
         let row = engine.store().run(&run).await.map_err(super::stored)?;
         output::talk(&match row.state.status {
-            status if status.is_terminal() => format!("run {run} is {status} already; this is its journal"),
+            RunStatus::Cancelled => format!("run {run} was cancelled already; this is its journal"),
+            status if status.is_terminal() => format!("run {run} has {status} already; this is its journal"),
             _ => format!("run {run} exists; following it"),
         });
     }

@@ -128,7 +128,7 @@ fn a_failed_run_tells_the_next_step_and_what_else_failed() {
     let told = sandbox.run(&["run", "fails.yaml", "--run-id", "f1"]);
     assert_eq!(told.code, 1, "{told:?}");
     assert!(told.err.contains("\n2 more steps failed: a, b\n"), "{told:?}");
-    let next = "next: repair the cause, then `stepwell retry f1`; what is completed stays\n";
+    let next = "hint: repair the cause, then `stepwell retry f1`; what is completed stays\n";
     assert!(told.err.ends_with(next), "{told:?}");
     let again = sandbox.run(&["retry", "f1"]);
     assert!(
@@ -136,7 +136,7 @@ fn a_failed_run_tells_the_next_step_and_what_else_failed() {
         "{again:?}"
     );
     let followed = sandbox.run(&["run", "fails.yaml", "--run-id", "f1"]);
-    assert!(followed.err.starts_with("run f1 is failed already; this is its journal\n"), "{followed:?}");
+    assert!(followed.err.starts_with("run f1 has failed already; this is its journal\n"), "{followed:?}");
 }
 
 #[test]
@@ -206,4 +206,86 @@ fn a_warning_of_run_is_that_of_validate() {
     let told = warnings("run");
     assert!(told.len() == 1 && told[0].starts_with("warning: warns.yaml:2:"), "{told:?}");
     assert_eq!(told, warnings("validate"));
+}
+
+#[test]
+fn a_signal_that_nobody_waits_for_is_kept_and_said_to_be() {
+    let sandbox = Sandbox::new();
+    waiting(
+        &sandbox,
+        "steps: [{name: a, method: signal/wait, params: {name: go}}, {name: b, method: signal/wait, needs: [a], params: {name: end}}]",
+        "s1",
+        1,
+    );
+    let told = |name: &str| sandbox.run(&["signal", "s1", name]).err;
+    assert_eq!(told("goo"), "no step of s1 waits for 'goo' (did you mean 'go'?); it is kept\n");
+    assert_eq!(told("end"), "no step of s1 waits for 'end' yet; it is kept for the one that will\n");
+    assert_eq!(told("go"), "run s1 has signal 'go'\n");
+}
+
+#[test]
+fn a_script_that_is_not_there_is_told_before_anything_runs() {
+    let sandbox = Sandbox::new();
+    let step = "steps: [{name: a, method: python/execute, params: {file: scripts/load.py}}]";
+    sandbox.write("script.yaml", step);
+    let dir = sandbox.path().canonicalize().unwrap();
+    let missing = format!("step 'a': there is no script scripts/load.py in {}", dir.display());
+    let validated = sandbox.run(&["validate", "script.yaml"]);
+    assert_eq!(validated.code, 0, "{validated:?}");
+    assert!(
+        validated.err.starts_with(&format!("warning: script.yaml: {missing} (relative paths")),
+        "{validated:?}"
+    );
+    assert!(validated.out.ends_with(": ok, 1 step\n"), "{validated:?}");
+    assert_eq!(sandbox.run(&["validate", "--strict", "script.yaml"]).code, 3);
+    let ran = sandbox.run(&["run", "script.yaml"]);
+    assert!(ran.err.starts_with(&format!("warning: script.yaml: {missing}")), "{ran:?}");
+    assert!(ran.out.contains("step 'a': there is no file load.py in "), "{ran:?}");
+    std::fs::create_dir(sandbox.path().join("scripts")).unwrap();
+    sandbox.write("scripts/load.py", "result = 1");
+    assert_eq!(sandbox.run(&["validate", "--strict", "script.yaml"]).code, 0);
+}
+
+#[test]
+fn a_refusal_names_the_run_in_the_command_that_helps() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "fails.yaml",
+        "steps: [{name: a, method: python/execute, params: {code: 'raise ValueError(1)'}}]",
+    );
+    assert_eq!(sandbox.run(&["run", "fails.yaml", "--run-id", "f 1"]).code, 1);
+    for command in ["cancel", "pause", "resume"] {
+        let told = sandbox.run(&[command, "f 1"]);
+        assert!(told.err.contains("\nhint: `stepwell retry 'f 1'` tries again what failed\n"), "{told:?}");
+    }
+    let missing = sandbox.run(&["run", "missing.yaml"]);
+    let dir = sandbox.path().canonicalize().unwrap();
+    assert!(
+        missing.err.contains(&format!("there is no file 'missing.yaml' in {}\n", dir.display())),
+        "{missing:?}"
+    );
+}
+
+#[test]
+fn a_lost_attempt_that_may_not_be_repeated_shows_its_three_answers() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "once.yaml",
+        "steps: [{name: pay, method: python/execute, effect: at_most_once, params: {code: \"open('began', 'w'); import time; time.sleep(600)\"}}]",
+    );
+    let mut run = sandbox.spawn(&["run", "once.yaml", "--run-id", "p1"]);
+    sandbox.until(|sandbox| sandbox.path().join("began").exists().then_some(()));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let resumed = sandbox.spawn(&["resume", "p1"]);
+    let shown = sandbox.until(|sandbox| {
+        let told = why(sandbox, "p1");
+        told.contains("waits for an answer").then_some(told)
+    });
+    for verb in ["retry", "complete", "fail"] {
+        assert!(shown.contains(&format!(r#" --json-value '{{"verb":"{verb}""#)), "{shown}");
+    }
+    let answered = sandbox.run(&["answer", "p1", "--json-value", r#"{"verb":"complete","value":3}"#]);
+    assert_eq!(answered.code, 0, "{answered:?}");
+    assert_eq!(Told::of(&resumed.wait_with_output().unwrap()).code, 0);
 }
