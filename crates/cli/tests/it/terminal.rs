@@ -158,9 +158,23 @@ fn a_run_whose_output_or_talk_cannot_be_written_is_carried_to_its_end() {
     assert!(failures[0].ends_with("; the run itself is completed: `stepwell show o1`"), "{told:?}");
     assert_eq!(Told::of(&run("o2").stderr(full()).output().unwrap()).code, 0, "talk is not missed");
 
-    let mut child = run("o3").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    drop(child.stderr.take());
-    assert_eq!(child.wait().unwrap().code(), Some(0), "nor by a reader that is gone");
+    sandbox.write(
+        "warns.yaml",
+        "steps: [{name: a, method: python/execute, params: {file: none.py}, on_failure: continue}]",
+    );
+    let unread = |args: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        sandbox.command(args).stdout(Stdio::null()).stderr(writer).status().unwrap().code()
+    };
+    let started = unread(&["run", "warns.yaml", "--run-id", "o3", "--detach"]);
+    assert_eq!(started, Some(0), "nor by a reader that is gone");
+    assert_eq!(unread(&["resume", "o3"]), Some(0));
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let told = Told::of(&sandbox.command(&["list"]).stdout(writer).stderr(Stdio::piped()).output().unwrap());
+    assert_eq!((told.code, &*told.err), (1, ""), "who reads no further is told nothing");
     for id in ["o1", "o2", "o3"] {
         assert_eq!(sandbox.run(&["show", id, "--json"]).json()["status"], json!("completed"), "{id}");
     }
