@@ -22,6 +22,9 @@ pub(crate) enum Command {
     /// Continues a run here and now and follows it
     Resume(One),
     /// Tries a failed run again and follows it; what is completed stays
+    ///
+    /// It uses the definition that the run was started with: changes of the workflow file are not seen, changes of script
+    /// files are.
     Retry(Retry),
     /// Lets no attempt of a run start until it is resumed
     Pause(One),
@@ -47,6 +50,8 @@ pub(crate) enum Command {
     Worker(Worker),
     /// Checks workflow files; nothing is run or stored
     Validate(Validate),
+    /// Tells what an error code means and what to do about it
+    Explain(Explain),
 }
 
 impl Command {
@@ -65,6 +70,7 @@ impl Command {
             Self::Cancel(args) => args.json,
             Self::Worker(args) => args.json,
             Self::Validate(args) => args.json,
+            Self::Explain(args) => args.json,
         }
     }
 }
@@ -138,10 +144,10 @@ pub(crate) struct List {
     /// Only runs with this tag; may be repeated
     #[arg(short, long = "metadata", value_name = "K=V")]
     pub(crate) metadata: Vec<String>,
-    /// Only runs created then or later: a time, or an age such as 2h
+    /// Only runs created then or later: a day, a time, or an age such as 2h
     #[arg(long, value_name = "T")]
     pub(crate) since: Option<String>,
-    /// Only runs created before: a time, or an age such as 2h
+    /// Only runs created before: a day, a time, or an age such as 2h
     #[arg(long, value_name = "T")]
     pub(crate) until: Option<String>,
     /// At most so many
@@ -172,7 +178,7 @@ pub(crate) struct Events {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Inbox {
-    /// Id of a question, or its beginning: shows it in full
+    /// Id of a question or its beginning, or of a run with exactly one: shows it in full
     pub(crate) wait: Option<String>,
     /// Only questions for this person
     #[arg(long, value_name = "A")]
@@ -183,7 +189,7 @@ pub(crate) struct Inbox {
     /// Only questions of this workflow
     #[arg(long, value_name = "NAME")]
     pub(crate) workflow: Option<String>,
-    /// Only questions due before: a time
+    /// Only questions due before: a day, a time, or an age such as 2h
     #[arg(long, value_name = "T")]
     pub(crate) due_before: Option<String>,
     /// At most so many
@@ -268,6 +274,16 @@ pub(crate) struct Validate {
     /// Warnings are errors
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Prints one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Explain {
+    /// Name or number of the code
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) code: String,
     /// Prints one JSON object
     #[arg(long)]
     pub(crate) json: bool,

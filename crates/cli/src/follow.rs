@@ -4,16 +4,17 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 use stepwell_core::error::ErrorObject;
-use stepwell_core::ids::{RunId, Seq};
-use stepwell_core::run::Execution;
+use stepwell_core::ids::{RunId, Seq, WaitId};
 use stepwell_core::run::event::Event;
-use stepwell_core::run::wait::WaitKind;
+use stepwell_core::run::wait::{WaitKind, WaitSpec};
+use stepwell_core::run::{Execution, Run};
+use stepwell_core::status::{ExecutionStatus, PauseReason};
 use stepwell_engine::Engine;
 
 use crate::exit::Exit;
 use crate::stop::{Stop, consequence};
 use crate::values::shown;
-use crate::{output, shape, steps, text};
+use crate::{answering, output, shape, steps, text};
 
 /// Follows a run, prints its results, shuts the engine down, and returns how the process ends.
 pub(crate) async fn to_the_end(
@@ -41,9 +42,10 @@ async fn follow(
         let news = tokio::select! {
             news = events.next() => news?,
             _ = stop.asked() => {
+                let id = text::word(run.as_str());
                 output::talk(&format!(
-                    "interrupted; {}. The run is not cancelled: `stepwell resume {run}` goes on, `stepwell \
-                     cancel {run}` ends it",
+                    "interrupted; {}. The run is not cancelled: `stepwell resume {id}` goes on, `stepwell \
+                     cancel {id}` ends it",
                     consequence()
                 ));
                 return Ok(Exit::Interrupted);
@@ -65,15 +67,27 @@ async fn follow(
 }
 
 /// Says what a run has behind it already.
-pub(crate) fn say_done(run: &stepwell_core::run::Run) {
+pub(crate) fn say_done(run: &Run) {
     let done: Vec<&str> = run
         .executions()
         .iter()
-        .filter(|execution| execution.status == stepwell_core::status::ExecutionStatus::Completed)
+        .filter(|execution| execution.status == ExecutionStatus::Completed)
         .map(|execution| execution.step.as_str())
         .collect();
     if !done.is_empty() {
         output::talk(&format!("already done: {}", done.join(", ")));
+    }
+}
+
+/// Says what a run waits for, as was said when it began to wait.
+pub(crate) fn say_waits(run: &Run) {
+    for wait in run.open_waits() {
+        tell_wait(run.id(), wait.id, wait.execution.step.as_str(), wait.spec);
+    }
+    for execution in run.executions() {
+        if let (ExecutionStatus::Retrying, Some(at)) = (execution.status, execution.due_at) {
+            output::talk(&format!("  {}: next attempt at {}", execution.step, shown(at)));
+        }
     }
 }
 
@@ -98,71 +112,75 @@ async fn failing(fault: &mut tokio::sync::watch::Receiver<Option<ErrorObject>>) 
 async fn result(engine: &Engine, run: &RunId, json: bool) -> Result<Exit, ErrorObject> {
     let known = engine.inspect(run).await?;
     let row = engine.store().run(run).await.map_err(|error| stepwell_engine::error::from_store(&error))?;
+    let id = text::word(run.as_str());
+    output::is_done(format!("the run itself is {}: `stepwell show {id}`", known.status()));
     if json {
         output::json(&shape::run(&known, row.seq));
         return Ok(Exit::of_run(known.status()));
     }
-    let sink = known.workflow().graph().sink().map(|ix| known.workflow().step(ix).name.clone());
     // A step that ran several times is told as it ended last.
     let latest: HashMap<&str, &Execution> =
         known.executions().iter().map(|execution| (execution.step.as_str(), execution)).collect();
-    for (step, view) in known.views() {
+    for step in known.views().keys() {
         let Some(execution) = latest.get(step.as_str()) else { continue };
-        let is_last = sink.as_ref().is_some_and(|sink| sink.as_str() == step);
-        let result = if is_last { String::new() } else { brief(&view["result"]) };
-        output::data(&format!("{}{result}", steps::line(execution)));
-        for line in steps::details(execution) {
-            output::data(&format!("  {line}"));
-        }
-        if is_last {
-            in_full(&view["result"]);
+        for line in steps::told(&known, execution) {
+            output::data_message(&line);
         }
     }
     match known.error() {
-        Some(error) => {
-            let _exit = output::error(error, false);
-        }
+        Some(error) => say_failed(&known, error),
         None => output::talk(&format!("run {run} is {}", known.status())),
     }
     Ok(Exit::of_run(known.status()))
 }
 
-/// Shows a result on the line of its step; `--json` has all of it.
-fn brief(result: &Value) -> String {
-    const WIDTH: usize = 100;
-    let shown = match result {
-        Value::Null => return String::new(),
-        Value::String(text) => text.lines().next().unwrap_or_default().to_owned(),
-        other => other.to_string(),
-    };
-    match shown.char_indices().nth(WIDTH) {
-        None => format!("  {shown}"),
-        Some((at, _)) => format!("  {}…", &shown[..at]),
+/// Says why a run failed and what to do next.
+fn say_failed(run: &Run, error: &ErrorObject) {
+    let _exit = output::error(error, false);
+    let named = error.data.get("task_id").and_then(Value::as_str);
+    let mut others: Vec<&str> = Vec::new();
+    for execution in run.executions().iter().filter(|execution| execution.status.is_failure()) {
+        let name = execution.step.as_str();
+        if Some(name) != named && !others.contains(&name) {
+            others.push(name);
+        }
     }
-}
-
-/// Shows the result of the last step.
-fn in_full(result: &Value) {
-    let whole = match result {
-        Value::Null => return,
-        Value::String(text) => text.clone(),
-        other => serde_json::to_string_pretty(other).unwrap_or_default(),
-    };
-    for line in whole.lines() {
-        output::data(&format!("  {line}"));
+    if !others.is_empty() {
+        let more = if named.is_some() { " more" } else { "" };
+        let steps = if others.len() == 1 { "step" } else { "steps" };
+        output::talk(&format!("{}{more} {steps} failed: {}", others.len(), others.join(", ")));
     }
+    let id = text::word(run.id().as_str());
+    output::talk(&format!("hint: repair the cause, then `stepwell retry {id}`; what is completed stays"));
 }
 
 /// Says what there is to say about an event.
 fn tell(run: &RunId, event: &Event) {
-    if let Some(line) = line(run, event) {
+    if let Event::WaitOpened { wait, step, spec, .. } = event {
+        tell_wait(run, wait, step.as_str(), spec);
+    } else if let Some(line) = line(run, event) {
         output::talk_message(&line);
     }
-    if let Event::WaitOpened { wait, spec, .. } = event
-        && let WaitKind::Human(question) = &spec.kind
-    {
-        let how = if question.schema.is_some() { "--json-value '…'" } else { "--text '…'" };
-        output::talk(&format!("  answer with `stepwell answer {wait} {how}`"));
+}
+
+/// Says what is waited for, and what to type to answer it.
+fn tell_wait(run: &RunId, wait: &WaitId, step: &str, spec: &WaitSpec) {
+    output::talk_message(&match &spec.kind {
+        WaitKind::Human(question) => format!("  {step} asks: {}", question.prompt),
+        WaitKind::Signal { name } => {
+            let (id, word) = (text::word(run.as_str()), text::word(name));
+            let (name, word) = (text::line(name), text::line(&word));
+            format!("  {step} waits for signal '{name}': `stepwell signal {id} {word}`")
+        }
+        WaitKind::Timer => format!("  {step} sleeps until {}", spec.deadline.map(shown).unwrap_or_default()),
+        WaitKind::Child(child) => format!("  {step} waits for child run {}", child.run),
+    });
+    if let WaitKind::Human(question) = &spec.kind {
+        let mut with = "answer with";
+        for command in answering::commands(wait.as_str(), question) {
+            output::talk(&format!("  {with} {command}"));
+            with = "or with";
+        }
     }
 }
 
@@ -185,22 +203,19 @@ fn line(run: &RunId, event: &Event) -> Option<String> {
             format!("  {step} skipped: {}", reason.as_str().unwrap_or_default())
         }
         Event::StepCancelled { step, .. } => format!("  {step} cancelled"),
-        Event::WaitOpened { step, spec, .. } => match &spec.kind {
-            WaitKind::Human(question) => format!("  {step} asks: {}", question.prompt),
-            WaitKind::Signal { name } => {
-                let name = text::line(name);
-                format!("  {step} waits for signal '{name}': `stepwell signal {run} {name}`")
-            }
-            WaitKind::Timer => {
-                format!("  {step} sleeps until {}", spec.deadline.map(shown).unwrap_or_default())
-            }
-            WaitKind::Child(child) => format!("  {step} started child run {}", child.run),
-        },
         Event::WaitResolved { step, .. } => format!("  {step} goes on"),
         Event::ChildPaused { step, .. } => format!("  {step}: its child run waits for input"),
         Event::ChildResumed { step, .. } => format!("  {step}: its child run goes on"),
-        Event::RunPaused { reason } => format!("run {run} is paused: {reason}"),
-        Event::RunRetried { epoch, .. } => format!("run {run} is tried again, epoch {epoch}"),
+        Event::RunPaused { reason: PauseReason::Input } => {
+            format!("run {run} waits; nothing else can move it")
+        }
+        Event::RunPaused { reason: PauseReason::Operator } => {
+            format!("run {run} is paused; `stepwell resume {}` lifts that", text::word(run.as_str()))
+        }
+        Event::RunRetried { .. } => format!(
+            "run {run} is tried again with the definition it was started with; changes of the workflow file are not \
+             seen, changes of script files are"
+        ),
         Event::Emitted { step, data, .. } => format!("  {step}: {}", said(data)),
         _ => return None,
     })

@@ -3,6 +3,7 @@
 //!
 //! Start reading at `args.rs` for what can be said, then `commands/`, one file a command.
 
+mod answering;
 mod args;
 mod commands;
 mod exit;
@@ -10,12 +11,15 @@ mod follow;
 mod hints;
 mod output;
 mod project;
+mod scripts;
 mod shape;
+mod standing;
 mod steps;
 mod stop;
 mod text;
 mod usage;
 mod values;
+mod why;
 
 use std::process::ExitCode;
 
@@ -23,8 +27,6 @@ use clap::Parser;
 
 /// Parses the arguments of the process and carries the command out.
 pub fn main() -> ExitCode {
-    // A reader that goes away early (`| head`) is no error of ours.
-    reset_sigpipe();
     let args = match args::Args::try_parse() {
         Ok(args) => args,
         Err(error) => return usage::told(&error).into(),
@@ -39,12 +41,4 @@ pub fn main() -> ExitCode {
         runtime.block_on(commands::carry_out(args)).unwrap_or_else(|error| output::error(&error, json));
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     code.into()
-}
-
-#[expect(unsafe_code, reason = "restores the signal's default before any thread exists")]
-fn reset_sigpipe() {
-    // SAFETY: called first thing in main, with a valid signal number and the default disposition.
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-    }
 }

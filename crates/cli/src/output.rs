@@ -2,26 +2,37 @@
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use serde_json::{Value, json};
-use stepwell_core::error::ErrorObject;
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_engine::load::Problem;
 
 use crate::exit::Exit;
-use crate::{hints, text};
+use crate::text;
+
+/// What has been done already and stands, whatever becomes of the output.
+static DONE: OnceLock<String> = OnceLock::new();
+
+/// Says what stands even if its output cannot be written.
+pub(crate) fn is_done(what: String) {
+    // The first is what the command was asked for.
+    DONE.get_or_init(|| what);
+}
 
 /// Prints a value as one line of JSON.
 pub(crate) fn json(value: &Value) {
-    put(&text::json(value));
+    put(&text::json(value), true);
 }
 
 /// Prints a line of data.
 pub(crate) fn data(line: &str) {
-    put(&text::line(line));
+    put(&text::line(line), false);
 }
 
 /// Prints a line of data that ends with a message, which may have several lines.
 pub(crate) fn data_message(message: &str) {
-    put(&text::lines(&text::message(message)));
+    put(&text::lines(&text::message(message)), false);
 }
 
 /// Prints a line of talk.
@@ -34,11 +45,13 @@ pub(crate) fn talk_message(message: &str) {
     say(&text::lines(&text::message(message)));
 }
 
-fn put(line: &str) {
-    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+fn put(line: &str, as_json: bool) {
+    if let Err(why) = writeln!(std::io::stdout(), "{line}") {
         // All that is left to do is to print; whoever reads must not take the half for the whole.
-        if error.kind() != ErrorKind::BrokenPipe {
-            say(&format!("standard output cannot be written: {error}"));
+        if why.kind() != ErrorKind::BrokenPipe {
+            let done = DONE.get().map_or_else(String::new, |done| format!("; {done}"));
+            let message = format!("cannot write the output: {why}{done}");
+            error(&ErrorObject::new(Code::CONFIGURATION_ERROR, message).with("reason", "output"), as_json);
         }
         std::process::exit(Exit::Failed as i32);
     }
@@ -51,7 +64,6 @@ fn say(line: &str) {
 
 /// Prints why a command failed and returns how the process ends.
 pub(crate) fn error(error: &ErrorObject, as_json: bool) -> Exit {
-    let error = &hints::hinted(error);
     if as_json {
         say(&text::json(&json!({ "error": error.to_json() })));
     } else {
@@ -74,19 +86,30 @@ pub(crate) fn error(error: &ErrorObject, as_json: bool) -> Exit {
         if let Some(hint) = &error.hint {
             talk(&format!("hint: {hint}"));
         }
-        talk(&format!("see docs/errors/{}.md", error.code.name()));
+        talk(&format!("`stepwell explain {}` tells more", error.code.name()));
     }
     Exit::of(error)
 }
 
-/// Adds the file to every problem that has a place in it.
+/// Adds the file to every problem that has a place in it; of one that is not there, where it was looked for.
 pub(crate) fn in_file(mut error: ErrorObject, file: &Path) -> ErrorObject {
+    let is_missing = error.data.get("reason").is_some_and(|reason| reason == "not_found");
+    if let (true, true, Ok(dir)) = (is_missing, file.is_relative(), std::env::current_dir()) {
+        error.message = format!("{} in {}", error.message, dir.display());
+    }
     if let Some(Value::Array(problems)) = error.data.get_mut("validation_errors") {
         for problem in problems.iter_mut().filter(|problem| problem["line"].is_u64()) {
             problem["file"] = file.display().to_string().into();
         }
     }
     error
+}
+
+/// Prints a warning of the loader.
+pub(crate) fn warning(problem: &Problem, file: &Path) {
+    let mut problem = problem.to_json();
+    problem["file"] = file.display().to_string().into();
+    talk(&format!("warning: {}", problem_line(&problem)));
 }
 
 /// Shows a problem of a definition as `file:line:column: path: message`.

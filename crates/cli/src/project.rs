@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_core::ids::WaitId;
+use stepwell_core::ids::{RunId, WaitId};
 use stepwell_engine::{Engine, Leases, Options, Registry};
 use stepwell_store::{Page, Store, WaitFilter, WaitRow, WaitState};
 
@@ -122,6 +122,19 @@ pub(crate) async fn engine_over(
     Engine::open(store, registry, options).await
 }
 
+/// Returns whether a process is there that carries the runs of that tree: a worker, or one that follows the tree.
+pub(crate) async fn is_carried(store: &dyn Store, root: &RunId) -> Result<bool, ErrorObject> {
+    let others = store.others().await.map_err(|error| stepwell_engine::error::from_store(&error))?;
+    Ok(others.iter().any(|other| carries(other, root.as_str())))
+}
+
+/// Reads how the store names a process, `pid 4711 (pid 4711 (worker))` or `… (resume ROOT))`. A program of somebody
+/// else's is taken to carry all.
+fn carries(process: &str, root: &str) -> bool {
+    let what = process.splitn(3, " (").nth(2).and_then(|what| what.strip_suffix("))"));
+    what.and_then(|what| what.split_once(' ')).is_none_or(|(_, tree)| tree == root)
+}
+
 /// Reads a JSON argument: the text itself, or `@FILE`.
 pub(crate) fn json_argument(name: &str, given: &str) -> Result<Value, ErrorObject> {
     let bad = |why: String| {
@@ -189,5 +202,17 @@ pub(crate) async fn find_run(
                 .with("candidates", names)
                 .with_hint("give more of its id"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_follows_a_tree_carries_it_and_no_other() {
+        assert!(carries("pid 7 (pid 7 (worker))", "r1") && carries("pid 7 (pid 7)", "r1"));
+        assert!(carries("pid 7 (pid 7 (resume r1))", "r1") && carries("pid 7 (pid 7 (run a (b)))", "a (b)"));
+        assert!(!carries("pid 7 (pid 7 (run r2))", "r1"));
     }
 }

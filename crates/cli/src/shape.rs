@@ -5,10 +5,10 @@ use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::Seq;
 use stepwell_core::run::wait::{Question, WaitKind};
 use stepwell_core::run::{Execution, Run};
-use stepwell_core::status::{ExecutionStatus, RunStatus};
-use stepwell_store::{LostLease, Recorded, RunRow, WaitRow};
+use stepwell_core::status::ExecutionStatus;
+use stepwell_store::{Recorded, RunRow, WaitRow};
 
-use crate::values::{shown, time, time_or_null};
+use crate::values::{time, time_or_null};
 
 fn error(error: Option<&ErrorObject>) -> Value {
     error.map_or(Value::Null, ErrorObject::to_json)
@@ -140,109 +140,4 @@ pub(crate) fn wait(row: &WaitRow) -> Value {
         "state": row.state,
         "opened_at": time(row.opened_at),
     })
-}
-
-fn is_lost(run: &Run, execution: &Execution, lost: &[LostLease]) -> bool {
-    lost.iter().any(|lost| {
-        lost.run == *run.id()
-            && lost.lease.execution.step == execution.step
-            && lost.lease.execution.ordinal == execution.ordinal
-    })
-}
-
-/// Returns, in words, why a run is not going on.
-pub(crate) fn why(
-    run: &Run,
-    waits: &[WaitRow],
-    lost: &[LostLease],
-    handlers: &dyn Fn(&str) -> bool,
-) -> Vec<String> {
-    let mut why = Vec::new();
-    match run.status() {
-        RunStatus::Completed | RunStatus::Failed | RunStatus::Cancelled => return why,
-        RunStatus::Pending => why.push("it is held until it is started".into()),
-        RunStatus::Paused | RunStatus::Running => {}
-    }
-    if run.pause_reason() == Some(stepwell_core::status::PauseReason::Operator) {
-        why.push(format!("an operator paused it; `stepwell resume {}` lifts that", run.id()));
-    }
-    for row in waits {
-        let at = row.deadline.map_or_else(String::new, |at| format!(" until {}", shown(at)));
-        why.push(match row.kind.as_str() {
-            "human" => format!("step '{}' waits for an answer{at}: `stepwell answer {}`", row.step, row.wait),
-            "signal" => {
-                let name = row.spec["kind"]["name"].as_str().unwrap_or_default();
-                format!(
-                    "step '{}' waits for signal '{name}'{at}: `stepwell signal {} {name}`",
-                    row.step, row.run
-                )
-            }
-            "timer" => format!("step '{}' sleeps{at}", row.step),
-            _ => {
-                let child = row.spec["kind"]["run"].as_str().unwrap_or_default();
-                let paused = run.open_waits().iter().any(|wait| *wait.id == row.wait && wait.child_paused);
-                let asks = if paused {
-                    format!(", which waits for input: `stepwell show {child}`")
-                } else {
-                    String::new()
-                };
-                format!("step '{}' waits for child run {child}{asks}", row.step)
-            }
-        });
-    }
-    for execution in run.executions() {
-        let step = run.workflow().step(execution.step_ix());
-        match execution.status {
-            ExecutionStatus::Retrying => {
-                let due = execution.due_at.map(shown).unwrap_or_default();
-                let tried = execution.attempts;
-                why.push(format!(
-                    "step '{}' failed {tried} times; its next attempt is due at {due}",
-                    execution.step
-                ));
-            }
-            ExecutionStatus::Ready => {
-                let handler = stepwell_engine::handler_of(run.workflow(), execution.step_ix());
-                why.push(if handlers(&handler) {
-                    format!(
-                        "step '{}' is ready and waits for a worker: `stepwell resume {}`",
-                        execution.step,
-                        run.id()
-                    )
-                } else {
-                    format!("step '{}' is ready, but nobody here has its handler {handler}", execution.step)
-                });
-            }
-            ExecutionStatus::Running if is_lost(run, execution, lost) => {
-                why.push(format!(
-                    "step '{}' was running, but its worker is gone: `stepwell resume {}`",
-                    execution.step,
-                    run.id()
-                ));
-            }
-            ExecutionStatus::Running => {
-                why.push(format!(
-                    "step '{}' is running: attempt {} under session {}",
-                    execution.step, execution.attempts, execution.session
-                ));
-            }
-            ExecutionStatus::Blocked => {
-                let needs: Vec<&str> = step.needs.iter().map(|need| need.step.as_str()).collect();
-                why.push(format!("step '{}' waits for {}", execution.step, needs.join(", ")));
-            }
-            ExecutionStatus::Pending => {
-                why.push(format!("step '{}' waits for a place under max_concurrent", execution.step));
-            }
-            ExecutionStatus::Waiting
-            | ExecutionStatus::Completed
-            | ExecutionStatus::Failed
-            | ExecutionStatus::TimedOut
-            | ExecutionStatus::Cancelled
-            | ExecutionStatus::Skipped => {}
-        }
-    }
-    for (step, count) in run.held() {
-        why.push(format!("{count} tokens are held at '{step}' until no other can come there"));
-    }
-    why
 }

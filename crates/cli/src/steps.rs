@@ -1,16 +1,48 @@
-//! A step as people are told of it: how it stands, how long it took, what it printed, and where it failed.
+//! A step as people are told of it: how it stands, how long it took, why it failed, what it printed, and what came of it.
 
 use serde_json::Value;
-use stepwell_core::run::Execution;
+use stepwell_core::run::view::view;
+use stepwell_core::run::{Execution, Run};
+use stepwell_core::status::ExecutionStatus;
 
 use crate::text;
-use crate::values::took;
+use crate::values::{size, took};
 
-/// So many lines of what a step printed are shown.
-const LINES: usize = 20;
+/// Of what a step printed, the end is shown.
+const PRINTED: Limit = Limit { lines: 20, bytes: 4 << 10 };
+
+/// Of the result of a run, the beginning is shown.
+const RESULT: Limit = Limit { lines: 200, bytes: 16 << 10 };
+
+/// How much of a text is shown.
+#[derive(Clone, Copy)]
+struct Limit {
+    lines: usize,
+    bytes: usize,
+}
+
+/// Returns what there is to say of an execution; what follows its first line stands deeper. The step that a run ends with
+/// shows its result in full.
+pub(crate) fn told(run: &Run, execution: &Execution) -> Vec<String> {
+    let result = &view(execution)["result"];
+    let is_last = run.workflow().graph().sink() == Some(execution.step_ix());
+    let brief = if is_last { String::new() } else { brief(result) };
+    let mut lines = vec![format!("{}{brief}", line(execution))];
+    if execution.status.is_failure()
+        && let Some(error) = &execution.error
+    {
+        lines.push(format!("  {}", error.message));
+    }
+    let all = format!("`stepwell show {} --json`", text::word(run.id().as_str()));
+    lines.extend(details(execution, &all).into_iter().map(|line| format!("  {line}")));
+    if is_last && execution.status == ExecutionStatus::Completed {
+        lines.extend(in_full(result, &all).into_iter().map(|line| format!("  {line}")));
+    }
+    lines
+}
 
 /// Returns a step in one line: `load#2: completed, 3 attempts, 1.2 s`.
-pub(crate) fn line(execution: &Execution) -> String {
+fn line(execution: &Execution) -> String {
     let ordinal = execution.ordinal;
     let number = if ordinal.0 > 1 { format!("#{ordinal}") } else { String::new() };
     let tried = match execution.attempts {
@@ -24,8 +56,8 @@ pub(crate) fn line(execution: &Execution) -> String {
     format!("{}{number}: {}{tried}{took}", execution.step, execution.status)
 }
 
-/// Returns what stands below that line: what the step printed, and the traceback of a failed one.
-pub(crate) fn details(execution: &Execution) -> Vec<String> {
+/// Returns what the step printed, and the traceback of a failed one.
+fn details(execution: &Execution, all: &str) -> Vec<String> {
     let output = execution.output.as_deref();
     let failed = execution.error.as_ref().map(|error| &error.data);
     let text = |key: &str| {
@@ -35,21 +67,63 @@ pub(crate) fn details(execution: &Execution) -> Vec<String> {
     };
     let mut lines = Vec::new();
     for stream in ["output", "stderr"] {
-        last_lines(&mut lines, text(stream), "| ");
+        lines.extend(last_lines(text(stream), "| ", all));
     }
-    last_lines(&mut lines, text("traceback"), "");
+    lines.extend(last_lines(text("traceback"), "", all));
     lines
 }
 
-/// Adds the last lines of a text.
-fn last_lines(lines: &mut Vec<String>, said: &str, margin: &str) {
-    let count = said.lines().count();
-    if count > LINES {
-        lines.push(format!("{margin}… {} lines before these; --json has them all", count - LINES));
+/// Returns the last lines of a text.
+fn last_lines(said: &str, margin: &str, all: &str) -> Vec<String> {
+    let (mut shown, left) = cut(said.lines().rev(), PRINTED);
+    if left > 0 {
+        shown.push(format!("… {} before these: {all}", size(left)));
     }
-    for line in said.lines().skip(count.saturating_sub(LINES)) {
-        lines.push(format!("{margin}{}", text::message(line)));
+    shown.iter().rev().map(|line| format!("{margin}{line}")).collect()
+}
+
+/// Returns as many of the lines as are shown, and how many bytes are not.
+fn cut<'t>(lines: impl Iterator<Item = &'t str>, limit: Limit) -> (Vec<String>, usize) {
+    let mut shown = Vec::new();
+    let (mut bytes, mut left) = (0, 0);
+    for line in lines {
+        let short = text::message(line);
+        if left == 0 && shown.len() < limit.lines && bytes + short.len() <= limit.bytes {
+            bytes += short.len();
+            shown.push(short.into_owned());
+        } else {
+            left += line.len() + 1;
+        }
     }
+    (shown, left)
+}
+
+/// Shows a result on the line of its step; `--json` has all of it.
+fn brief(result: &Value) -> String {
+    const WIDTH: usize = 100;
+    let shown = match result {
+        Value::Null => return String::new(),
+        Value::String(text) => text.lines().next().unwrap_or_default().to_owned(),
+        other => other.to_string(),
+    };
+    match shown.char_indices().nth(WIDTH) {
+        None => format!("  {shown}"),
+        Some((at, _)) => format!("  {}…", &shown[..at]),
+    }
+}
+
+/// Returns the lines of a result.
+fn in_full(result: &Value, all: &str) -> Vec<String> {
+    let whole = match result {
+        Value::Null => return Vec::new(),
+        Value::String(text) => text.clone(),
+        other => serde_json::to_string_pretty(other).unwrap_or_default(),
+    };
+    let (mut shown, left) = cut(whole.lines(), RESULT);
+    if left > 0 {
+        shown.push(format!("… {} more: {all}", size(left)));
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -58,10 +132,21 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_to_their_end() {
-        let mut lines = Vec::new();
         let text = (1..=25).map(|number| number.to_string()).collect::<Vec<_>>().join("\n");
-        last_lines(&mut lines, &text, "");
+        let lines = last_lines(&text, "| ", "show");
         assert_eq!(lines.len(), 21);
-        assert_eq!((&*lines[0], &*lines[1]), ("… 5 lines before these; --json has them all", "6"));
+        assert_eq!((&*lines[0], &*lines[1]), ("| … 10 bytes before these: show", "| 6"));
+
+        let text = "x".repeat(999) + "\n";
+        let lines = last_lines(&text.repeat(5_000), "", "show");
+        assert_eq!((lines.len(), &*lines[0]), (5, "… 4.9 MB before these: show"));
+    }
+
+    #[test]
+    fn of_a_large_result_the_beginning_is_shown() {
+        let result: Value = (0..100_000).collect();
+        let lines = in_full(&result, "show");
+        assert_eq!((lines.len(), &*lines[1], &*lines[200]), (201, "  0,", "… 887.6 kB more: show"));
+        assert_eq!(in_full(&Value::from("a\nb"), "show"), ["a", "b"]);
     }
 }

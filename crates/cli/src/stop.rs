@@ -35,8 +35,6 @@ impl Stop {
                 ErrorObject::new(Code::INTERNAL_ERROR, format!("signals cannot be received: {error}"))
             })
         };
-        // Where its talk goes through a pipe (`2>&1 | tee log`), an interrupt ends the reader too. That ends us no sooner.
-        drop(hear(SignalKind::pipe())?);
         let is_nohup = is_ignored(libc::SIGHUP);
         Ok(Self {
             interrupt: hear(SignalKind::interrupt())?,

@@ -51,6 +51,15 @@ pub(crate) fn message(text: &str) -> Cow<'_, str> {
     format!("{head} … {} characters, --json has them all … {tail}", count - MESSAGE).into()
 }
 
+/// Returns a text as one word of a shell, for commands that are to be copied.
+pub(crate) fn word(text: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_alphanumeric() || "_-.,:/@%+=".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.into();
+    }
+    format!("'{}'", text.replace('\'', r"'\''")).into()
+}
+
 /// Returns a value as one line of JSON.
 pub(crate) fn json(value: &Value) -> String {
     let text = value.to_string();
@@ -94,6 +103,13 @@ mod tests {
         let text = "  fetch failed: no rate\nrun r1 is completed\r\n\u{1b}[A";
         assert_eq!(lines(text), "  fetch failed: no rate\n    | run r1 is completed\n    | \\x1b[A");
         assert_eq!(lines("\nerror"), "\n  | error");
+    }
+
+    #[test]
+    fn a_word_of_a_command_is_quoted_where_a_shell_would_not_take_it_as_it_is() {
+        assert_eq!(word("run_12-é.b"), "run_12-é.b");
+        assert_eq!([word("Report 7"), word("a|b"), word("")], ["'Report 7'", "'a|b'", "''"]);
+        assert_eq!(word("it's"), r"'it'\''s'");
     }
 
     #[test]

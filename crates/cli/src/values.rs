@@ -77,10 +77,46 @@ pub(crate) fn took(from: Timestamp, to: Timestamp) -> String {
     }
 }
 
-/// Reads a moment: RFC 3339, or `2h`, `3d`, `30m`, `10s` ago.
+/// Shows how many there are of something whose plural ends in `s`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Shows a number of bytes.
+pub(crate) fn size(bytes: usize) -> String {
+    match bytes {
+        0..1_000 => counted(bytes, "byte"),
+        1_000..1_000_000 => format!("{}.{} kB", bytes / 1_000, bytes % 1_000 / 100),
+        _ => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
+    }
+}
+
+/// Reads how many are asked for: at least one.
+pub(crate) fn at_least_one(argument: &str, count: usize) -> Result<usize, ErrorObject> {
+    if count > 0 {
+        return Ok(count);
+    }
+    let message = format!("{argument} must be at least 1, not 0");
+    Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", argument))
+}
+
+/// Reads a moment: RFC 3339, a day (its first moment, in local time), or `2h`, `3d`, `30m`, `10s` ago.
 pub(crate) fn moment(argument: &str, text: &str, now: Timestamp) -> Result<Timestamp, ErrorObject> {
+    moment_in(argument, text, now, jiff::tz::TimeZone::system())
+}
+
+fn moment_in(
+    argument: &str,
+    text: &str,
+    now: Timestamp,
+    zone: jiff::tz::TimeZone,
+) -> Result<Timestamp, ErrorObject> {
     if let Ok(at) = text.parse::<jiff::Timestamp>() {
         return Ok(Timestamp(at.as_microsecond()));
+    }
+    let day = jiff::civil::Date::strptime("%Y-%m-%d", text).and_then(|day| day.to_zoned(zone));
+    if let Ok(begin) = day {
+        return Ok(Timestamp(begin.timestamp().as_microsecond()));
     }
     let ago = text.char_indices().last().and_then(|(at, unit)| {
         let seconds = match unit {
@@ -93,7 +129,8 @@ pub(crate) fn moment(argument: &str, text: &str, now: Timestamp) -> Result<Times
         text[..at].parse::<i64>().ok().and_then(|count| count.checked_mul(seconds * 1_000_000))
     });
     ago.and_then(|micros| now.0.checked_sub(micros)).map(Timestamp).ok_or_else(|| {
-        let message = format!("{argument} wants an RFC 3339 time or an age such as 2h or 3d, not {text:?}");
+        let message =
+            format!("{argument} wants a day, an RFC 3339 time or an age such as 2h or 3d, not {text:?}");
         ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", argument)
     })
 }
@@ -109,6 +146,23 @@ mod tests {
         let after = |ms: i64| took(at, Timestamp(at.0 + ms * 1_000));
         assert_eq!([after(7), after(1_250), after(61_000)], ["7 ms", "1.2 s", "1 min 1 s"]);
         assert_eq!([after(7_500_000), after(-1)], ["2 h 5 min", "0 ms"]);
+    }
+
+    #[test]
+    fn a_day_begins_at_local_midnight() {
+        let zone = jiff::tz::TimeZone::fixed(jiff::tz::offset(2));
+        let at = moment_in("--since", "2026-11-21", Timestamp(0), zone).unwrap();
+        assert_eq!(at.rfc3339(), "2026-11-20T22:00:00.000000Z");
+        assert!(moment("--since", "2026-11-31", Timestamp(0)).is_err());
+    }
+
+    #[test]
+    fn sizes_and_counts_are_told_in_words() {
+        assert_eq!(
+            [size(1), size(999), size(4_160), size(4_812_345)],
+            ["1 byte", "999 bytes", "4.1 kB", "4.8 MB"]
+        );
+        assert_eq!([counted(1, "step"), counted(0, "step")], ["1 step", "0 steps"]);
     }
 
     #[test]

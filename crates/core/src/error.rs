@@ -224,7 +224,7 @@ impl ErrorObject {
     /// use stepwell_core::error::{Code, ErrorObject};
     /// let shown = ErrorObject::new(Code::DEADLOCK, "step 'b' waits for 'a'").to_json();
     /// assert_eq!(shown["name"], "DEADLOCK");
-    /// assert_eq!(shown["help"], "docs/errors/DEADLOCK");
+    /// assert_eq!(shown["help"], "docs/errors/DEADLOCK.md");
     /// ```
     pub fn to_json(&self) -> Value {
         serde_json::json!({
@@ -234,7 +234,7 @@ impl ErrorObject {
             "hint": self.hint,
             "data": self.data,
             "retryable": self.retryable,
-            "help": format!("docs/errors/{}", self.code.name()),
+            "help": format!("docs/errors/{}.md", self.code.name()),
         })
     }
 }

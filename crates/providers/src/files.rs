@@ -49,13 +49,22 @@ pub enum FileError {
         limit_bytes: u64,
     },
     /// The file is missing or cannot be read.
-    #[error("cannot open {}: {source}", path.display())]
+    #[error("{}", unreadable(path, source))]
     Unreadable {
         /// The path as it was given, made absolute.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
     },
+}
+
+fn unreadable(path: &Path, source: &io::Error) -> String {
+    match (source.kind(), path.parent(), path.file_name()) {
+        (io::ErrorKind::NotFound, Some(dir), Some(name)) => {
+            format!("there is no file {} in {}", name.display(), dir.display())
+        }
+        _ => format!("cannot open {}: {source}", path.display()),
+    }
 }
 
 impl FileError {
@@ -182,5 +191,6 @@ mod tests {
         }
         let refused = f.roots.open(&f.inside, Path::new("missing.py")).expect_err("missing");
         assert!(matches!(refused, FileError::Unreadable { .. }), "{refused}");
+        assert_eq!(refused.to_string(), format!("there is no file missing.py in {}", f.inside.display()));
     }
 }

@@ -4,38 +4,45 @@ use std::io::Read;
 
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_core::ids::{RunId, WaitId};
+use stepwell_core::ids::RunId;
 use stepwell_store::{Page, Store, WaitFilter, WaitRow, WaitState};
 
 use crate::args::Answer;
 use crate::exit::Exit;
-use crate::{output, project};
+use crate::{hints, output, project, text};
 
 pub(crate) async fn answer(store: Option<&str>, args: &Answer) -> Result<Exit, ErrorObject> {
     let engine = project::open_idle(store).await?;
-    let wait = find(&**engine.store(), &args.target).await?;
+    let WaitRow { wait, run, .. } = find(&**engine.store(), &args.target).await?;
     let value = value(args)?;
-    let receipt = engine.answer(&wait, value, args.by.clone()).await?;
+    let receipt = engine.answer(&wait, value, args.by.clone()).await.map_err(hints::about(&run))?;
+    output::is_done(format!("{wait} itself is answered"));
     if args.json {
         output::json(&json!({ "wait_id": wait, "state": "answered", "status": receipt.status.as_str() }));
     } else {
         output::talk(&format!("{wait} is answered"));
     }
-    let row = engine.store().wait(&wait).await.map_err(super::stored)?;
-    let others = engine.store().others().await.map_err(super::stored)?;
-    if others.is_empty() && !receipt.status.is_terminal() {
-        output::talk(&format!("nobody is carrying the run; `stepwell resume {}` goes on", row.run));
+    if receipt.status.is_terminal() {
+        output::talk(&format!("run {run} is {}", receipt.status));
+        return Ok(Exit::Ok);
+    }
+    let root = engine.store().run(&run).await.map_err(super::stored)?.root;
+    if !project::is_carried(&**engine.store(), &root).await? {
+        output::talk(&format!(
+            "nobody is carrying the run; `stepwell resume {}` goes on",
+            text::word(root.as_str())
+        ));
     }
     Ok(Exit::Ok)
 }
 
 /// Finds the question: by its id, or as the only open one of a run.
-async fn find(store: &dyn Store, target: &str) -> Result<WaitId, ErrorObject> {
+pub(super) async fn find(store: &dyn Store, target: &str) -> Result<WaitRow, ErrorObject> {
     // The beginning of a question's id never is one of a run's: `wait_` is not empty.
     if target.starts_with("wait_")
         && let Some(row) = project::find_wait(store, target).await?
     {
-        return Ok(row.wait);
+        return Ok(row);
     }
     let run: RunId = project::find_run(store, target).await.map_err(|error| {
         if error.code == Code::WORKFLOW_NOT_FOUND {
@@ -55,12 +62,12 @@ async fn find(store: &dyn Store, target: &str) -> Result<WaitId, ErrorObject> {
     match open.len() {
         0 => Err(match closed.iter().max_by_key(|row| row.closed_at) {
             None => refuse("no_open_wait", format!("run {run} asks nothing"))
-                .with_hint(format!("`stepwell show {run}` tells what it waits for")),
+                .with_hint(format!("`stepwell show {}` tells what it waits for", text::word(run.as_str()))),
             Some(last) => refuse("wait_closed", already(last))
                 .with("wait_id", last.wait.as_str())
-                .with_hint(format!("`stepwell show {run}` tells how the run goes on")),
+                .with_hint(format!("`stepwell show {}` tells how the run goes on", text::word(run.as_str()))),
         }),
-        1 => Ok(open.remove(0).wait),
+        1 => Ok(open.remove(0)),
         _ => {
             let ids: Vec<&str> = open.iter().map(|row| row.wait.as_str()).collect();
             Err(refuse(
@@ -106,5 +113,13 @@ fn value(args: &Answer) -> Result<Value, ErrorObject> {
             "give it with --text, --json-value or --file; `stepwell inbox WAIT` shows what is asked",
         ));
     };
-    serde_json::from_str(&text).map_err(|error| bad(format!("{name}: not JSON: {error}")))
+    serde_json::from_str(&text).map_err(|error| {
+        if args.file.is_some() || text.trim_start().starts_with(['{', '[', '"']) {
+            return bad(format!("{name}: not JSON: {error}"));
+        }
+        bad(format!("{name}: not JSON: {error}")).with_hint(format!(
+            "a text is given with `--text {}`; JSON puts it in quotes",
+            text::word(text.trim())
+        ))
+    })
 }

@@ -5,12 +5,13 @@ use stepwell_core::error::ErrorObject;
 
 use crate::args::Cancel;
 use crate::exit::Exit;
-use crate::{output, project};
+use crate::{hints, output, project};
 
 pub(crate) async fn cancel(store: Option<&str>, args: &Cancel) -> Result<Exit, ErrorObject> {
     let engine = project::open_idle(store).await?;
     let run = project::find_run(&**engine.store(), &args.run).await?;
-    let receipt = engine.cancel(&run, args.reason.clone()).await?;
+    let receipt = engine.cancel(&run, args.reason.clone()).await.map_err(hints::about(&run))?;
+    output::is_done(format!("run {run} itself is {}", receipt.status));
     if args.json {
         output::json(&json!({ "run_id": run, "status": receipt.status.as_str() }));
     } else {

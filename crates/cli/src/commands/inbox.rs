@@ -1,21 +1,18 @@
 //! `stepwell inbox`: open questions, or one of them in full.
 
 use serde_json::json;
-use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::error::ErrorObject;
 use stepwell_store::{Page, WaitFilter, WaitRow, WaitState};
 
 use crate::args::Inbox;
 use crate::exit::Exit;
-use crate::values::{moment, pairs, shown};
-use crate::{output, project, shape};
+use crate::values::{at_least_one, moment, pairs, shown};
+use crate::{answering, output, project, shape};
 
 pub(crate) async fn inbox(store: Option<&str>, args: &Inbox) -> Result<Exit, ErrorObject> {
     let opened = project::open_existing(store).await?;
-    if let Some(wait) = &args.wait {
-        let row = project::find_wait(&*opened, wait).await?.ok_or_else(|| {
-            ErrorObject::new(Code::WORKFLOW_NOT_FOUND, format!("no question {wait} is in the store"))
-                .with_hint("`stepwell inbox` shows the open questions")
-        })?;
+    if let Some(target) = &args.wait {
+        let row = super::answer::find(&*opened, target).await?;
         if args.json {
             output::json(&shape::wait(&row));
         } else {
@@ -23,6 +20,7 @@ pub(crate) async fn inbox(store: Option<&str>, args: &Inbox) -> Result<Exit, Err
         }
         return Ok(Exit::Ok);
     }
+    let limit = at_least_one("--limit", args.limit)?;
     let now = super::list::now();
     let due = args.due_before.as_deref().map(|text| moment("--due-before", text, now)).transpose()?;
     let filter = WaitFilter {
@@ -34,7 +32,7 @@ pub(crate) async fn inbox(store: Option<&str>, args: &Inbox) -> Result<Exit, Err
         metadata: pairs("--metadata", &args.metadata, true)?,
         due_before: due,
     };
-    let page = Page { limit: args.limit, cursor: args.cursor.clone() };
+    let page = Page { limit, cursor: args.cursor.clone() };
     let found = opened.waits(&filter, &page).await.map_err(super::stored)?;
     if args.json {
         let waits: Vec<_> = found.items.iter().map(shape::wait).collect();
@@ -83,6 +81,11 @@ fn in_full(row: &WaitRow) {
         output::data("schema:");
         for line in serde_json::to_string_pretty(schema).unwrap_or_default().lines() {
             output::data(&format!("  {line}"));
+        }
+    }
+    if row.state == WaitState::Open {
+        for command in answering::commands(row.wait.as_str(), &question) {
+            output::data(&format!("answer with {command}"));
         }
     }
 }

@@ -7,10 +7,11 @@ use stepwell_store::{Page, RunFilter};
 
 use crate::args::List;
 use crate::exit::Exit;
-use crate::values::{moment, pairs, shown};
-use crate::{output, project, shape};
+use crate::values::{at_least_one, moment, pairs, shown};
+use crate::{output, project, shape, standing};
 
 pub(crate) async fn list(store: Option<&str>, args: &List) -> Result<Exit, ErrorObject> {
+    let limit = at_least_one("--limit", args.limit)?;
     let now = now();
     let at =
         |name: &str, given: &Option<String>| given.as_deref().map(|text| moment(name, text, now)).transpose();
@@ -28,7 +29,7 @@ pub(crate) async fn list(store: Option<&str>, args: &List) -> Result<Exit, Error
         parent: None,
     };
     let opened = project::open_existing(store).await?;
-    let page = Page { limit: args.limit, cursor: args.cursor.clone() };
+    let page = Page { limit, cursor: args.cursor.clone() };
     let found = opened.runs(&filter, &page).await.map_err(super::stored)?;
     if args.json {
         let runs: Vec<_> = found.items.iter().map(shape::summary).collect();
@@ -39,10 +40,13 @@ pub(crate) async fn list(store: Option<&str>, args: &List) -> Result<Exit, Error
         output::data(&format!(
             "{:<25} {:<10} {} {}",
             row.run,
-            row.state.status,
+            standing::in_a_word(row.state.status, row.state.pause_reason),
             shown(row.created_at),
             row.workflow
         ));
+    }
+    if found.items.is_empty() {
+        output::talk("no runs match");
     }
     if let Some(next) = &found.next {
         output::talk(&format!("more with --cursor '{next}'"));

@@ -3,6 +3,7 @@
 mod answer;
 mod cancel;
 mod events;
+mod explain;
 mod inbox;
 mod list;
 mod pause;
@@ -36,6 +37,7 @@ pub(crate) async fn carry_out(args: Args) -> Result<Exit, ErrorObject> {
         Command::Cancel(args) => cancel::cancel(store, args).await,
         Command::Worker(args) => worker::worker(store, args).await,
         Command::Validate(args) => validate::validate(args),
+        Command::Explain(args) => explain::explain(args),
     }
 }
 

@@ -5,16 +5,21 @@ use stepwell_core::error::ErrorObject;
 
 use crate::args::One;
 use crate::exit::Exit;
-use crate::{output, project};
+use crate::{hints, output, project, text};
 
 pub(crate) async fn pause(store: Option<&str>, args: &One) -> Result<Exit, ErrorObject> {
     let engine = project::open_idle(store).await?;
     let run = project::find_run(&**engine.store(), &args.run).await?;
-    let receipt = engine.pause(&run).await?;
+    let receipt = engine.pause(&run).await.map_err(hints::about(&run))?;
+    output::is_done(format!("run {run} itself is {}", receipt.status));
     if args.json {
         output::json(&json!({ "run_id": run, "status": receipt.status.as_str() }));
     } else {
-        output::talk(&format!("run {run} is {}; `stepwell resume {run}` lifts that", receipt.status));
+        output::talk(&format!(
+            "run {run} is {}; `stepwell resume {}` lifts that",
+            receipt.status,
+            text::word(run.as_str())
+        ));
     }
     Ok(Exit::Ok)
 }

@@ -6,7 +6,7 @@ use stepwell_engine::Leases;
 
 use crate::args::One;
 use crate::exit::Exit;
-use crate::{follow, project};
+use crate::{follow, hints, project};
 
 pub(crate) async fn resume(store: Option<&str>, args: &One) -> Result<Exit, ErrorObject> {
     let opened = project::open_existing(store).await?;
@@ -17,13 +17,16 @@ pub(crate) async fn resume(store: Option<&str>, args: &One) -> Result<Exit, Erro
         let error = ErrorObject::new(Code::WORKFLOW_INVALID_STATE, message)
             .with("reason", "terminal")
             .with("status", row.state.status.as_str());
-        return Err(match row.state.status {
-            RunStatus::Failed => error.with_hint(format!("`stepwell retry {run}` tries again what failed")),
-            _ => error,
-        });
+        return Err(hints::about(&run)(error));
     }
     let registry = project::registry(&[])?;
-    let engine = project::engine_over(opened, Leases::Tree(row.root), registry, "resume").await?;
+    let engine = project::engine_over(
+        opened,
+        Leases::Tree(row.root.clone()),
+        registry,
+        &format!("resume {}", row.root),
+    )
+    .await?;
     match row.state.status {
         RunStatus::Pending => {
             engine.release(&run).await?;
@@ -33,6 +36,8 @@ pub(crate) async fn resume(store: Option<&str>, args: &One) -> Result<Exit, Erro
         }
         _ => {}
     }
-    follow::say_done(&engine.inspect(&run).await?);
+    let known = engine.inspect(&run).await?;
+    follow::say_done(&known);
+    follow::say_waits(&known);
     follow::to_the_end(&engine, &run, row.seq, args.json).await
 }

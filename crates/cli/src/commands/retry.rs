@@ -5,7 +5,7 @@ use stepwell_engine::Leases;
 
 use crate::args::Retry;
 use crate::exit::Exit;
-use crate::{follow, project};
+use crate::{follow, hints, project};
 
 pub(crate) async fn retry(store: Option<&str>, args: &Retry) -> Result<Exit, ErrorObject> {
     let opened = project::open_existing(store).await?;
@@ -13,9 +13,15 @@ pub(crate) async fn retry(store: Option<&str>, args: &Retry) -> Result<Exit, Err
     let row = opened.run(&run).await.map_err(super::stored)?;
     let input = args.input.as_deref().map(|text| project::json_argument("--input", text)).transpose()?;
     let registry = project::registry(&[])?;
-    let engine = project::engine_over(opened, Leases::Tree(row.root), registry, "retry").await?;
+    let engine = project::engine_over(
+        opened,
+        Leases::Tree(row.root.clone()),
+        registry,
+        &format!("retry {}", row.root),
+    )
+    .await?;
     let before = engine.inspect(&run).await?;
-    engine.retry(&run, input).await?;
+    engine.retry(&run, input).await.map_err(hints::about(&run))?;
     follow::say_done(&before);
     follow::to_the_end(&engine, &run, row.seq, args.json).await
 }

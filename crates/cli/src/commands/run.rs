@@ -3,24 +3,26 @@
 use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, Seq};
+use stepwell_core::status::RunStatus;
 use stepwell_engine::{Engine, Leases, Start, load};
 
 use crate::args::Run;
 use crate::exit::Exit;
-use crate::{follow, output, project, values};
+use crate::{follow, output, project, scripts, text, values};
 
 pub(crate) async fn run(store: Option<&str>, args: &Run) -> Result<Exit, ErrorObject> {
     let files = [args.file.clone()];
     let registry = project::registry(&files)?;
     let loaded = load::file(&args.file, &registry, false)
         .map_err(|invalid| output::in_file(invalid.to_error(), &args.file))?;
-    for warning in &loaded.warnings {
-        output::talk(&format!("warning: {warning}"));
+    let dir = project::working_dir()?;
+    for warning in loaded.warnings.iter().chain(&scripts::missing(&loaded.workflow, &dir)) {
+        output::warning(warning, &args.file);
     }
     let start = Start {
         input: input(args)?,
         metadata: values::pairs("--metadata", &args.metadata, true)?,
-        base_dir: Some(project::working_dir()?.display().to_string()),
+        base_dir: Some(dir.display().to_string()),
         run_id: args.run_id.as_deref().map(RunId::from),
         ..Start::of(loaded.workflow)
     };
@@ -35,10 +37,16 @@ pub(crate) async fn run(store: Option<&str>, args: &Run) -> Result<Exit, ErrorOb
     }
     // The id is chosen here so that this process takes the work of this run, and of no other.
     let run = start.run_id.clone().unwrap_or_else(stepwell_engine::new_run_id);
-    let engine = project::engine_over(opened, Leases::Tree(run.clone()), registry, "run").await?;
+    let engine =
+        project::engine_over(opened, Leases::Tree(run.clone()), registry, &format!("run {run}")).await?;
     let started = engine.start(Start { run_id: Some(run.clone()), ..start }).await?;
     if started.existed {
-        output::talk(&format!("run {run} exists; following it"));
+        let row = engine.store().run(&run).await.map_err(super::stored)?;
+        output::talk(&match row.state.status {
+            RunStatus::Cancelled => format!("run {run} was cancelled already; this is its journal"),
+            status if status.is_terminal() => format!("run {run} has {status} already; this is its journal"),
+            _ => format!("run {run} exists; following it"),
+        });
     }
     follow::to_the_end(&engine, &run, Seq(0), args.json).await
 }
@@ -64,15 +72,16 @@ fn input(args: &Run) -> Result<Value, ErrorObject> {
 
 async fn detach(engine: &Engine, start: Start, json: bool) -> Result<Exit, ErrorObject> {
     let run = engine.start(start).await?.run;
+    output::is_done(format!("run {run} itself is started"));
     if json {
         output::json(&serde_json::json!({ "run_id": run }));
     } else {
         output::data(run.as_str());
     }
-    let others = engine.store().others().await.map_err(super::stored)?;
-    if !others.iter().any(|label| label.contains("worker")) {
+    if !project::is_carried(&**engine.store(), &run).await? {
         output::talk(&format!(
-            "no worker is alive; `stepwell worker` or `stepwell resume {run}` carries the run"
+            "no worker is alive; `stepwell worker` or `stepwell resume {}` carries the run",
+            text::word(run.as_str())
         ));
     }
     Ok(Exit::Ok)

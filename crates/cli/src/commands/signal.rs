@@ -2,10 +2,14 @@
 
 use serde_json::{Value, json};
 use stepwell_core::error::ErrorObject;
+use stepwell_core::run::Run;
+use stepwell_core::run::wait::WaitKind;
+use stepwell_core::workflow::definition::Action;
+use stepwell_core::workflow::distance;
 
 use crate::args::Signal;
 use crate::exit::Exit;
-use crate::{output, project};
+use crate::{hints, output, project};
 
 pub(crate) async fn signal(store: Option<&str>, args: &Signal) -> Result<Exit, ErrorObject> {
     let engine = project::open_idle(store).await?;
@@ -15,11 +19,52 @@ pub(crate) async fn signal(store: Option<&str>, args: &Signal) -> Result<Exit, E
         (None, Some(input)) => project::json_argument("--input", input)?,
         (None, None) => Value::Null,
     };
-    let receipt = engine.signal(&run, &args.name, value, args.id.clone()).await?;
+    let known = engine.inspect(&run).await?;
+    let sent = engine.signal(&run, &args.name, value, args.id.clone()).await;
+    let receipt = sent.map_err(hints::about(&run))?;
+    output::is_done(format!("run {run} itself has the signal"));
     if args.json {
         output::json(&json!({ "run_id": run, "name": args.name, "status": receipt.status.as_str() }));
     } else {
-        output::talk(&format!("run {run} has signal '{}'", args.name));
+        output::talk(&match kept(&known, &args.name) {
+            Some(kept) => kept,
+            None => format!("run {run} has signal '{}'", args.name),
+        });
     }
     Ok(Exit::Ok)
+}
+
+/// Says that a signal is kept, if nothing waits for it yet.
+fn kept(run: &Run, name: &str) -> Option<String> {
+    let is_waited_for =
+        |kind: &WaitKind| matches!(kind, WaitKind::Signal { name: waited_for } if waited_for == name);
+    if run.open_waits().iter().any(|wait| is_waited_for(&wait.spec.kind)) {
+        return None;
+    }
+    let id = run.id();
+    let Some(named) = signals_named(run) else {
+        return Some(format!("no step of {id} waits for '{name}' now; it is kept"));
+    };
+    if named.contains(&name) {
+        return Some(format!("no step of {id} waits for '{name}' yet; it is kept for the one that will"));
+    }
+    let near = named.into_iter().min_by_key(|other| distance(name, other));
+    let near = near.filter(|other| distance(name, other) <= name.chars().count().max(3) / 3 + 1);
+    let near = near.map_or_else(String::new, |near| format!(" (did you mean '{near}'?)"));
+    Some(format!("no step of {id} waits for '{name}'{near}; it is kept"))
+}
+
+/// Returns the signals that the steps of a run name; none if one is known only when its step begins.
+fn signals_named(run: &Run) -> Option<Vec<&str>> {
+    let mut named = Vec::new();
+    for step in &run.workflow().definition().steps {
+        match &step.action {
+            Action::Function => return None,
+            Action::Provider { protocol, params, .. } if protocol == "signal/v1" => {
+                named.push(params["name"].as_str().filter(|name| !name.contains("${"))?);
+            }
+            Action::Provider { .. } => {}
+        }
+    }
+    Some(named)
 }

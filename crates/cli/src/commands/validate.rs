@@ -1,28 +1,32 @@
 //! `stepwell validate`: checks workflow files. It touches no store and calls no provider.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_engine::load;
+use stepwell_engine::{Registry, load};
 
 use crate::args::Validate;
 use crate::exit::Exit;
-use crate::{output, project};
+use crate::values::counted;
+use crate::{output, project, scripts};
 
 pub(crate) fn validate(args: &Validate) -> Result<Exit, ErrorObject> {
     let registry = project::registry(&args.files)?;
+    let dir = project::working_dir()?;
     let mut shown = Vec::new();
     let mut exit = Exit::Ok;
     for file in &args.files {
         let name = file.display().to_string();
-        match load::file(file, &registry, args.strict) {
+        match loaded(file, &registry, args.strict, &dir) {
             Ok(loaded) => {
                 let warnings: Vec<Value> =
                     loaded.warnings.iter().map(|w| in_file(&w.to_json(), &name)).collect();
                 if !args.json {
-                    for warning in &warnings {
-                        output::talk(&format!("warning: {}", output::problem_line(warning)));
+                    for warning in &loaded.warnings {
+                        output::warning(warning, file);
                     }
-                    output::data(&format!("{name}: ok, {} steps", loaded.workflow.len()));
+                    output::data(&format!("{name}: ok, {}", counted(loaded.workflow.len(), "step")));
                 }
                 shown.push(json!({
                     "file": name, "ok": true, "workflow": loaded.workflow.name(),
@@ -45,6 +49,17 @@ pub(crate) fn validate(args: &Validate) -> Result<Exit, ErrorObject> {
         output::json(&json!({ "files": shown }));
     }
     Ok(exit)
+}
+
+/// Reads a file; scripts that are not there are among its warnings.
+fn loaded(file: &Path, registry: &Registry, strict: bool, dir: &Path) -> Result<load::Loaded, load::Invalid> {
+    let mut loaded = load::file(file, registry, strict)?;
+    let missing = scripts::missing(&loaded.workflow, dir);
+    if strict && !missing.is_empty() {
+        return Err(load::Invalid { problems: missing });
+    }
+    loaded.warnings.extend(missing);
+    Ok(loaded)
 }
 
 fn report(problems: &[load::Problem], error: &ErrorObject, name: &str) {

@@ -6,17 +6,19 @@ use stepwell_engine::{Engine, Leases, Options};
 use crate::args::Worker;
 use crate::exit::Exit;
 use crate::stop::{Asked, Stop, consequence};
+use crate::values::at_least_one;
 use crate::{output, project};
 
 pub(crate) async fn worker(store: Option<&str>, args: &Worker) -> Result<Exit, ErrorObject> {
+    let slots = args.concurrency.map(|count| at_least_one("--concurrency", count)).transpose()?;
     let opened = project::open_store(store).await?;
     let mut options = Options {
         leases: Leases::All,
         label: format!("pid {} (worker)", std::process::id()),
         ..Options::default()
     };
-    if let Some(slots) = args.concurrency {
-        options.slots = slots.max(1);
+    if let Some(slots) = slots {
+        options.slots = slots;
     }
     let mut stop = Stop::listen()?;
     let engine = tokio::select! {

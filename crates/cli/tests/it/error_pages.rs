@@ -82,6 +82,19 @@ fn product_sources(dir: &Path, sources: &mut Vec<String>) {
     }
 }
 
+#[test]
+fn explain_prints_the_page_of_a_code_by_name_or_number() {
+    let sandbox = Sandbox::new();
+    let page = fs::read_to_string(pages().join("RUN_EXISTS.md")).unwrap();
+    for given in ["RUN_EXISTS", "run_exists", "-28101", "28101"] {
+        assert_eq!(sandbox.run(&["explain", given]).out, page, "{given}");
+    }
+    assert_eq!(sandbox.run(&["explain", "RUN_EXISTS", "--json"]).json()["page"], page.as_str());
+    assert_eq!(sandbox.run(&["explain", "NOTHING"]).code, 2);
+    let told = sandbox.run(&["run", "missing.yaml"]);
+    assert!(told.err.ends_with("\n`stepwell explain CONFIGURATION_ERROR` tells more\n"), "{told:?}");
+}
+
 /// Also those of the README and of the reference of workflow files.
 #[test]
 fn commands_and_flags_that_pages_name_exist() {

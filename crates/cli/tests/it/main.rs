@@ -5,6 +5,7 @@ mod commands;
 mod damage;
 mod error_pages;
 mod full_disk;
+mod guidance;
 mod imports;
 mod large;
 mod readable;

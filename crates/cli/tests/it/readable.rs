@@ -30,9 +30,10 @@ fn run_and_show_tell_what_was_printed_where_it_failed_and_how_long_it_took() {
     let lines: Vec<&str> = told.out.lines().collect();
     assert!(lines[0].starts_with("speaks: completed, ") && lines[0].ends_with("s  24"), "{told:?}");
     assert!(lines[2].starts_with("fails: failed, ") && lines[2].ends_with('s'), "{told:?}");
-    assert_eq!((lines[1], lines[3]), ("  | loaded 24 months", "  | so far"));
+    assert_eq!((lines[1], lines[4]), ("  | loaded 24 months", "  | so far"));
+    assert_eq!(lines[3], "  step 'fails': the script raised ValueError: no rate for CHF");
     assert_eq!(
-        lines[4..],
+        lines[5..],
         [
             "  Traceback (most recent call last):",
             "    File \"<code>\", line 5, in <module>",

@@ -142,5 +142,40 @@ fn data_that_cannot_be_printed_is_an_error_and_not_half_an_answer() {
         sandbox.command(&["validate", "nap.yaml", "--json"]).stdout(full).stderr(Stdio::piped()).spawn();
     let told = Told::of(&child.unwrap().wait_with_output().unwrap());
     assert_eq!(told.code, 1, "{told:?}");
-    assert!(told.err.starts_with("standard output cannot be written: "), "{told:?}");
+    assert!(told.error()["message"].as_str().unwrap().starts_with("cannot write the output: "), "{told:?}");
+}
+
+#[test]
+fn a_run_whose_output_or_talk_cannot_be_written_is_carried_to_its_end() {
+    let sandbox = Sandbox::new();
+    sandbox.write("nap.yaml", "steps: [{name: nap, method: timer/sleep, params: {seconds: 0}}]");
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let run = |id: &str| sandbox.command(&["run", "nap.yaml", "--run-id", id]);
+    let told = Told::of(&run("o1").stdout(full()).output().unwrap());
+    assert_eq!(told.code, 1, "{told:?}");
+    let failures: Vec<&str> = told.err.lines().filter(|line| line.starts_with("error[")).collect();
+    assert_eq!(failures.len(), 1, "{told:?}");
+    assert!(failures[0].ends_with("; the run itself is completed: `stepwell show o1`"), "{told:?}");
+    assert_eq!(Told::of(&run("o2").stderr(full()).output().unwrap()).code, 0, "talk is not missed");
+
+    sandbox.write(
+        "warns.yaml",
+        "steps: [{name: a, method: python/execute, params: {file: none.py}, on_failure: continue}]",
+    );
+    let unread = |args: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        sandbox.command(args).stdout(Stdio::null()).stderr(writer).status().unwrap().code()
+    };
+    let started = unread(&["run", "warns.yaml", "--run-id", "o3", "--detach"]);
+    assert_eq!(started, Some(0), "nor by a reader that is gone");
+    assert_eq!(unread(&["resume", "o3"]), Some(0));
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let told = Told::of(&sandbox.command(&["list"]).stdout(writer).stderr(Stdio::piped()).output().unwrap());
+    assert_eq!((told.code, &*told.err), (1, ""), "who reads no further is told nothing");
+    for id in ["o1", "o2", "o3"] {
+        assert_eq!(sandbox.run(&["show", id, "--json"]).json()["status"], json!("completed"), "{id}");
+    }
 }

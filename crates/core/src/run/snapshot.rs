@@ -58,7 +58,8 @@ struct Form<'r> {
     waits_opened: u32,
     turns: u32,
     signals: BTreeMap<Cow<'r, str>, Cow<'r, VecDeque<Signal>>>,
-    signal_ids: Vec<(Cow<'r, (String, String)>, Cow<'r, str>)>,
+    /// Name, id and digest of the value.
+    signal_ids: Vec<[Cow<'r, str>; 3]>,
     tick: u64,
     session_tick: u64,
     routed: u32,
@@ -99,8 +100,10 @@ impl Run {
 
     fn form(&self) -> Form<'_> {
         let (tokens, next_token) = self.tokens.arrived();
-        let mut signal_ids: Vec<_> =
-            self.signal_ids.iter().map(|(id, d)| (Cow::Borrowed(id), Cow::Borrowed(&**d))).collect();
+        let signal_id = |((name, id), digest): (&'_ (String, String), &'_ String)| {
+            [name, id, digest].map(|text| Cow::Owned::<str>(text.clone()))
+        };
+        let mut signal_ids: Vec<_> = self.signal_ids.iter().map(signal_id).collect();
         signal_ids.sort();
         let steps = self.steps.iter().enumerate().map(|(i, state)| (StepIx(i as u32), state));
         Form {
@@ -174,7 +177,8 @@ impl Run {
             signal_ids: form
                 .signal_ids
                 .into_iter()
-                .map(|(id, d)| (id.into_owned(), d.into_owned()))
+                .map(|known| known.map(Cow::into_owned))
+                .map(|[name, id, digest]| ((name, id), digest))
                 .collect(),
             tick: form.tick,
             session_tick: form.session_tick,

@@ -53,6 +53,8 @@ fn unreadable(error: &serde_saphyr::Error) -> Unreadable {
     let message = [" at line ", " (defined"]
         .iter()
         .fold(text.as_str(), |text, place| text.split_once(place).map_or(text, |(message, _)| message));
+    let is_tab = message.starts_with("tabs disallowed") || message.ends_with("found a tab");
+    let message = if is_tab { "indent with spaces, not with tabs" } else { message };
     Unreadable { message: format!("not YAML: {message}"), at: error.location().and_then(place) }
 }
 
@@ -200,5 +202,16 @@ mod tests {
         assert!(read(&text).is_err());
         let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), vec!["*a"; 90].join(", "));
         assert!(read(&long).unwrap_err().message.contains("budget"));
+    }
+
+    #[test]
+    fn a_tab_that_indents_is_called_one() {
+        for text in ["steps:\n\t- a\n", "steps:\n  - name: a\n\t  method: x\n"] {
+            assert_eq!(
+                read(text).unwrap_err().message,
+                "not YAML: indent with spaces, not with tabs",
+                "{text:?}"
+            );
+        }
     }
 }

@@ -1,0 +1,49 @@
+//! How a run stands, in the words of people: `paused` is what an operator did; what waits for somebody says for whom.
+
+use stepwell_core::status::{PauseReason, RunStatus};
+
+/// Returns the word for a run in a list.
+pub(crate) fn in_a_word(status: RunStatus, reason: Option<PauseReason>) -> &'static str {
+    match (status, reason) {
+        (RunStatus::Paused, Some(PauseReason::Input)) => "waiting",
+        _ => status.as_str(),
+    }
+}
+
+/// Returns how a run stands whose open waits are of these kinds.
+pub(crate) fn in_words<'k>(
+    status: RunStatus,
+    reason: Option<PauseReason>,
+    kinds: impl Iterator<Item = &'k str>,
+) -> &'static str {
+    if in_a_word(status, reason) != "waiting" {
+        return status.as_str();
+    }
+    let (mut human, mut signal) = (false, false);
+    for kind in kinds {
+        human |= kind == "human";
+        signal |= kind == "signal";
+    }
+    match (human, signal) {
+        (true, true) => "waiting for an answer or a signal",
+        (true, false) => "waiting for an answer",
+        (false, true) => "waiting for a signal",
+        (false, false) => "waiting for input to a child run",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_an_operator_paused_is_paused() {
+        let told = |reason, kinds: &[&str]| in_words(RunStatus::Paused, Some(reason), kinds.iter().copied());
+        assert_eq!(told(PauseReason::Operator, &["human"]), "paused");
+        assert_eq!(told(PauseReason::Input, &["child", "human"]), "waiting for an answer");
+        assert_eq!(told(PauseReason::Input, &["signal"]), "waiting for a signal");
+        assert_eq!(told(PauseReason::Input, &["human", "signal"]), "waiting for an answer or a signal");
+        assert_eq!(told(PauseReason::Input, &["child"]), "waiting for input to a child run");
+        assert_eq!(in_words(RunStatus::Running, None, ["timer"].into_iter()), "running");
+    }
+}

@@ -1,0 +1,291 @@
+//! What people are told to do next, and why a run is not going on.
+
+use std::io::{BufRead, BufReader};
+
+use crate::sandbox::{Sandbox, Told};
+
+/// Starts a run and leaves it alone once it waits; a signal comes before the timer is over.
+const WAITS: &str = "id: waits
+steps:
+  - {name: cool, method: timer/sleep, params: {seconds: 3600}}
+  - {name: lunch, method: human/ask, params: {prompt: 'What for lunch?', options: [pizza, {value: salad}]}}
+  - {name: go, method: signal/wait, params: {name: 'go on'}}
+";
+
+/// Leaves a run waiting with nobody to carry it.
+fn waiting(sandbox: &Sandbox, definition: &str, id: &str, waits: usize) {
+    sandbox.write("waits.yaml", definition);
+    let mut run = sandbox.spawn(&["run", "waits.yaml", "--run-id", id]);
+    sandbox.until(|sandbox| {
+        let told = sandbox.run(&["show", id, "--json"]);
+        (told.code == 0 && told.json()["open_waits"].as_array()?.len() == waits).then_some(())
+    });
+    run.kill().unwrap();
+    run.wait().unwrap();
+}
+
+fn why(sandbox: &Sandbox, id: &str) -> String {
+    let shown = sandbox.run(&["show", id]).out;
+    shown.lines().filter(|line| line.starts_with("why: ")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn show_says_when_nobody_would_notice_that_a_run_can_go_on() {
+    let sandbox = Sandbox::new();
+    waiting(&sandbox, WAITS, "w 1", 3);
+    let nobody = "nobody carries this run now: `stepwell worker` or `stepwell resume 'w 1'` goes on with it";
+    let told = why(&sandbox, "w 1");
+    for part in
+        ["step 'cool' sleeps until ", "--text 'pizza|salad'`", "`stepwell signal 'w 1' 'go on'`", nobody]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let mut worker = sandbox.spawn(&["worker"]);
+    sandbox.until(|sandbox| (!why(sandbox, "w 1").contains("nobody")).then_some(()));
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    assert!(why(&sandbox, "w 1").contains(nobody));
+
+    sandbox.write("other.yaml", "steps: [{name: nap, method: timer/sleep, params: {seconds: 600}}]");
+    let mut other = sandbox.spawn(&["run", "other.yaml", "--run-id", "o1"]);
+    sandbox.until(|sandbox| (sandbox.run(&["show", "o1"]).code == 0).then_some(()));
+    assert!(why(&sandbox, "w 1").contains(nobody), "who carries another run is not waited for");
+    sandbox.until(|sandbox| (!why(sandbox, "o1").contains("nobody")).then_some(()));
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+#[test]
+fn resume_says_at_once_what_the_run_waits_for() {
+    let sandbox = Sandbox::new();
+    waiting(&sandbox, WAITS, "w1", 3);
+    let mut resumed = sandbox.spawn(&["resume", "w1"]);
+    let mut missing = vec![
+        "  cool sleeps until ",
+        "  lunch asks: What for lunch?",
+        "  answer with `stepwell answer wait_",
+        "  go waits for signal 'go on': `stepwell signal w1 'go on'`",
+    ];
+    for line in BufReader::new(resumed.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        missing.retain(|part| !line.starts_with(part));
+        if missing.is_empty() {
+            break;
+        }
+    }
+    assert!(missing.is_empty(), "never said: {missing:?}");
+    resumed.kill().unwrap();
+    resumed.wait().unwrap();
+}
+
+#[test]
+fn people_read_what_a_run_waits_for_and_paused_is_what_an_operator_did() {
+    let sandbox = Sandbox::new();
+    let ask = "steps: [{name: ask, method: human/ask, params: {prompt: '?'}}]";
+    waiting(&sandbox, ask, "q1", 1);
+    let shown = sandbox.run(&["show", "q1"]).out;
+    assert!(shown.contains("status    waiting for an answer\n"), "{shown}");
+    assert!(sandbox.run(&["list"]).out.contains(" waiting "));
+    assert_eq!(
+        sandbox.run(&["show", "q1", "--json"]).json()["status"],
+        "paused",
+        "programs read what they did"
+    );
+
+    sandbox.write("nap.yaml", "steps: [{name: nap, method: timer/sleep, params: {seconds: 600}}]");
+    assert_eq!(sandbox.run(&["run", "nap.yaml", "--run-id", "p1", "--detach"]).code, 0);
+    assert_eq!(sandbox.run(&["pause", "p1"]).code, 0);
+    let shown = sandbox.run(&["show", "p1"]).out;
+    assert!(shown.contains("status    paused\n") && shown.contains("an operator paused it"), "{shown}");
+    assert!(!shown.contains("is ready"), "{shown}");
+}
+
+#[test]
+fn an_answer_is_hinted_at_as_its_form_wants_it_and_the_run_is_found_by_its_id() {
+    let sandbox = Sandbox::new();
+    let ask = "steps: [{name: ask, method: human/ask, params: {prompt: 'Lunch?', options: [pizza, salad]}}]";
+    waiting(&sandbox, ask, "q1", 1);
+    let shown = sandbox.run(&["inbox", "q1"]).out;
+    assert!(shown.contains("  Lunch?\n") && shown.contains("--text 'pizza|salad'`"), "{shown}");
+    let wrong = sandbox.run(&["answer", "q1", "--json-value", "salad"]);
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+    assert!(wrong.err.contains("hint: a text is given with `--text salad`"), "{wrong:?}");
+    let answered = sandbox.run(&["answer", "q1", "--text", "salad"]);
+    assert!(answered.err.ends_with(" is answered\nrun q1 is completed\n"), "{answered:?}");
+}
+
+#[test]
+fn a_failed_run_tells_the_next_step_and_what_else_failed() {
+    let sandbox = Sandbox::new();
+    let step = |name: &str| {
+        format!(
+            "  - {{name: {name}, method: python/execute, on_failure: continue, params: {{code: 'raise ValueError({name:?})'}}}}\n"
+        )
+    };
+    let file =
+        format!("steps:\n{}{}{}", step("a"), step("b"), step("c").replace(" on_failure: continue,", ""));
+    sandbox.write("fails.yaml", &file.replace('"', ""));
+    let told = sandbox.run(&["run", "fails.yaml", "--run-id", "f1"]);
+    assert_eq!(told.code, 1, "{told:?}");
+    assert!(told.err.contains("\n2 more steps failed: a, b\n"), "{told:?}");
+    let next = "hint: repair the cause, then `stepwell retry f1`; what is completed stays\n";
+    assert!(told.err.ends_with(next), "{told:?}");
+    let again = sandbox.run(&["retry", "f1"]);
+    assert!(
+        again.err.contains("with the definition it was started with; changes of the workflow file"),
+        "{again:?}"
+    );
+    let followed = sandbox.run(&["run", "fails.yaml", "--run-id", "f1"]);
+    assert!(followed.err.starts_with("run f1 has failed already; this is its journal\n"), "{followed:?}");
+}
+
+#[test]
+fn show_prints_the_output_of_a_run_and_why_it_was_cancelled() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "out.yaml",
+        "steps: [{name: a, method: python/execute, params: {code: 'result = {\"n\": 3}'}}]",
+    );
+    let ran = sandbox.run(&["run", "out.yaml", "--run-id", "o1"]);
+    assert!(ran.out.ends_with("\n  {\n    \"n\": 3\n  }\n"), "{ran:?}");
+    let shown = sandbox.run(&["show", "o1", "--context"]).out;
+    assert!(shown.contains("\n    {\n      \"n\": 3\n    }\n"), "{shown}");
+    assert!(shown.ends_with("\ncontext {}\n"), "{shown}");
+    assert_eq!(sandbox.run(&["run", "out.yaml", "--run-id", "o2", "--detach"]).code, 0);
+    assert_eq!(sandbox.run(&["cancel", "o2", "--reason", "too early"]).code, 0);
+    assert!(sandbox.run(&["show", "o2"]).out.contains("\nreason: too early\n"));
+}
+
+#[test]
+fn much_that_a_step_prints_is_cut_and_says_where_all_of_it_is() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "much.yaml",
+        "steps: [{name: a, method: python/execute, params: {code: \"print(('x' * 99 + chr(10)) * 40_000); result = 'y' * 5_000_000\"}}]",
+    );
+    let ran = sandbox.run(&["run", "much.yaml", "--run-id", "m1"]);
+    for told in [&ran, &sandbox.run(&["show", "m1"])] {
+        assert!(told.out.contains("| … 3.9 MB before these: `stepwell show m1 --json`\n"), "{}", told.out);
+        assert!(told.out.len() < 12_000, "{} bytes", told.out.len());
+    }
+}
+
+#[test]
+fn numbers_that_would_do_nothing_are_refused_and_an_empty_list_says_so() {
+    let sandbox = Sandbox::new();
+    sandbox.write("nap.yaml", "steps: [{name: nap, method: timer/sleep, params: {seconds: 0}}]");
+    assert_eq!(sandbox.run(&["run", "nap.yaml"]).code, 0);
+    for (args, flag) in [
+        (&["worker", "--concurrency", "0"][..], "--concurrency"),
+        (&["list", "--limit", "0"], "--limit"),
+        (&["inbox", "--limit", "0"], "--limit"),
+    ] {
+        let told: Told = sandbox.run(args);
+        assert_eq!(told.code, 2, "{told:?}");
+        assert!(told.err.contains(&format!("{flag} must be at least 1, not 0")), "{told:?}");
+    }
+    let none = sandbox.run(&["list", "--workflow", "other", "--since", "2020-01-01"]);
+    assert_eq!((none.code, &*none.out, &*none.err), (0, "", "no runs match\n"));
+}
+
+#[test]
+fn a_warning_of_run_is_that_of_validate() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "warns.yaml",
+        "steps:
+  - {name: b, method: python/execute, params: {code: 'result = 1', args: {x: '${a.result}'}}}
+  - {name: a, method: python/execute, params: {code: 'result = 1'}}
+",
+    );
+    let warnings = |command: &str| {
+        let told = sandbox.run(&[command, "warns.yaml"]);
+        let lines = told.err.lines().filter(|line| line.starts_with("warning: "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let told = warnings("run");
+    assert!(told.len() == 1 && told[0].starts_with("warning: warns.yaml:2:"), "{told:?}");
+    assert_eq!(told, warnings("validate"));
+}
+
+#[test]
+fn a_signal_that_nobody_waits_for_is_kept_and_said_to_be() {
+    let sandbox = Sandbox::new();
+    waiting(
+        &sandbox,
+        "steps: [{name: a, method: signal/wait, params: {name: go}}, {name: b, method: signal/wait, needs: [a], params: {name: end}}]",
+        "s1",
+        1,
+    );
+    let told = |name: &str| sandbox.run(&["signal", "s1", name]).err;
+    assert_eq!(told("goo"), "no step of s1 waits for 'goo' (did you mean 'go'?); it is kept\n");
+    assert_eq!(told("end"), "no step of s1 waits for 'end' yet; it is kept for the one that will\n");
+    assert_eq!(told("go"), "run s1 has signal 'go'\n");
+}
+
+#[test]
+fn a_script_that_is_not_there_is_told_before_anything_runs() {
+    let sandbox = Sandbox::new();
+    let step = "steps: [{name: a, method: python/execute, params: {file: scripts/load.py}}]";
+    sandbox.write("script.yaml", step);
+    let dir = sandbox.path().canonicalize().unwrap();
+    let missing = format!("step 'a': there is no script scripts/load.py in {}", dir.display());
+    let validated = sandbox.run(&["validate", "script.yaml"]);
+    assert_eq!(validated.code, 0, "{validated:?}");
+    assert!(
+        validated.err.starts_with(&format!("warning: script.yaml: {missing} (relative paths")),
+        "{validated:?}"
+    );
+    assert!(validated.out.ends_with(": ok, 1 step\n"), "{validated:?}");
+    assert_eq!(sandbox.run(&["validate", "--strict", "script.yaml"]).code, 3);
+    let ran = sandbox.run(&["run", "script.yaml"]);
+    assert!(ran.err.starts_with(&format!("warning: script.yaml: {missing}")), "{ran:?}");
+    assert!(ran.out.contains("step 'a': there is no file load.py in "), "{ran:?}");
+    std::fs::create_dir(sandbox.path().join("scripts")).unwrap();
+    sandbox.write("scripts/load.py", "result = 1");
+    assert_eq!(sandbox.run(&["validate", "--strict", "script.yaml"]).code, 0);
+}
+
+#[test]
+fn a_refusal_names_the_run_in_the_command_that_helps() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "fails.yaml",
+        "steps: [{name: a, method: python/execute, params: {code: 'raise ValueError(1)'}}]",
+    );
+    assert_eq!(sandbox.run(&["run", "fails.yaml", "--run-id", "f 1"]).code, 1);
+    for command in ["cancel", "pause", "resume"] {
+        let told = sandbox.run(&[command, "f 1"]);
+        assert!(told.err.contains("\nhint: `stepwell retry 'f 1'` tries again what failed\n"), "{told:?}");
+    }
+    let missing = sandbox.run(&["run", "missing.yaml"]);
+    let dir = sandbox.path().canonicalize().unwrap();
+    assert!(
+        missing.err.contains(&format!("there is no file 'missing.yaml' in {}\n", dir.display())),
+        "{missing:?}"
+    );
+}
+
+#[test]
+fn a_lost_attempt_that_may_not_be_repeated_shows_its_three_answers() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "once.yaml",
+        "steps: [{name: pay, method: python/execute, effect: at_most_once, params: {code: \"open('began', 'w'); import time; time.sleep(600)\"}}]",
+    );
+    let mut run = sandbox.spawn(&["run", "once.yaml", "--run-id", "p1"]);
+    sandbox.until(|sandbox| sandbox.path().join("began").exists().then_some(()));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let resumed = sandbox.spawn(&["resume", "p1"]);
+    let shown = sandbox.until(|sandbox| {
+        let told = why(sandbox, "p1");
+        told.contains("waits for an answer").then_some(told)
+    });
+    for verb in ["retry", "complete", "fail"] {
+        assert!(shown.contains(&format!(r#" --json-value '{{"verb":"{verb}""#)), "{shown}");
+    }
+    let answered = sandbox.run(&["answer", "p1", "--json-value", r#"{"verb":"complete","value":3}"#]);
+    assert_eq!(answered.code, 0, "{answered:?}");
+    assert_eq!(Told::of(&resumed.wait_with_output().unwrap()).code, 0);
+}
