@@ -211,9 +211,8 @@ impl SqliteStore {
         conn.busy_timeout(Duration::ZERO).map_err(|error| errors::read(path, &error))?;
         let changes = Arc::new(watch::Sender::new(0));
         let neighbours = Arc::new(Neighbours::default());
-        let writer =
-            Writer::spawn(path.to_owned(), options.clone(), conn, changes.clone(), neighbours.clone())
-                .map_err(|error| errors::io("opening", path, &error))?;
+        let writer = Writer::spawn(place.clone(), options.clone(), conn, changes.clone(), neighbours.clone())
+            .map_err(|error| errors::io("opening", path, &error))?;
         let watcher = watch_file::Watcher::spawn(
             &place,
             &options,
@@ -266,11 +265,7 @@ impl SqliteStore {
     }
 
     fn is_open(&self) -> Result<(), Error> {
-        if self.readers.is_closed.load(Ordering::Acquire) {
-            Err(errors::closed())
-        } else {
-            self.place.check()
-        }
+        if self.readers.is_closed.load(Ordering::Acquire) { Err(errors::closed()) } else { Ok(()) }
     }
 
     /// Reads beside the writer.
@@ -279,6 +274,7 @@ impl SqliteStore {
         work: impl FnOnce(&Connection) -> Read<T> + Send + 'static,
     ) -> Result<T, Error> {
         self.is_open()?;
+        self.place.check()?;
         let (readers, path, options) = (self.readers.clone(), self.path.clone(), self.options.clone());
         let reading = tokio::task::spawn_blocking(move || {
             let conn = match readers.take()? {

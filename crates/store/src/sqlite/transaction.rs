@@ -9,6 +9,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{oneshot, watch};
 
 use super::known::Known;
+use super::place::Place;
 use super::{Neighbours, SqliteOptions, batch, errors};
 use crate::error::{CommitError, Error};
 use crate::model::{Batch, Committed};
@@ -62,6 +63,7 @@ impl Part {
 /// The connection that writes.
 pub(super) struct WriteConnection {
     path: PathBuf,
+    place: Arc<Place>,
     options: SqliteOptions,
     conn: Connection,
     /// The connection must be opened anew before it is used.
@@ -75,14 +77,14 @@ pub(super) struct WriteConnection {
 
 impl WriteConnection {
     pub(super) fn new(
-        path: PathBuf,
+        place: Arc<Place>,
         options: SqliteOptions,
         conn: Connection,
         changes: Arc<watch::Sender<u64>>,
         neighbours: Arc<Neighbours>,
     ) -> Self {
-        let known = Known::default();
-        Self { path, options, conn, is_broken: false, tear: None, changes, neighbours, known }
+        let (path, known) = (place.database().to_owned(), Known::default());
+        Self { path, place, options, conn, is_broken: false, tear: None, changes, neighbours, known }
     }
 
     /// Returns whether other processes have the file open, as far as is known.
@@ -112,7 +114,10 @@ impl WriteConnection {
 
     /// Carries one request out if no other process is writing; else returns it.
     pub(super) fn alone(&mut self, part: Part) -> Option<Part> {
-        let begun = !self.is_broken && self.try_begin().is_ok() && self.look_at_version().is_ok();
+        let begun = !self.is_broken
+            && self.place.check().is_ok()
+            && self.try_begin().is_ok()
+            && self.look_at_version().is_ok();
         if !begun {
             return Some(part);
         }
@@ -216,6 +221,7 @@ impl WriteConnection {
 
     /// Begins a write transaction, waiting for another process if need be.
     fn begin(&mut self) -> Result<(), Error> {
+        self.place.check()?;
         if self.is_broken {
             self.conn = super::connect(&self.path, &self.options)?;
             self.conn.busy_timeout(Duration::ZERO).map_err(|error| errors::write(&self.path, &error))?;

@@ -4,7 +4,6 @@
 //! That is the work of a thread. A caller who is alone carries its batch out itself: two changes of threads, to the
 //! writer and back, cost a sequential run about half as much again as its commit.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -14,6 +13,7 @@ use rusqlite::Connection;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{oneshot, watch};
 
+use super::place::Place;
 use super::transaction::{Job, Part, WriteConnection};
 use super::{Neighbours, SqliteOptions, errors};
 use crate::error::{CommitError, Error};
@@ -101,14 +101,14 @@ impl std::fmt::Debug for Writer {
 
 impl Writer {
     pub(super) fn spawn(
-        path: PathBuf,
+        place: Arc<Place>,
         options: SqliteOptions,
         conn: Connection,
         changes: Arc<watch::Sender<u64>>,
         neighbours: Arc<Neighbours>,
     ) -> std::io::Result<Self> {
         let (requests, received) = channel();
-        let conn = WriteConnection::new(path, options, conn, changes, neighbours);
+        let conn = WriteConnection::new(place, options, conn, changes, neighbours);
         let writing = Writing { conn, was_lone: false, pace: Duration::ZERO };
         let pen: Pen = Arc::new(Mutex::new(Some(writing)));
         let queue = Queue { requests, queued: Arc::default() };
