@@ -116,7 +116,7 @@ impl Reporter {
             name: name.to_owned(),
             value: Arc::new(value),
         };
-        let submitted = self.shared.submit_leased(&self.run, command, self.lease.clone(), None).await;
+        let submitted = self.shared.submit_leased(&self.run, command, self.lease.clone()).await;
         submitted.map(|_| ()).map_err(Refused::into_error)
     }
 

@@ -1,7 +1,7 @@
 //! The async shell around the core: it loads runs, decides their commands, commits, and lets workers carry out
 //! what follows.
 //!
-//! Every input ends in a mailbox of its run ([`mailbox`]), every change leaves as one committed batch, every
+//! Every input ends in a mailbox of its run (`mailbox.rs`), every change leaves as one committed batch, every
 //! watcher reads the journal. The shell decides nothing about a run; that is `stepwell-core`'s.
 //!
 //! Start reading at [`Engine`], then `mailbox.rs` for how a command becomes a commit, `worker.rs` and `attempt.rs`

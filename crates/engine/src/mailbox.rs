@@ -76,6 +76,13 @@ pub(crate) struct Submission {
     pub(crate) reply: oneshot::Sender<Result<Receipt, Refused>>,
 }
 
+impl Submission {
+    /// Returns a command with nothing special about it.
+    pub(crate) fn of(command: Command, reply: oneshot::Sender<Result<Receipt, Refused>>) -> Self {
+        Self { id: None, command: Some(command), fence: None, delivered: None, slot: None, root: None, reply }
+    }
+}
+
 /// The mailbox of a run.
 pub(crate) struct Mailbox {
     pub(crate) run: RunId,

@@ -113,7 +113,7 @@ async fn recover(shared: &Arc<Shared>) {
         let shared = shared.clone();
         async move {
             let command = Command::Lose { attempt: attempt_ref(&lost.lease), given_back: false };
-            match shared.submit_leased(&lost.run, command, lost.lease, None).await {
+            match shared.submit_leased(&lost.run, command, lost.lease).await {
                 Ok(_) | Err(Refused::LeaseLost) => {}
                 Err(Refused::Rejected(error) | Refused::Store(error)) => {
                     tracing::warn!(run = %lost.run, %error, "a lost attempt could not be given back");

@@ -181,16 +181,7 @@ impl Shared {
         command: Command,
         id: Option<CommandId>,
     ) -> Result<Receipt, Refused> {
-        self.send(run, |reply| Submission {
-            id,
-            command: Some(command),
-            fence: None,
-            delivered: None,
-            slot: None,
-            root: None,
-            reply,
-        })
-        .await
+        self.send(run, |reply| Submission { id, ..Submission::of(command, reply) }).await
     }
 
     /// Submits what an attempt says, under its lease.
@@ -199,18 +190,8 @@ impl Shared {
         run: &RunId,
         command: Command,
         lease: LeaseRef,
-        slot: Option<Slot>,
     ) -> Result<Receipt, Refused> {
-        self.send(run, |reply| Submission {
-            id: None,
-            command: Some(command),
-            fence: Some(lease),
-            delivered: None,
-            slot,
-            root: None,
-            reply,
-        })
-        .await
+        self.send(run, |reply| Submission { fence: Some(lease), ..Submission::of(command, reply) }).await
     }
 
     pub(crate) async fn send(
@@ -245,15 +226,7 @@ impl Shared {
         slot: Option<Slot>,
     ) -> (Result<Receipt, Refused>, Option<Prepared>) {
         let (reply, answer) = oneshot::channel();
-        let submission = Submission {
-            id: None,
-            command: Some(command),
-            fence: Some(lease),
-            delivered: None,
-            slot,
-            root: None,
-            reply,
-        };
+        let submission = Submission { fence: Some(lease), slot, ..Submission::of(command, reply) };
         let mailbox = self.mailbox(run);
         let next = if mailbox.push(submission) { mailbox.drain(self.clone()).await } else { None };
         (answer.await.unwrap_or_else(|_| Err(Refused::Store(shutting_down()))), next)
@@ -410,21 +383,17 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use stepwell_core::run::wait::{Question, Then, WaitKind, WaitSpec};
+    use stepwell_core::run::wait::{Question, WaitKind, WaitSpec};
     use stepwell_core::workflow::definition::{Definition, Step};
 
     use crate::Outcome;
     use crate::testing::{ScriptedProvider, TestEngine};
 
     fn asks() -> Outcome {
-        Outcome::Suspend(vec![WaitSpec {
-            position: 0,
-            name: None,
-            kind: WaitKind::Human(Question { prompt: "Go on?".into(), ..Question::default() }),
-            deadline: None,
-            default: None,
-            then: Then::Complete,
-        }])
+        Outcome::Suspend(vec![WaitSpec::step(WaitKind::Human(Question {
+            prompt: "Go on?".into(),
+            ..Question::default()
+        }))])
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde_json::Value;
 use stepwell_core::error::ErrorObject;
-use stepwell_core::run::wait::{Question, Then, WaitKind, WaitSpec};
+use stepwell_core::run::wait::{Question, WaitKind, WaitSpec};
 use stepwell_engine::forms::Form;
 use stepwell_engine::{Outcome, ParamProblem, Provider, Task};
 
@@ -89,11 +89,8 @@ fn question(task: &Task) -> Result<WaitSpec, ErrorObject> {
         settles: false,
     };
     Ok(WaitSpec {
-        position: 0,
-        name: None,
-        kind: WaitKind::Human(question),
         deadline,
         default: given("default").map(std::sync::Arc::new),
-        then: Then::Complete,
+        ..WaitSpec::step(WaitKind::Human(question))
     })
 }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use serde_json::Value;
-use stepwell_core::run::wait::{Then, WaitKind, WaitSpec};
+use stepwell_core::run::wait::{WaitKind, WaitSpec};
 use stepwell_engine::{Outcome, ParamProblem, Provider, Task};
 
 use crate::params::{self, Kind};
@@ -35,12 +35,9 @@ impl Provider for Signal {
         let name = task.params["name"].as_str().unwrap_or_default().to_owned();
         let timeout = task.params.get("timeout").and_then(Value::as_f64);
         Outcome::Suspend(vec![WaitSpec {
-            position: 0,
-            name: None,
-            kind: WaitKind::Signal { name },
             deadline: timeout.map(|seconds| task.report.now().plus_ms((seconds * 1_000.0).round() as u64)),
             default: task.params.get("default").cloned().map(std::sync::Arc::new),
-            then: Then::Complete,
+            ..WaitSpec::step(WaitKind::Signal { name })
         }])
     }
 }

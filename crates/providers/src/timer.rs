@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use serde_json::Value;
-use stepwell_core::run::wait::{Then, WaitKind, WaitSpec};
+use stepwell_core::run::wait::{WaitKind, WaitSpec};
 use stepwell_engine::{Outcome, ParamProblem, Provider, Task};
 
 use crate::moment;
@@ -39,12 +39,8 @@ impl Provider for Timer {
         }
         let name = if task.method == "timer/sleep" { "seconds" } else { "until" };
         Outcome::Suspend(vec![WaitSpec {
-            position: 0,
-            name: None,
-            kind: WaitKind::Timer,
             deadline: moment::given(&task, name),
-            default: None,
-            then: Then::Complete,
+            ..WaitSpec::step(WaitKind::Timer)
         }])
     }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::RunId;
-use stepwell_core::run::wait::{ChildStart, Then, WaitKind, WaitSpec};
+use stepwell_core::run::wait::{ChildStart, WaitKind, WaitSpec};
 use stepwell_engine::{Outcome, ParamProblem, Provider, Task};
 
 use crate::params::{self, Kind};
@@ -75,13 +75,6 @@ impl Provider for ChildRuns {
             context: Map::new(),
             metadata: task.run.metadata.clone(),
         };
-        Outcome::Suspend(vec![WaitSpec {
-            position: 0,
-            name: None,
-            kind: WaitKind::Child(Box::new(start)),
-            deadline: None,
-            default: None,
-            then: Then::Complete,
-        }])
+        Outcome::Suspend(vec![WaitSpec::step(WaitKind::Child(Box::new(start)))])
     }
 }

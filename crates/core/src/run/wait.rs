@@ -29,6 +29,13 @@ pub struct WaitSpec {
     pub then: Then,
 }
 
+impl WaitSpec {
+    /// Returns the wait of a step that is nothing but a wait, without a deadline.
+    pub fn step(kind: WaitKind) -> Self {
+        Self { position: 0, name: None, kind, deadline: None, default: None, then: Then::Complete }
+    }
+}
+
 /// What resolves a wait.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "for", rename_all = "snake_case")]

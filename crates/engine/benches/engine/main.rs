@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use stepwell_core::ids::RunId;
 use stepwell_core::run::event::Target;
-use stepwell_core::run::wait::{Question, Then, WaitKind, WaitSpec};
+use stepwell_core::run::wait::{Question, WaitKind, WaitSpec};
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::Workflow;
 use stepwell_core::workflow::definition::{Definition, Step};
@@ -36,14 +36,10 @@ impl Provider for Trivial {
                 let to = if left > 1 { vec![Target::with_payload("loop", left - 1)] } else { Vec::new() };
                 Outcome::Complete(Completion { output: Arc::new(Value::Null), writes: Vec::new(), to })
             }
-            "ask" => Outcome::Suspend(vec![WaitSpec {
-                position: 0,
-                name: None,
-                kind: WaitKind::Human(Question { prompt: "Go on?".into(), ..Question::default() }),
-                deadline: None,
-                default: None,
-                then: Then::Complete,
-            }]),
+            "ask" => Outcome::Suspend(vec![WaitSpec::step(WaitKind::Human(Question {
+                prompt: "Go on?".into(),
+                ..Question::default()
+            }))]),
             name if name.starts_with("sleep") => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 Outcome::output(json!({ "result": 1 }))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use stepwell_core::policy::retry::RetryPolicy;
-use stepwell_core::run::wait::{Question, Then, WaitKind, WaitSpec};
+use stepwell_core::run::wait::{Question, WaitKind, WaitSpec};
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::definition::{Definition, Step};
 use stepwell_engine::Outcome;
@@ -89,14 +89,7 @@ async fn a_thousand_branches_merge_once() {
 async fn an_open_question_pauses_the_run_and_its_answer_moves_it_on() {
     let ask = |_: &stepwell_engine::Task| {
         let question = Question { prompt: "Ship it?".into(), ..Question::default() };
-        Outcome::Suspend(vec![WaitSpec {
-            position: 0,
-            name: None,
-            kind: WaitKind::Human(question),
-            deadline: None,
-            default: None,
-            then: Then::Complete,
-        }])
+        Outcome::Suspend(vec![WaitSpec::step(WaitKind::Human(question))])
     };
     let test = TestEngine::new(ScriptedProvider::default().on("ask", ask)).await;
     let run = test.start(Definition::new("approval", vec![step("ask", &[]), step("ship", &["ask"])])).await;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use stepwell_core::ids::RunId;
 use stepwell_core::run::MessageBody;
 use stepwell_core::run::event::Parent;
-use stepwell_core::run::wait::{ChildStart, Question, Then, WaitKind, WaitSpec};
+use stepwell_core::run::wait::{ChildStart, Question, WaitKind, WaitSpec};
 use stepwell_core::status::{PauseReason, RunStatus};
 use stepwell_core::workflow::definition::{Definition, Step};
 use stepwell_engine::testing::{ScriptedProvider, TestEngine};
@@ -20,14 +20,7 @@ fn definition(name: &str, step: &str) -> Definition {
 }
 
 fn wait(kind: WaitKind) -> Outcome {
-    Outcome::Suspend(vec![WaitSpec {
-        position: 0,
-        name: None,
-        kind,
-        deadline: None,
-        default: None,
-        then: Then::Complete,
-    }])
+    Outcome::Suspend(vec![WaitSpec::step(kind)])
 }
 
 /// Starts a child run of one step.

@@ -74,14 +74,7 @@ async fn a_child_whose_start_and_cancellation_are_under_way_together_does_not_li
     };
     let question = |_: &stepwell_engine::Task| {
         let kind = WaitKind::Human(Question { prompt: "?".into(), ..Question::default() });
-        Outcome::Suspend(vec![WaitSpec {
-            position: 0,
-            name: None,
-            kind,
-            deadline: None,
-            default: None,
-            then: Then::Complete,
-        }])
+        Outcome::Suspend(vec![WaitSpec::step(kind)])
     };
     let script = ScriptedProvider::default().on("starts", waits).on("ask", question);
     let engine = engine(&store, &script).await;

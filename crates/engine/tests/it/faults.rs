@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use stepwell_core::ids::{RunId, WaitId};
 use stepwell_core::run::event::Event;
-use stepwell_core::run::wait::{Question, Resolution, Then, WaitKind, WaitSpec};
+use stepwell_core::run::wait::{Question, Resolution, WaitKind, WaitSpec};
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::Workflow;
 use stepwell_core::workflow::definition::{Definition, Effect, Step};
@@ -46,14 +46,7 @@ fn faulty(faults: Faults) -> (FaultyStore, Arc<dyn Store>) {
 fn asking() -> ScriptedProvider {
     ScriptedProvider::default().on("a", |_| {
         let question = Question { prompt: "Ship it?".into(), ..Question::default() };
-        Outcome::Suspend(vec![WaitSpec {
-            position: 0,
-            name: None,
-            kind: WaitKind::Human(question),
-            deadline: None,
-            default: None,
-            then: Then::Complete,
-        }])
+        Outcome::Suspend(vec![WaitSpec::step(WaitKind::Human(question))])
     })
 }
 

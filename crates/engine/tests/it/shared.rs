@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::json;
 use stepwell_core::ids::Timestamp;
-use stepwell_core::run::wait::{Question, Then, WaitKind, WaitSpec};
+use stepwell_core::run::wait::{Question, WaitKind, WaitSpec};
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::Workflow;
 use stepwell_core::workflow::definition::{Definition, Step};
@@ -22,14 +22,7 @@ fn step(name: &str, protocol: &str, needs: &[&str]) -> Step {
 }
 
 fn wait(kind: WaitKind, deadline: Option<Timestamp>) -> Outcome {
-    Outcome::Suspend(vec![WaitSpec {
-        position: 0,
-        name: None,
-        kind,
-        deadline,
-        default: None,
-        then: Then::Complete,
-    }])
+    Outcome::Suspend(vec![WaitSpec { deadline, ..WaitSpec::step(kind) }])
 }
 
 fn ask(_: &Task) -> Outcome {

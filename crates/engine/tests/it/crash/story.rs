@@ -9,7 +9,7 @@ use stepwell_core::context::Change;
 use stepwell_core::ids::RunId;
 use stepwell_core::policy::retry::RetryPolicy;
 use stepwell_core::run::event::Target;
-use stepwell_core::run::wait::{ChildStart, Question, Then, WaitKind, WaitSpec};
+use stepwell_core::run::wait::{ChildStart, Question, WaitKind, WaitSpec};
 use stepwell_core::workflow::definition::{Definition, Effect, Step};
 use stepwell_engine::testing::flaky;
 use stepwell_engine::{Completion, Outcome, Provider, Task};
@@ -201,14 +201,7 @@ fn result(value: Value) -> Outcome {
 }
 
 fn wait(kind: WaitKind) -> Outcome {
-    Outcome::Suspend(vec![WaitSpec {
-        position: 0,
-        name: None,
-        kind,
-        deadline: None,
-        default: None,
-        then: Then::Complete,
-    }])
+    Outcome::Suspend(vec![WaitSpec::step(kind)])
 }
 
 /// The functions of [`LOOP`]: each round leaves two marks in the context, and the last step shows them all.
