@@ -1,5 +1,5 @@
 //! The store in memory: for tests and throw-away runs, and the reference that the others are compared with.
-//! One lock over plain maps ([`state`]); it keeps nothing when the process ends.
+//! One lock over plain maps (`state.rs`); it keeps nothing when the process ends.
 
 mod batch;
 mod lease;

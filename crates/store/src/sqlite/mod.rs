@@ -1,8 +1,8 @@
 //! The store in one SQLite file: for one machine, any number of processes.
 //!
-//! One connection takes all changes, many at a time, into one transaction ([`writer`]). Readers run beside it. A
-//! second thread checkpoints and notices what other processes write ([`watch_file`]). Who is alive is the operating
-//! system's word ([`lock`]).
+//! One connection takes all changes, many at a time, into one transaction (`writer.rs`). Readers run beside it. A
+//! second thread checkpoints and notices what other processes write (`watch_file.rs`). Who is alive is the operating
+//! system's word (`lock.rs`).
 
 mod batch;
 mod blob;
