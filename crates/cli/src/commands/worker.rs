@@ -27,10 +27,32 @@ pub(crate) async fn worker(store: Option<&str>, args: &Worker) -> Result<Exit, E
         asked = stop.asked() => return Ok(exit(asked)),
     };
     output::talk(&format!("worker {} is waiting for work", std::process::id()));
-    let asked = stop.asked().await;
+    let asked = tokio::select! {
+        asked = stop.asked() => asked,
+        error = store_is_gone(&engine) => {
+            // What is under way could not be kept: whoever has the store makes it again.
+            engine.abort();
+            engine.shutdown().await;
+            return Err(error);
+        }
+    };
     output::talk(&format!("worker {} ends; {}", std::process::id(), consequence()));
     stop.shut_down(&engine).await;
     Ok(exit(asked))
+}
+
+/// Waits until the files of the store were taken away. Of any other trouble a worker waits for the end.
+async fn store_is_gone(engine: &Engine) -> ErrorObject {
+    let mut fault = engine.fault();
+    loop {
+        let gone = fault.borrow_and_update().clone();
+        if let Some(gone) = gone.filter(|error| error.data.get("reason").is_some_and(|r| r == "not_there")) {
+            return gone;
+        }
+        if fault.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 fn exit(asked: Asked) -> Exit {

@@ -107,6 +107,20 @@ fn a_worker_that_is_asked_to_end_lets_its_script_finish_and_its_exit_code_says_h
 }
 
 #[test]
+fn a_worker_whose_store_was_taken_away_ends_and_says_so() {
+    let sandbox = Sandbox::new();
+    let mut worker = Going::start(&mut sandbox.command(&["worker", "--store", "sqlite://s.db"]));
+    worker.says("waiting for work");
+    std::fs::rename(sandbox.path().join("s.db"), sandbox.path().join("elsewhere.db")).unwrap();
+    let (code, told) = worker.ends();
+    assert_eq!(code, Some(1), "{told}");
+    assert!(
+        told.contains("PERSISTENCE_CONNECTION_FAILED") && told.contains("was moved or deleted"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_second_request_ends_it_now_and_gives_back_what_was_under_way() {
     for (command, ready) in [(&["resume", "r1"][..], "a started"), (&["worker"], "is waiting for work")] {
         let sandbox = Sandbox::new();

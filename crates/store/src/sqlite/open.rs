@@ -64,7 +64,7 @@ fn create(path: &Path) -> Result<(), Error> {
     // What a process of the same number left behind when it was killed.
     let _nothing = std::fs::remove_file(&draft);
     let made = (|| {
-        let mut conn = raw(&draft).map_err(|error| errors::write(path, &error))?;
+        let mut conn = Connection::open(&draft).map_err(|error| errors::write(path, &error))?;
         migrate(&mut conn, path)?;
         // Now, while nobody else can have it open: of two connections that change the mode at once SQLite refuses one
         // without waiting.
@@ -182,9 +182,9 @@ fn wal_mode(conn: &Connection) -> rusqlite::Result<()> {
     }
 }
 
+/// Opens a file that is there. One that was taken away is not made anew: that would be a store nobody knows of.
 fn raw(path: &Path) -> rusqlite::Result<Connection> {
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(path, flags)
 }
 
