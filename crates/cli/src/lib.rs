@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
         .enable_all()
         .build()
         .expect("the system gives a process its threads");
-    let json = args.command.json();
+    let json = args.shared.json;
     let code =
         runtime.block_on(commands::carry_out(args)).unwrap_or_else(|error| output::error(&error, json));
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));

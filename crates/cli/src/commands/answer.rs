@@ -1,23 +1,42 @@
 //! `stepwell answer`: answers a question, durable when the command returns.
 
 use std::io::Read;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::RunId;
 use stepwell_store::{Page, Store, WaitFilter, WaitRow, WaitState};
 
-use crate::args::Answer;
+use crate::args::Shared;
 use crate::exit::Exit;
 use crate::{hints, output, project, text};
 
-pub(crate) async fn answer(store: Option<&str>, args: &Answer) -> Result<Exit, ErrorObject> {
-    let engine = project::open_idle(store).await?;
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Id of the question or its beginning, or of a run with exactly one
+    target: String,
+    /// The answer is this text
+    #[arg(long, value_name = "S", group = "answer")]
+    text: Option<String>,
+    /// The answer is this JSON value
+    #[arg(long, value_name = "J", group = "answer")]
+    json_value: Option<String>,
+    /// The answer is the JSON in this file; `-` is standard input
+    #[arg(long, value_name = "F", group = "answer")]
+    file: Option<PathBuf>,
+    /// Who answers
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+}
+
+pub(crate) async fn answer(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
+    let engine = project::open_idle(shared.store()).await?;
     let WaitRow { wait, run, .. } = find(&**engine.store(), &args.target).await?;
     let value = value(args)?;
     let receipt = engine.answer(&wait, value, args.by.clone()).await.map_err(hints::about(&run))?;
     output::is_done(format!("{wait} itself is answered"));
-    if args.json {
+    if shared.json {
         output::json(&json!({ "wait_id": wait, "state": "answered", "status": receipt.status.as_str() }));
     } else {
         output::talk(&format!("{wait} is answered"));
@@ -91,7 +110,7 @@ fn already(row: &WaitRow) -> String {
     format!("question {} of step '{}' is {state}", row.wait, row.step)
 }
 
-fn value(args: &Answer) -> Result<Value, ErrorObject> {
+fn value(args: &Args) -> Result<Value, ErrorObject> {
     let bad = |message: String| ErrorObject::new(Code::ANSWER_INVALID, message);
     if let Some(text) = &args.text {
         return Ok(Value::String(text.clone()));

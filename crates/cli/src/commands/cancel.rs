@@ -3,16 +3,25 @@
 use serde_json::json;
 use stepwell_core::error::ErrorObject;
 
-use crate::args::Cancel;
+use crate::args::Shared;
 use crate::exit::Exit;
 use crate::{hints, output, project};
 
-pub(crate) async fn cancel(store: Option<&str>, args: &Cancel) -> Result<Exit, ErrorObject> {
-    let engine = project::open_idle(store).await?;
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Id of the run, or its beginning
+    run: String,
+    /// Why; kept in the journal
+    #[arg(long, value_name = "S")]
+    reason: Option<String>,
+}
+
+pub(crate) async fn cancel(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
+    let engine = project::open_idle(shared.store()).await?;
     let run = project::find_run(&**engine.store(), &args.run).await?;
     let receipt = engine.cancel(&run, args.reason.clone()).await.map_err(hints::about(&run))?;
     output::is_done(format!("run {run} itself is {}", receipt.status));
-    if args.json {
+    if shared.json {
         output::json(&json!({ "run_id": run, "status": receipt.status.as_str() }));
     } else {
         output::talk(&format!("run {run} is {}", receipt.status));

@@ -4,13 +4,25 @@ use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::Seq;
 use stepwell_store::Recorded;
 
-use crate::args::Events;
+use crate::args::Shared;
 use crate::exit::Exit;
 use crate::{output, project, shape, text, values};
 
-pub(crate) async fn events(store: Option<&str>, args: &Events) -> Result<Exit, ErrorObject> {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Id of the run, or its beginning
+    run: String,
+    /// Only events after this number
+    #[arg(long, default_value_t = 0, value_name = "SEQ")]
+    after: u64,
+    /// Goes on as the journal grows, until the run has ended
+    #[arg(long)]
+    follow: bool,
+}
+
+pub(crate) async fn events(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     const PAGE: usize = 1_000;
-    let engine = project::open_idle(store).await?;
+    let engine = project::open_idle(shared.store()).await?;
     let run = project::find_run(&**engine.store(), &args.run).await?;
     let mut after = Seq(args.after);
     if args.follow {
@@ -21,7 +33,7 @@ pub(crate) async fn events(store: Option<&str>, args: &Events) -> Result<Exit, E
                 return Ok(Exit::Ok);
             }
             for recorded in &news {
-                print(recorded, args.json);
+                print(recorded, shared.json);
             }
         }
     }
@@ -30,7 +42,7 @@ pub(crate) async fn events(store: Option<&str>, args: &Events) -> Result<Exit, E
         let Some(last) = page.last() else { return Ok(Exit::Ok) };
         after = last.seq;
         for recorded in &page {
-            print(recorded, args.json);
+            print(recorded, shared.json);
         }
     }
 }

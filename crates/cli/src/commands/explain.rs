@@ -2,11 +2,18 @@
 
 use stepwell_core::error::{Code, ErrorObject};
 
-use crate::args::Explain;
+use crate::args::Shared;
 use crate::exit::Exit;
 use crate::output;
 
-pub(crate) fn explain(args: &Explain) -> Result<Exit, ErrorObject> {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Name or number of the code
+    #[arg(allow_negative_numbers = true)]
+    code: String,
+}
+
+pub(crate) fn explain(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     let given = args.code.trim();
     let is_meant = |code: &&Code| {
         code.name().eq_ignore_ascii_case(given)
@@ -18,7 +25,7 @@ pub(crate) fn explain(args: &Explain) -> Result<Exit, ErrorObject> {
             .with("parameter", "code")
             .with_hint("it stands behind `error` in brackets, a name and a number: either will do"));
     };
-    if args.json {
+    if shared.json {
         output::json(&serde_json::json!({
             "code": code.number(), "name": code.name(), "meaning": code.meaning(),
             "retryable": code.is_retryable(), "page": page,

@@ -4,16 +4,40 @@ use serde_json::json;
 use stepwell_core::error::ErrorObject;
 use stepwell_store::{Page, WaitFilter, WaitRow, WaitState};
 
-use crate::args::Inbox;
+use crate::args::Shared;
 use crate::exit::Exit;
 use crate::values::{at_least_one, moment, pairs, shown};
 use crate::{answering, output, project, shape};
 
-pub(crate) async fn inbox(store: Option<&str>, args: &Inbox) -> Result<Exit, ErrorObject> {
-    let opened = project::open_existing(store).await?;
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Id of a question or its beginning, or of a run with exactly one: shows it in full
+    wait: Option<String>,
+    /// Only questions for this person
+    #[arg(long, value_name = "A")]
+    assignee: Option<String>,
+    /// Only questions of runs with this tag; may be repeated
+    #[arg(short, long = "metadata", value_name = "K=V")]
+    metadata: Vec<String>,
+    /// Only questions of this workflow
+    #[arg(long, value_name = "NAME")]
+    workflow: Option<String>,
+    /// Only questions due before: a day, a time, or an age such as 2h
+    #[arg(long, value_name = "T")]
+    due_before: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    limit: usize,
+    /// Where the last page ended
+    #[arg(long, value_name = "C")]
+    cursor: Option<String>,
+}
+
+pub(crate) async fn inbox(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
+    let opened = project::open_existing(shared.store()).await?;
     if let Some(target) = &args.wait {
         let row = super::answer::find(&*opened, target).await?;
-        if args.json {
+        if shared.json {
             output::json(&shape::wait(&row));
         } else {
             in_full(&row);
@@ -34,7 +58,7 @@ pub(crate) async fn inbox(store: Option<&str>, args: &Inbox) -> Result<Exit, Err
     };
     let page = Page { limit, cursor: args.cursor.clone() };
     let found = opened.waits(&filter, &page).await.map_err(super::stored)?;
-    if args.json {
+    if shared.json {
         let waits: Vec<_> = found.items.iter().map(shape::wait).collect();
         output::json(&json!({ "waits": waits, "next": found.next }));
         return Ok(Exit::Ok);

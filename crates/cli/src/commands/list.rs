@@ -5,12 +5,37 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::Timestamp;
 use stepwell_store::{Page, RunFilter};
 
-use crate::args::List;
+use crate::args::Shared;
 use crate::exit::Exit;
 use crate::values::{at_least_one, moment, pairs, shown};
 use crate::{output, project, shape, standing};
 
-pub(crate) async fn list(store: Option<&str>, args: &List) -> Result<Exit, ErrorObject> {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only runs of this status; may be repeated
+    #[arg(long, value_name = "S")]
+    status: Vec<String>,
+    /// Only runs of this workflow
+    #[arg(long, value_name = "NAME")]
+    workflow: Option<String>,
+    /// Only runs with this tag; may be repeated
+    #[arg(short, long = "metadata", value_name = "K=V")]
+    metadata: Vec<String>,
+    /// Only runs created then or later: a day, a time, or an age such as 2h
+    #[arg(long, value_name = "T")]
+    since: Option<String>,
+    /// Only runs created before: a day, a time, or an age such as 2h
+    #[arg(long, value_name = "T")]
+    until: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    limit: usize,
+    /// Where the last page ended
+    #[arg(long, value_name = "C")]
+    cursor: Option<String>,
+}
+
+pub(crate) async fn list(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     let limit = at_least_one("--limit", args.limit)?;
     let now = now();
     let at =
@@ -28,10 +53,10 @@ pub(crate) async fn list(store: Option<&str>, args: &List) -> Result<Exit, Error
         until: at("--until", &args.until)?,
         parent: None,
     };
-    let opened = project::open_existing(store).await?;
+    let opened = project::open_existing(shared.store()).await?;
     let page = Page { limit, cursor: args.cursor.clone() };
     let found = opened.runs(&filter, &page).await.map_err(super::stored)?;
-    if args.json {
+    if shared.json {
         let runs: Vec<_> = found.items.iter().map(shape::summary).collect();
         output::json(&json!({ "runs": runs, "next": found.next }));
         return Ok(Exit::Ok);

@@ -1,19 +1,19 @@
 //! One file a command.
 
-mod answer;
-mod cancel;
-mod events;
-mod explain;
-mod inbox;
-mod list;
-mod pause;
-mod resume;
-mod retry;
-mod run;
-mod show;
-mod signal;
-mod validate;
-mod worker;
+pub(crate) mod answer;
+pub(crate) mod cancel;
+pub(crate) mod events;
+pub(crate) mod explain;
+pub(crate) mod inbox;
+pub(crate) mod list;
+pub(crate) mod pause;
+pub(crate) mod resume;
+pub(crate) mod retry;
+pub(crate) mod run;
+pub(crate) mod show;
+pub(crate) mod signal;
+pub(crate) mod validate;
+pub(crate) mod worker;
 
 use stepwell_core::error::ErrorObject;
 
@@ -22,22 +22,22 @@ use crate::exit::Exit;
 
 /// Carries a command out and returns how the process ends.
 pub(crate) async fn carry_out(args: Args) -> Result<Exit, ErrorObject> {
-    let store = args.store.as_deref();
+    let shared = &args.shared;
     match &args.command {
-        Command::Run(args) => run::run(store, args).await,
-        Command::Resume(args) => resume::resume(store, args).await,
-        Command::Retry(args) => retry::retry(store, args).await,
-        Command::Pause(args) => pause::pause(store, args).await,
-        Command::Show(args) => show::show(store, args).await,
-        Command::List(args) => list::list(store, args).await,
-        Command::Events(args) => events::events(store, args).await,
-        Command::Inbox(args) => inbox::inbox(store, args).await,
-        Command::Answer(args) => answer::answer(store, args).await,
-        Command::Signal(args) => signal::signal(store, args).await,
-        Command::Cancel(args) => cancel::cancel(store, args).await,
-        Command::Worker(args) => worker::worker(store, args).await,
-        Command::Validate(args) => validate::validate(args),
-        Command::Explain(args) => explain::explain(args),
+        Command::Run(args) => run::run(shared, args).await,
+        Command::Resume(args) => resume::resume(shared, args).await,
+        Command::Retry(args) => retry::retry(shared, args).await,
+        Command::Pause(args) => pause::pause(shared, args).await,
+        Command::Show(args) => show::show(shared, args).await,
+        Command::List(args) => list::list(shared, args).await,
+        Command::Events(args) => events::events(shared, args).await,
+        Command::Inbox(args) => inbox::inbox(shared, args).await,
+        Command::Answer(args) => answer::answer(shared, args).await,
+        Command::Signal(args) => signal::signal(shared, args).await,
+        Command::Cancel(args) => cancel::cancel(shared, args).await,
+        Command::Worker(args) => worker::worker(shared, args).await,
+        Command::Validate(args) => validate::validate(shared, args),
+        Command::Explain(args) => explain::explain(shared, args),
     }
 }
 

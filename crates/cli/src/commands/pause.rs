@@ -3,16 +3,16 @@
 use serde_json::json;
 use stepwell_core::error::ErrorObject;
 
-use crate::args::One;
+use crate::args::{One, Shared};
 use crate::exit::Exit;
 use crate::{hints, output, project, text};
 
-pub(crate) async fn pause(store: Option<&str>, args: &One) -> Result<Exit, ErrorObject> {
-    let engine = project::open_idle(store).await?;
+pub(crate) async fn pause(shared: &Shared, args: &One) -> Result<Exit, ErrorObject> {
+    let engine = project::open_idle(shared.store()).await?;
     let run = project::find_run(&**engine.store(), &args.run).await?;
     let receipt = engine.pause(&run).await.map_err(hints::about(&run))?;
     output::is_done(format!("run {run} itself is {}", receipt.status));
-    if args.json {
+    if shared.json {
         output::json(&json!({ "run_id": run, "status": receipt.status.as_str() }));
     } else {
         output::talk(&format!(

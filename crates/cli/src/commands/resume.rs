@@ -4,12 +4,12 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::status::{PauseReason, RunStatus};
 use stepwell_engine::Leases;
 
-use crate::args::One;
+use crate::args::{One, Shared};
 use crate::exit::Exit;
 use crate::{follow, hints, project};
 
-pub(crate) async fn resume(store: Option<&str>, args: &One) -> Result<Exit, ErrorObject> {
-    let opened = project::open_existing(store).await?;
+pub(crate) async fn resume(shared: &Shared, args: &One) -> Result<Exit, ErrorObject> {
+    let opened = project::open_existing(shared.store()).await?;
     let run = project::find_run(&*opened, &args.run).await?;
     let row = opened.run(&run).await.map_err(super::stored)?;
     if row.state.status.is_terminal() {
@@ -39,5 +39,5 @@ pub(crate) async fn resume(store: Option<&str>, args: &One) -> Result<Exit, Erro
     let known = engine.inspect(&run).await?;
     follow::say_done(&known);
     follow::say_waits(&known);
-    follow::to_the_end(&engine, &run, row.seq, args.json).await
+    follow::to_the_end(&engine, &run, row.seq, shared.json).await
 }

@@ -3,12 +3,21 @@
 use stepwell_core::error::ErrorObject;
 use stepwell_engine::Leases;
 
-use crate::args::Retry;
+use crate::args::Shared;
 use crate::exit::Exit;
 use crate::{follow, hints, project};
 
-pub(crate) async fn retry(store: Option<&str>, args: &Retry) -> Result<Exit, ErrorObject> {
-    let opened = project::open_existing(store).await?;
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Id of the run, or its beginning
+    run: String,
+    /// Replaces the input of the run, as JSON or @FILE
+    #[arg(long, value_name = "JSON|@FILE")]
+    input: Option<String>,
+}
+
+pub(crate) async fn retry(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
+    let opened = project::open_existing(shared.store()).await?;
     let run = project::find_run(&*opened, &args.run).await?;
     let row = opened.run(&run).await.map_err(super::stored)?;
     let input = args.input.as_deref().map(|text| project::json_argument("--input", text)).transpose()?;
@@ -23,5 +32,5 @@ pub(crate) async fn retry(store: Option<&str>, args: &Retry) -> Result<Exit, Err
     let before = engine.inspect(&run).await?;
     engine.retry(&run, input).await.map_err(hints::about(&run))?;
     follow::say_done(&before);
-    follow::to_the_end(&engine, &run, row.seq, args.json).await
+    follow::to_the_end(&engine, &run, row.seq, shared.json).await
 }

@@ -1,16 +1,39 @@
 //! `stepwell run`: starts a workflow file and follows it to its end.
 
+use std::path::PathBuf;
+
 use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, Seq};
 use stepwell_core::status::RunStatus;
 use stepwell_engine::{Engine, Leases, Start, load};
 
-use crate::args::Run;
+use crate::args::Shared;
 use crate::exit::Exit;
 use crate::{follow, output, project, scripts, text, values};
 
-pub(crate) async fn run(store: Option<&str>, args: &Run) -> Result<Exit, ErrorObject> {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Workflow file (.yaml, .yml or .json)
+    file: PathBuf,
+    /// Input of the run, as JSON or @FILE
+    #[arg(long, value_name = "JSON|@FILE")]
+    input: Option<String>,
+    /// Sets one key of the input object; read as JSON if it parses
+    #[arg(long = "param", value_name = "K=V")]
+    params: Vec<String>,
+    /// Tags the run; `a.b=1` nests
+    #[arg(short, long = "metadata", value_name = "K=V")]
+    metadata: Vec<String>,
+    /// Id of the run; one that exists with the same request is followed
+    #[arg(long, value_name = "ID")]
+    run_id: Option<String>,
+    /// Returns as soon as the start is durable; a worker carries the run
+    #[arg(long)]
+    detach: bool,
+}
+
+pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     let files = [args.file.clone()];
     let registry = project::registry(&files)?;
     let loaded = load::file(&args.file, &registry, false)
@@ -26,14 +49,14 @@ pub(crate) async fn run(store: Option<&str>, args: &Run) -> Result<Exit, ErrorOb
         run_id: args.run_id.as_deref().map(RunId::from),
         ..Start::of(loaded.workflow)
     };
-    let opened = project::open_store(store).await?;
+    let opened = project::open_store(shared.store()).await?;
     if args.detach {
-        if project::store_url(store)? == "memory:" {
+        if project::store_url(shared.store())? == "memory:" {
             let message = "a store in memory ends with this command, so nobody could carry the run on";
             return Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", "--detach"));
         }
         let engine = project::engine_over(opened, Leases::None, registry, "run --detach").await?;
-        return detach(&engine, start, args.json).await;
+        return detach(&engine, start, shared.json).await;
     }
     // The id is chosen here so that this process takes the work of this run, and of no other.
     let run = start.run_id.clone().unwrap_or_else(stepwell_engine::new_run_id);
@@ -48,11 +71,11 @@ pub(crate) async fn run(store: Option<&str>, args: &Run) -> Result<Exit, ErrorOb
             _ => format!("run {run} exists; following it"),
         });
     }
-    follow::to_the_end(&engine, &run, Seq(0), args.json).await
+    follow::to_the_end(&engine, &run, Seq(0), shared.json).await
 }
 
 /// Returns the input: `--input`, with the keys of `--param` set in it.
-fn input(args: &Run) -> Result<Value, ErrorObject> {
+fn input(args: &Args) -> Result<Value, ErrorObject> {
     let given = args.input.as_deref().map(|text| project::json_argument("--input", text)).transpose()?;
     let params = values::pairs("--param", &args.params, false)?;
     if params.is_empty() {

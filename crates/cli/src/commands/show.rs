@@ -7,14 +7,23 @@ use stepwell_core::run::event::Event;
 use stepwell_core::status::RunStatus;
 use stepwell_store::{Page, RunRow, Store, WaitFilter, WaitRow, WaitState};
 
-use crate::args::Show;
+use crate::args::Shared;
 use crate::exit::Exit;
 use crate::values::{shown, took};
 use crate::why::{Around, why};
 use crate::{output, project, shape, standing, steps};
 
-pub(crate) async fn show(store: Option<&str>, args: &Show) -> Result<Exit, ErrorObject> {
-    let engine = project::open_idle(store).await?;
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Id of the run, or its beginning
+    run: String,
+    /// Adds the context
+    #[arg(long)]
+    context: bool,
+}
+
+pub(crate) async fn show(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
+    let engine = project::open_idle(shared.store()).await?;
     let run = project::find_run(&**engine.store(), &args.run).await?;
     let known = engine.inspect(&run).await?;
     let row = engine.store().run(&run).await.map_err(super::stored)?;
@@ -30,7 +39,7 @@ pub(crate) async fn show(store: Option<&str>, args: &Show) -> Result<Exit, Error
         now,
     };
     let why = why(&known, &around);
-    if args.json {
+    if shared.json {
         output::json(&shape::whole(&known, &row, &waits, &why, args.context));
         return Ok(Exit::Ok);
     }

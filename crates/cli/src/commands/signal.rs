@@ -7,12 +7,29 @@ use stepwell_core::run::wait::WaitKind;
 use stepwell_core::workflow::definition::Action;
 use stepwell_core::workflow::distance;
 
-use crate::args::Signal;
+use crate::args::Shared;
 use crate::exit::Exit;
 use crate::{hints, output, project};
 
-pub(crate) async fn signal(store: Option<&str>, args: &Signal) -> Result<Exit, ErrorObject> {
-    let engine = project::open_idle(store).await?;
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Id of the run, or its beginning
+    run: String,
+    /// Name of the signal
+    name: String,
+    /// Its value is this text
+    #[arg(long, value_name = "S", conflicts_with = "input")]
+    text: Option<String>,
+    /// Its value, as JSON or @FILE [default: null]
+    #[arg(long, value_name = "JSON|@FILE")]
+    input: Option<String>,
+    /// Its id; the same id is taken once
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+}
+
+pub(crate) async fn signal(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
+    let engine = project::open_idle(shared.store()).await?;
     let run = project::find_run(&**engine.store(), &args.run).await?;
     let value = match (&args.text, &args.input) {
         (Some(text), _) => Value::String(text.clone()),
@@ -23,7 +40,7 @@ pub(crate) async fn signal(store: Option<&str>, args: &Signal) -> Result<Exit, E
     let sent = engine.signal(&run, &args.name, value, args.id.clone()).await;
     let receipt = sent.map_err(hints::about(&run))?;
     output::is_done(format!("run {run} itself has the signal"));
-    if args.json {
+    if shared.json {
         output::json(&json!({ "run_id": run, "name": args.name, "status": receipt.status.as_str() }));
     } else {
         output::talk(&match kept(&known, &args.name) {

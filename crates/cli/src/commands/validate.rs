@@ -1,17 +1,27 @@
 //! `stepwell validate`: checks workflow files. It touches no store and calls no provider.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_engine::{Registry, load};
 
-use crate::args::Validate;
+use crate::args::Shared;
 use crate::exit::Exit;
 use crate::values::counted;
 use crate::{output, project, scripts};
 
-pub(crate) fn validate(args: &Validate) -> Result<Exit, ErrorObject> {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Workflow files
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Warnings are errors
+    #[arg(long)]
+    strict: bool,
+}
+
+pub(crate) fn validate(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     let registry = project::registry(&args.files)?;
     let dir = project::working_dir()?;
     let mut shown = Vec::new();
@@ -22,7 +32,7 @@ pub(crate) fn validate(args: &Validate) -> Result<Exit, ErrorObject> {
             Ok(loaded) => {
                 let warnings: Vec<Value> =
                     loaded.warnings.iter().map(|w| in_file(&w.to_json(), &name)).collect();
-                if !args.json {
+                if !shared.json {
                     for warning in &loaded.warnings {
                         output::warning(warning, file);
                     }
@@ -38,14 +48,14 @@ pub(crate) fn validate(args: &Validate) -> Result<Exit, ErrorObject> {
                 if exit == Exit::Ok {
                     exit = Exit::of(&error);
                 }
-                if !args.json {
+                if !shared.json {
                     report(&invalid.problems, &error, &name);
                 }
                 shown.push(json!({ "file": name, "ok": false, "warnings": [], "error": error.to_json() }));
             }
         }
     }
-    if args.json {
+    if shared.json {
         output::json(&json!({ "files": shown }));
     }
     Ok(exit)

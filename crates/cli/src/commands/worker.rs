@@ -3,15 +3,22 @@
 use stepwell_core::error::ErrorObject;
 use stepwell_engine::{Engine, Leases, Options};
 
-use crate::args::Worker;
+use crate::args::Shared;
 use crate::exit::Exit;
 use crate::stop::{Asked, Stop, consequence};
 use crate::values::at_least_one;
 use crate::{output, project};
 
-pub(crate) async fn worker(store: Option<&str>, args: &Worker) -> Result<Exit, ErrorObject> {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Attempts at once [default: cores × 4]
+    #[arg(long, value_name = "N")]
+    concurrency: Option<usize>,
+}
+
+pub(crate) async fn worker(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     let slots = args.concurrency.map(|count| at_least_one("--concurrency", count)).transpose()?;
-    let opened = project::open_store(store).await?;
+    let opened = project::open_store(shared.store()).await?;
     let mut options = Options {
         leases: Leases::All,
         label: format!("pid {} (worker)", std::process::id()),
