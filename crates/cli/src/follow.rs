@@ -8,7 +8,7 @@ use stepwell_core::ids::{RunId, Seq, WaitId};
 use stepwell_core::run::event::Event;
 use stepwell_core::run::wait::{WaitKind, WaitSpec};
 use stepwell_core::run::{Execution, Run};
-use stepwell_core::status::{ExecutionStatus, PauseReason};
+use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
 use stepwell_engine::Engine;
 
 use crate::exit::Exit;
@@ -128,8 +128,8 @@ async fn result(engine: &Engine, run: &RunId, json: bool) -> Result<Exit, ErrorO
         }
     }
     match known.error() {
-        Some(error) => say_failed(&known, error),
-        None => output::talk(&format!("run {run} is {}", known.status())),
+        Some(error) if known.status() == RunStatus::Failed => say_failed(&known, error),
+        _ => output::talk(&format!("run {run} is {}", known.status())),
     }
     Ok(Exit::of_run(known.status()))
 }

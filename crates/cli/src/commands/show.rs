@@ -1,11 +1,8 @@
 //! `stepwell show`: one run, and why it is not going on.
 
 use stepwell_core::error::ErrorObject;
-use stepwell_core::ids::Seq;
 use stepwell_core::run::Run;
-use stepwell_core::run::event::Event;
-use stepwell_core::status::RunStatus;
-use stepwell_store::{Page, RunRow, Store, WaitFilter, WaitRow, WaitState};
+use stepwell_store::{Page, RunRow, WaitFilter, WaitRow, WaitState};
 
 use crate::args::Shared;
 use crate::exit::Exit;
@@ -52,9 +49,6 @@ pub(crate) async fn show(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
     for reason in &why {
         output::data(&format!("why: {reason}"));
     }
-    if let Some(reason) = cancelled_because(&**engine.store(), &row).await? {
-        output::data_message(&format!("reason: {reason}"));
-    }
     if let Some(error) = known.error() {
         let (name, number) = (error.code.name(), error.code.number());
         output::data_message(&format!("error[{name} {number}]: {}", error.message));
@@ -77,18 +71,6 @@ fn head(run: &Run, row: &RunRow, waits: &[WaitRow]) {
     if !run.metadata().is_empty() {
         output::data(&format!("metadata  {}", serde_json::Value::Object(run.metadata().clone())));
     }
-}
-
-/// Returns what was said when a run was cancelled. Its end is the last that is journaled.
-async fn cancelled_because(store: &dyn Store, row: &RunRow) -> Result<Option<String>, ErrorObject> {
-    if row.state.status != RunStatus::Cancelled {
-        return Ok(None);
-    }
-    let last = store.events(&row.run, Seq(row.seq.0.saturating_sub(1)), 1).await.map_err(super::stored)?;
-    Ok(last.into_iter().find_map(|recorded| match recorded.event {
-        Event::RunCancelled { reason } => reason,
-        _ => None,
-    }))
 }
 
 fn context(run: &Run) {

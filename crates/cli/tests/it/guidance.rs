@@ -153,7 +153,12 @@ fn show_prints_the_output_of_a_run_and_why_it_was_cancelled() {
     assert!(shown.ends_with("\ncontext {}\n"), "{shown}");
     assert_eq!(sandbox.run(&["run", "out.yaml", "--run-id", "o2", "--detach"]).code, 0);
     assert_eq!(sandbox.run(&["cancel", "o2", "--reason", "too early"]).code, 0);
-    assert!(sandbox.run(&["show", "o2"]).out.contains("\nreason: too early\n"));
+    assert!(
+        sandbox
+            .run(&["show", "o2"])
+            .out
+            .contains("error[WORKFLOW_CANCELLED -28005]: the run was cancelled: too early\n")
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod commands;
 mod damage;
 mod error_pages;
 mod full_disk;
+mod gleitzeit;
 mod guidance;
 mod imports;
 mod large;

@@ -322,7 +322,7 @@ impl Run {
         self.context.version()
     }
 
-    /// Returns what ended it, if it failed.
+    /// Returns what ended it, if it failed or was cancelled.
     pub fn error(&self) -> Option<&ErrorObject> {
         self.error.as_ref()
     }

@@ -120,6 +120,7 @@ fn printed(failure: &PythonFailure) -> (&str, &str) {
 
 // ------------------------------------------------------------------------------ results
 
+/// G3.
 #[tokio::test]
 async fn every_json_type_goes_in_and_comes_back_unchanged() {
     let bench = bench();
@@ -155,6 +156,7 @@ result = {'t': (1, (2,)), 'p': P(1, 2), 'e': Colour.RED, 'o': collections.Ordere
     assert_eq!(bench.ok(code).await.result, expected);
 }
 
+/// G3.
 #[tokio::test]
 async fn printed_json_does_not_touch_the_result() {
     let bench = bench();
@@ -165,6 +167,7 @@ async fn printed_json_does_not_touch_the_result() {
     assert_eq!((unset.result, unset.stderr.as_str()), (Value::Null, "aside"));
 }
 
+/// G28.
 #[tokio::test]
 async fn what_json_cannot_keep_is_refused_with_its_place_and_the_reason() {
     let bench = bench();
@@ -214,6 +217,7 @@ async fn a_cycle_and_endless_nesting_are_refused() {
     assert!(deep.result.is_array());
 }
 
+/// G27.
 #[tokio::test]
 async fn a_result_of_twenty_megabytes_comes_back_whole() {
     let bench = bench();
@@ -226,6 +230,7 @@ async fn a_result_of_twenty_megabytes_comes_back_whole() {
     assert_eq!(bench.run(task).await.expect("ends well").result, json!(20_000_000));
 }
 
+/// G27.
 #[tokio::test]
 async fn a_result_over_the_limit_is_refused_and_the_pool_goes_on() {
     let bench = bench_with(|settings| settings.result_limit = 1000);
@@ -240,6 +245,7 @@ async fn a_result_over_the_limit_is_refused_and_the_pool_goes_on() {
 
 // ------------------------------------------------------------------------------ ends
 
+/// G28.
 #[tokio::test]
 async fn leaving_with_zero_keeps_the_result_and_other_codes_fail() {
     let bench = bench();
@@ -338,6 +344,7 @@ async fn invalid_python_is_told_with_its_line_and_never_retried() {
     }
 }
 
+/// G28.
 #[tokio::test]
 async fn a_signal_is_told_by_its_number() {
     let bench = bench();
@@ -381,6 +388,7 @@ if pid: os.waitpid(pid, 0)";
 
 // ------------------------------------------------------------------------------ output
 
+/// G27.
 #[tokio::test]
 async fn endless_output_is_cut_at_the_limit_and_killed() {
     let bench = bench_with(|settings| settings.output_limit = 100_000);
@@ -396,6 +404,7 @@ async fn endless_output_is_cut_at_the_limit_and_killed() {
     assert!(matches!(over, PythonFailure::OutputLimit { .. }), "{over:?}");
 }
 
+/// G28.
 #[tokio::test]
 async fn output_that_is_not_utf8_keeps_its_good_parts() {
     let bench = bench();
@@ -405,6 +414,7 @@ async fn output_that_is_not_utf8_keeps_its_good_parts() {
     assert_eq!(outcome.result, json!(1));
 }
 
+/// G28.
 #[tokio::test]
 async fn a_closed_stdout_harms_nothing() {
     let bench = bench();
@@ -461,6 +471,7 @@ async fn a_files_traceback_shows_its_lines_and_its_encoding_is_kept() {
     assert!(raised.traceback.contains(&place), "{}", raised.traceback);
 }
 
+/// G32.
 #[tokio::test]
 async fn hostile_file_names_are_only_names() {
     use std::os::unix::ffi::OsStrExt as _;
@@ -480,6 +491,7 @@ async fn hostile_file_names_are_only_names() {
     }
 }
 
+/// G33.
 #[tokio::test]
 async fn a_file_outside_the_roots_never_runs() {
     let (bench, elsewhere) = (bench(), tempfile::tempdir().expect("a temporary directory"));
@@ -498,6 +510,7 @@ async fn a_file_outside_the_roots_never_runs() {
 
 // ------------------------------------------------------------------------------ limits
 
+/// G34.
 #[tokio::test]
 async fn memory_over_the_limit_is_told_as_such() {
     let bench = bench_with(|settings| settings.memory_bytes = 256 << 20);
@@ -514,6 +527,7 @@ async fn memory_over_the_limit_is_told_as_such() {
     assert_eq!(outcome.result, json!("went on"));
 }
 
+/// G34.
 #[tokio::test]
 async fn memory_processor_time_and_core_dumps_are_limited_in_a_task() {
     let bench = bench_with(|settings| settings.memory_bytes = 1 << 30);
@@ -589,6 +603,7 @@ async fn descendants_are_gone_after_every_kind_of_end() {
     }
 }
 
+/// G24.
 #[tokio::test]
 async fn a_grandchild_does_not_write_its_file_a_second_later() {
     let bench = bench();
@@ -660,6 +675,7 @@ os.remove(mine)";
 
 // ------------------------------------------------------------------------------ walls
 
+/// G34.
 #[tokio::test]
 async fn nothing_a_task_changes_is_seen_by_the_next() {
     let bench = bench_with(|settings| settings.parents = 1.try_into().expect("not zero"));
@@ -680,7 +696,7 @@ mask = os.umask(0); assert mask == 0o22 or mask < 0o100, mask
 print('clean')
 result = os.getcwd()";
     let home = json!(bench.home());
-    for round in 0..200 {
+    for round in 0..1_000 {
         let dirtied = bench.run(bench.code(dirty)).await;
         // What it patched is its own harm: the result may be lost, others never are.
         assert!(!matches!(dirtied, Err(PythonFailure::ParentLost { .. })), "{round}: {dirtied:?}");
@@ -689,6 +705,7 @@ result = os.getcwd()";
     }
 }
 
+/// G34.
 #[tokio::test]
 async fn tasks_that_run_at_once_share_nothing() {
     let bench = bench();
@@ -714,6 +731,7 @@ result = [args['n'], os.getpid(), random.random(), len(os.listdir('/proc/self/fd
     }
 }
 
+/// G34.
 #[tokio::test]
 async fn secrets_of_the_environment_are_absent() {
     let bench = bench();
@@ -733,6 +751,7 @@ result = {'names': list(os.environ), 'parent': open(f'/proc/{os.getppid()}/envir
     }
 }
 
+/// G34.
 #[tokio::test]
 async fn no_descriptor_of_the_engine_is_open_in_a_task() {
     let bench = bench();

@@ -194,7 +194,7 @@ fn over_all_attempts(execution: &Execution, error: &ErrorObject) -> ErrorObject 
         .map(|note| {
             json!({
                 "attempt": note.attempt, "code": note.code.number(), "message": note.message,
-                "started_at": note.started_at, "ended_at": note.ended_at,
+                "started_at": note.started_at.rfc3339(), "ended_at": note.ended_at.rfc3339(),
             })
         })
         .collect();
