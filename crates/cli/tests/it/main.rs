@@ -4,6 +4,7 @@
 mod commands;
 mod damage;
 mod error_pages;
+mod examples;
 mod full_disk;
 mod gleitzeit;
 mod guidance;
