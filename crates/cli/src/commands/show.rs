@@ -4,9 +4,10 @@ use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::Seq;
 use stepwell_core::run::Run;
 use stepwell_core::run::event::Event;
-use stepwell_core::status::RunStatus;
+use stepwell_core::status::{PauseReason, RunStatus};
 use stepwell_store::{Page, RunRow, Store, WaitFilter, WaitRow, WaitState};
 
+use super::events::{each, line};
 use crate::args::Shared;
 use crate::exit::Exit;
 use crate::values::{shown, took};
@@ -17,9 +18,15 @@ use crate::{output, project, shape, standing, steps};
 pub(crate) struct Args {
     /// Id of the run, or its beginning
     run: String,
+    /// Adds to each step what carries it out, what it needs, and when it began and ended
+    #[arg(long)]
+    steps: bool,
     /// Adds the context
     #[arg(long)]
     context: bool,
+    /// Adds the journal
+    #[arg(long)]
+    events: bool,
 }
 
 pub(crate) async fn show(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
@@ -39,8 +46,16 @@ pub(crate) async fn show(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
         now,
     };
     let why = why(&known, &around);
+    let said = said(&**engine.store(), &row).await?;
     if shared.json {
-        output::json(&shape::whole(&known, &row, &waits, &why, args.context));
+        let mut shown = shape::whole(&known, &row, &waits, &why, args.context);
+        shown["reason"] = said.into();
+        if args.events {
+            let mut events = Vec::new();
+            each(&**engine.store(), &run, Seq(0), |recorded| events.push(shape::event(recorded))).await?;
+            shown["events"] = events.into();
+        }
+        output::json(&shown);
         return Ok(Exit::Ok);
     }
     head(&known, &row, &waits);
@@ -48,11 +63,14 @@ pub(crate) async fn show(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
         for line in steps::told(&known, execution) {
             output::data_message(&format!("  {line}"));
         }
+        if args.steps {
+            steps::more(&known, execution).iter().for_each(|line| output::data(&format!("    {line}")));
+        }
     }
     for reason in &why {
         output::data(&format!("why: {reason}"));
     }
-    if let Some(reason) = cancelled_because(&**engine.store(), &row).await? {
+    if let Some(reason) = said {
         output::data_message(&format!("reason: {reason}"));
     }
     if let Some(error) = known.error() {
@@ -61,6 +79,9 @@ pub(crate) async fn show(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
     }
     if args.context {
         context(&known);
+    }
+    if args.events {
+        each(&**engine.store(), &run, Seq(0), |recorded| output::data(&line(recorded))).await?;
     }
     Ok(Exit::Ok)
 }
@@ -79,16 +100,28 @@ fn head(run: &Run, row: &RunRow, waits: &[WaitRow]) {
     }
 }
 
-/// Returns what was said when a run was cancelled. Its end is the last that is journaled.
-async fn cancelled_because(store: &dyn Store, row: &RunRow) -> Result<Option<String>, ErrorObject> {
-    if row.state.status != RunStatus::Cancelled {
+/// Returns what was said when a run was cancelled, or by the operator who paused it. That is looked for from the end of
+/// the journal, where it mostly is.
+async fn said(store: &dyn Store, row: &RunRow) -> Result<Option<String>, ErrorObject> {
+    const PAGE: u64 = 200;
+    let is_paused = row.state.pause_reason == Some(PauseReason::Operator);
+    if row.state.status != RunStatus::Cancelled && !is_paused {
         return Ok(None);
     }
-    let last = store.events(&row.run, Seq(row.seq.0.saturating_sub(1)), 1).await.map_err(super::stored)?;
-    Ok(last.into_iter().find_map(|recorded| match recorded.event {
-        Event::RunCancelled { reason } => reason,
-        _ => None,
-    }))
+    let mut end = row.seq.0;
+    while end > 0 {
+        let begin = end.saturating_sub(PAGE);
+        let page = store.events(&row.run, Seq(begin), (end - begin) as usize).await.map_err(super::stored)?;
+        for recorded in page.into_iter().rev() {
+            match recorded.event {
+                Event::RunCancelled { reason } => return Ok(reason),
+                Event::RunPaused { reason: PauseReason::Operator, note } => return Ok(note),
+                _ => {}
+            }
+        }
+        end = begin;
+    }
+    Ok(None)
 }
 
 fn context(run: &Run) {
