@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    answer, backup, events, explain, inbox, list, prune, retry, run, settle, show, signal, state, validate,
-    worker,
+    answer, backup, events, explain, graph, inbox, list, prune, retry, run, settle, show, signal, state,
+    validate, worker,
 };
 
 /// Runs workflows so that no step is ever lost.
@@ -85,6 +85,8 @@ pub(crate) enum Command {
     Backup(backup::Args),
     /// Checks workflow files; nothing is run or stored
     Validate(validate::Args),
+    /// Draws a workflow, or a run with how each step stands
+    Graph(graph::Args),
     /// Tells what an error code means and what to do about it
     Explain(explain::Args),
 }

@@ -5,6 +5,7 @@ pub(crate) mod backup;
 pub(crate) mod cancel;
 pub(crate) mod events;
 pub(crate) mod explain;
+pub(crate) mod graph;
 pub(crate) mod inbox;
 pub(crate) mod list;
 pub(crate) mod pause;
@@ -49,6 +50,7 @@ pub(crate) async fn carry_out(args: Args) -> Result<Exit, ErrorObject> {
         Command::Prune(args) => prune::prune(shared, args).await,
         Command::Backup(args) => backup::backup(shared, args).await,
         Command::Validate(args) => validate::validate(shared, args),
+        Command::Graph(args) => graph::graph(shared, args).await,
         Command::Explain(args) => explain::explain(shared, args),
     }
 }
