@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    answer, cancel, events, explain, inbox, list, retry, run, show, signal, validate, worker,
+    answer, backup, events, explain, graph, inbox, list, prune, retry, run, settle, show, signal, state,
+    validate, worker,
 };
 
 /// Runs workflows so that no step is ever lost.
@@ -60,15 +61,32 @@ pub(crate) enum Command {
     /// Sends a signal to a run
     Signal(signal::Args),
     /// Ends a run
-    Cancel(cancel::Args),
+    Cancel(One),
+    /// Decides about a step that is stuck
+    ///
+    /// Stuck is a step that waits for its next attempt, that nobody has a handler for, or whose outcome is unknown
+    /// (`effect: at_most_once`).
+    Settle(settle::Args),
     /// Carries out the work of every run of the store, until it is stopped
     ///
     /// Asked to end by SIGTERM, SIGINT or SIGHUP it takes no more work and gives what is under way 10 s to finish; asked
     /// once more it ends at once. What did not finish is given back, for another worker. The exit code is 0 after
     /// SIGTERM, which is how service managers stop what they started, and 130 after the others.
     Worker(worker::Args),
+    /// Keeps values that belong to no run, with a version each
+    State(state::Args),
+    /// Deletes old runs that have ended, with all that is theirs
+    ///
+    /// A child run stays as long as the run that started it, and goes with it. What has not ended is never deleted.
+    Prune(prune::Args),
+    /// Copies the store to a file while others use it
+    ///
+    /// The copy is one moment of the store and is checked before it gets its name. `--store sqlite://FILE` opens it.
+    Backup(backup::Args),
     /// Checks workflow files; nothing is run or stored
     Validate(validate::Args),
+    /// Draws a workflow, or a run with how each step stands
+    Graph(graph::Args),
     /// Tells what an error code means and what to do about it
     Explain(explain::Args),
 }
@@ -77,4 +95,7 @@ pub(crate) enum Command {
 pub(crate) struct One {
     /// Id of the run, or its beginning
     pub(crate) run: String,
+    /// Why; kept in the journal
+    #[arg(long, value_name = "S")]
+    pub(crate) reason: Option<String>,
 }

@@ -34,17 +34,17 @@ impl Exit {
             | Code::METHOD_NOT_SUPPORTED
             | Code::PROTOCOL_VERSION_MISMATCH => Self::InvalidDefinition,
             Code::INVALID_PARAMS if error.data.contains_key("validation_errors") => Self::InvalidDefinition,
-            Code::INVALID_PARAMS | Code::ANSWER_INVALID => Self::Usage,
+            Code::INVALID_PARAMS | Code::ANSWER_INVALID | Code::STATE_VALUE_INVALID => Self::Usage,
             Code::CONFIGURATION_ERROR => match error.data.get("reason").and_then(|reason| reason.as_str()) {
                 Some("not_found") => Self::NotFound,
                 Some("suffix" | "not_utf8" | "directory") => Self::InvalidDefinition,
                 _ => Self::Failed,
             },
             Code::METHOD_NOT_FOUND => Self::Usage,
-            Code::WORKFLOW_NOT_FOUND => Self::NotFound,
-            // Whatever is ambiguous, a run or a question: it was not named well enough.
+            Code::WORKFLOW_NOT_FOUND | Code::TASK_NOT_FOUND | Code::STATE_NOT_FOUND => Self::NotFound,
+            // Whatever is ambiguous, a run, a question or an execution: it was not named well enough.
             Code::WORKFLOW_INVALID_STATE
-                if error.data.get("reason").is_some_and(|r| r == "wait_ambiguous") =>
+                if error.data.get("reason").is_some_and(|r| r == "wait_ambiguous" || r == "ambiguous") =>
             {
                 Self::Usage
             }

@@ -206,10 +206,10 @@ fn line(run: &RunId, event: &Event) -> Option<String> {
         Event::WaitResolved { step, .. } => format!("  {step} goes on"),
         Event::ChildPaused { step, .. } => format!("  {step}: its child run waits for input"),
         Event::ChildResumed { step, .. } => format!("  {step}: its child run goes on"),
-        Event::RunPaused { reason: PauseReason::Input } => {
+        Event::RunPaused { reason: PauseReason::Input, .. } => {
             format!("run {run} waits; nothing else can move it")
         }
-        Event::RunPaused { reason: PauseReason::Operator } => {
+        Event::RunPaused { reason: PauseReason::Operator, .. } => {
             format!("run {run} is paused; `stepwell resume {}` lifts that", text::word(run.as_str()))
         }
         Event::RunRetried { .. } => format!(

@@ -4,9 +4,10 @@ use serde_json::Value;
 use stepwell_core::run::view::view;
 use stepwell_core::run::{Execution, Run};
 use stepwell_core::status::ExecutionStatus;
+use stepwell_core::workflow::definition::Action;
 
 use crate::text;
-use crate::values::{size, took};
+use crate::values::{shown, size, took};
 
 /// Of what a step printed, the end is shown.
 const PRINTED: Limit = Limit { lines: 20, bytes: 4 << 10 };
@@ -38,6 +39,22 @@ pub(crate) fn told(run: &Run, execution: &Execution) -> Vec<String> {
     if is_last && execution.status == ExecutionStatus::Completed {
         lines.extend(in_full(result, &all).into_iter().map(|line| format!("  {line}")));
     }
+    lines
+}
+
+/// Returns what else is known of an execution: what carries its step out, what that needs, and its times.
+pub(crate) fn more(run: &Run, execution: &Execution) -> Vec<String> {
+    let step = run.workflow().step(execution.step_ix());
+    let mut lines = vec![match &step.action {
+        Action::Function => "by a function".to_owned(),
+        Action::Provider { method, .. } => format!("by {method}"),
+    }];
+    if !step.needs.is_empty() {
+        let needs: Vec<&str> = step.needs.iter().map(|need| need.step.as_str()).collect();
+        lines.push(format!("needs {}", needs.join(", ")));
+    }
+    let times = [("began", execution.started_at), ("ended", execution.finished_at)];
+    lines.extend(times.into_iter().filter_map(|(word, at)| Some(format!("{word} {}", shown(at?)))));
     lines
 }
 

@@ -24,6 +24,7 @@ mod session;
 mod shared;
 mod slots;
 mod snapshots;
+mod state;
 pub mod testing;
 mod timers;
 mod turn;

@@ -28,18 +28,22 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use stepwell_core::error::ErrorObject;
-use stepwell_providers::python::PythonSettings;
 
 pub use stepwell_core as core;
 pub use stepwell_engine::{
     Engine, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, load,
 };
+pub use stepwell_providers::python::PythonSettings;
 pub use stepwell_store::{Store, open as open_store};
 
 /// Returns the providers of every Stepwell. File parameters must lie inside the roots (none given: inside the working
 /// directory) or the directory their run was submitted from.
 pub fn registry(roots: Vec<PathBuf>) -> Registry {
-    let mut python = PythonSettings::default();
+    registry_with(PythonSettings::default(), roots)
+}
+
+/// Returns the same providers with settings of your own for Python scripts.
+pub fn registry_with(mut python: PythonSettings, roots: Vec<PathBuf>) -> Registry {
     if !roots.is_empty() {
         python.roots = roots;
     }

@@ -136,12 +136,13 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Lists system state by key.
     async fn states(&self, prefix: &str, page: &Page) -> Result<Paged<StateRow>, Error>;
 
-    /// Deletes terminal runs that ended before `before`, with all that is theirs. Returns how many. A child is
-    /// kept as long as its root is.
-    async fn prune(&self, before: Timestamp) -> Result<u64, Error>;
+    /// Deletes old runs with all that is theirs. A child is kept as long as its root is, and goes with it. `Invalid` if
+    /// a status is asked for that does not end a run.
+    async fn prune(&self, prune: &Prune) -> Result<Pruned, Error>;
 
-    /// Writes a consistent copy of the store to a new file.
-    async fn backup(&self, file: &Path) -> Result<(), Error>;
+    /// Writes a consistent copy of the store to a file, while others go on writing. The file is there whole, checked
+    /// and on disk when it returns, or not at all. `Invalid` if it exists, unless `replace`.
+    async fn backup(&self, file: &Path, replace: bool) -> Result<(), Error>;
 
     /// Returns a counter that moves when anything in the store may have changed, by whomever.
     fn changes(&self) -> watch::Receiver<u64>;

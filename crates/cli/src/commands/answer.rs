@@ -16,6 +16,9 @@ use crate::{hints, output, project, text};
 pub(crate) struct Args {
     /// Id of the question or its beginning, or of a run with exactly one
     target: String,
+    /// The answer is the JSON on standard input
+    #[arg(value_name = "-", value_parser = ["-"], hide_possible_values = true, group = "answer")]
+    stdin: Option<String>,
     /// The answer is this text
     #[arg(long, value_name = "S", group = "answer")]
     text: Option<String>,
@@ -41,17 +44,7 @@ pub(crate) async fn answer(shared: &Shared, args: &Args) -> Result<Exit, ErrorOb
     } else {
         output::talk(&format!("{wait} is answered"));
     }
-    if receipt.status.is_terminal() {
-        output::talk(&format!("run {run} is {}", receipt.status));
-        return Ok(Exit::Ok);
-    }
-    let root = engine.store().run(&run).await.map_err(super::stored)?.root;
-    if !project::is_carried(&**engine.store(), &root).await? {
-        output::talk(&format!(
-            "nobody is carrying the run; `stepwell resume {}` goes on",
-            text::word(root.as_str())
-        ));
-    }
+    super::say_standing(&engine, &run, receipt.status).await?;
     Ok(Exit::Ok)
 }
 
@@ -117,23 +110,23 @@ fn value(args: &Args) -> Result<Value, ErrorObject> {
     }
     let (name, text) = if let Some(text) = &args.json_value {
         ("--json-value".to_owned(), text.clone())
-    } else if let Some(file) = &args.file {
+    } else if let Some(file) = args.file.clone().or_else(|| args.stdin.clone().map(PathBuf::from)) {
         let name = file.display().to_string();
         let mut text = String::new();
         let read = if name == "-" {
             std::io::stdin().read_to_string(&mut text).map(|_| ())
         } else {
-            std::fs::read_to_string(file).map(|content| text = content)
+            std::fs::read_to_string(&file).map(|content| text = content)
         };
         read.map_err(|error| bad(format!("{name}: {error}")))?;
         (name, text)
     } else {
         return Err(bad("no answer is given".into()).with_hint(
-            "give it with --text, --json-value or --file; `stepwell inbox WAIT` shows what is asked",
+            "give it with --text, --json-value, --file or -; `stepwell inbox WAIT` shows what is asked",
         ));
     };
     serde_json::from_str(&text).map_err(|error| {
-        if args.file.is_some() || text.trim_start().starts_with(['{', '[', '"']) {
+        if name != "--json-value" || text.trim_start().starts_with(['{', '[', '"']) {
             return bad(format!("{name}: not JSON: {error}"));
         }
         bad(format!("{name}: not JSON: {error}")).with_hint(format!(

@@ -6,7 +6,7 @@ use stepwell_engine::Leases;
 
 use crate::args::{One, Shared};
 use crate::exit::Exit;
-use crate::{follow, hints, project};
+use crate::{follow, hints, output, project};
 
 pub(crate) async fn resume(shared: &Shared, args: &One) -> Result<Exit, ErrorObject> {
     let opened = project::open_existing(shared.store()).await?;
@@ -30,14 +30,22 @@ pub(crate) async fn resume(shared: &Shared, args: &One) -> Result<Exit, ErrorObj
     match row.state.status {
         RunStatus::Pending => {
             engine.release(&run).await?;
+            say_unkept(args);
         }
         _ if row.state.pause_reason == Some(PauseReason::Operator) => {
-            engine.resume(&run).await?;
+            engine.resume(&run, args.reason.clone()).await?;
         }
-        _ => {}
+        _ => say_unkept(args),
     }
     let known = engine.inspect(&run).await?;
     follow::say_done(&known);
     follow::say_waits(&known);
     follow::to_the_end(&engine, &run, row.seq, shared.json).await
+}
+
+/// Says that a reason is not kept, since the journal has no place for it.
+fn say_unkept(args: &One) {
+    if args.reason.is_some() {
+        output::talk("nobody had paused the run, so the journal does not keep the reason");
+    }
 }

@@ -14,6 +14,9 @@ pub(crate) struct Args {
     /// Replaces the input of the run, as JSON or @FILE
     #[arg(long, value_name = "JSON|@FILE")]
     input: Option<String>,
+    /// Why; kept in the journal
+    #[arg(long, value_name = "S")]
+    reason: Option<String>,
 }
 
 pub(crate) async fn retry(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
@@ -30,7 +33,7 @@ pub(crate) async fn retry(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
     )
     .await?;
     let before = engine.inspect(&run).await?;
-    engine.retry(&run, input).await.map_err(hints::about(&run))?;
+    engine.retry(&run, input, args.reason.clone()).await.map_err(hints::about(&run))?;
     follow::say_done(&before);
     follow::to_the_end(&engine, &run, row.seq, shared.json).await
 }

@@ -1,9 +1,13 @@
 //! `stepwell show`: one run, and why it is not going on.
 
 use stepwell_core::error::ErrorObject;
+use stepwell_core::ids::Seq;
 use stepwell_core::run::Run;
-use stepwell_store::{Page, RunRow, WaitFilter, WaitRow, WaitState};
+use stepwell_core::run::event::Event;
+use stepwell_core::status::PauseReason;
+use stepwell_store::{Page, RunRow, Store, WaitFilter, WaitRow, WaitState};
 
+use super::events::{each, line};
 use crate::args::Shared;
 use crate::exit::Exit;
 use crate::values::{shown, took};
@@ -14,9 +18,15 @@ use crate::{output, project, shape, standing, steps};
 pub(crate) struct Args {
     /// Id of the run, or its beginning
     run: String,
+    /// Adds to each step what carries it out, what it needs, and when it began and ended
+    #[arg(long)]
+    steps: bool,
     /// Adds the context
     #[arg(long)]
     context: bool,
+    /// Adds the journal
+    #[arg(long)]
+    events: bool,
 }
 
 pub(crate) async fn show(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
@@ -36,8 +46,16 @@ pub(crate) async fn show(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
         now,
     };
     let why = why(&known, &around);
+    let said = said(&**engine.store(), &row).await?;
     if shared.json {
-        output::json(&shape::whole(&known, &row, &waits, &why, args.context));
+        let mut shown = shape::whole(&known, &row, &waits, &why, args.context);
+        shown["reason"] = said.into();
+        if args.events {
+            let mut events = Vec::new();
+            each(&**engine.store(), &run, Seq(0), |recorded| events.push(shape::event(recorded))).await?;
+            shown["events"] = events.into();
+        }
+        output::json(&shown);
         return Ok(Exit::Ok);
     }
     head(&known, &row, &waits);
@@ -45,9 +63,15 @@ pub(crate) async fn show(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
         for line in steps::told(&known, execution) {
             output::data_message(&format!("  {line}"));
         }
+        if args.steps {
+            steps::more(&known, execution).iter().for_each(|line| output::data(&format!("    {line}")));
+        }
     }
     for reason in &why {
         output::data(&format!("why: {reason}"));
+    }
+    if let Some(reason) = said {
+        output::data_message(&format!("reason: {reason}"));
     }
     if let Some(error) = known.error() {
         let (name, number) = (error.code.name(), error.code.number());
@@ -55,6 +79,9 @@ pub(crate) async fn show(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
     }
     if args.context {
         context(&known);
+    }
+    if args.events {
+        each(&**engine.store(), &run, Seq(0), |recorded| output::data(&line(recorded))).await?;
     }
     Ok(Exit::Ok)
 }
@@ -71,6 +98,27 @@ fn head(run: &Run, row: &RunRow, waits: &[WaitRow]) {
     if !run.metadata().is_empty() {
         output::data(&format!("metadata  {}", serde_json::Value::Object(run.metadata().clone())));
     }
+}
+
+/// Returns what the operator said who paused a run. That is looked for from the end of the journal, where it mostly is.
+async fn said(store: &dyn Store, row: &RunRow) -> Result<Option<String>, ErrorObject> {
+    const PAGE: u64 = 200;
+    if row.state.pause_reason != Some(PauseReason::Operator) {
+        return Ok(None);
+    }
+    let mut end = row.seq.0;
+    while end > 0 {
+        let begin = end.saturating_sub(PAGE);
+        let page = store.events(&row.run, Seq(begin), (end - begin) as usize).await.map_err(super::stored)?;
+        for recorded in page.into_iter().rev() {
+            match recorded.event {
+                Event::RunPaused { reason: PauseReason::Operator, note } => return Ok(note),
+                _ => {}
+            }
+        }
+        end = begin;
+    }
+    Ok(None)
 }
 
 fn context(run: &Run) {

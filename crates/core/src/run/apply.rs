@@ -274,13 +274,13 @@ impl Run {
             Event::TokenAbsorbed { token, .. } => {
                 self.tokens.take(*token);
             }
-            Event::RunPaused { reason } => {
+            Event::RunPaused { reason, .. } => {
                 self.operator_paused |= *reason == PauseReason::Operator;
                 self.status = RunStatus::Paused;
                 self.pause_reason = Some(*reason);
                 self.updated_at = at;
             }
-            Event::RunResumed { reason } => {
+            Event::RunResumed { reason, .. } => {
                 if *reason == PauseReason::Operator {
                     self.operator_paused = false;
                     self.session_tick = self.tick;
@@ -289,7 +289,7 @@ impl Run {
                 self.pause_reason = None;
                 self.updated_at = at;
             }
-            Event::RunRetried { epoch, input, deadline } => {
+            Event::RunRetried { epoch, input, deadline, .. } => {
                 self.run_retried(*epoch, input.as_ref(), *deadline, at);
             }
             Event::RunCompleted { output } => {
