@@ -6,12 +6,16 @@
 //! - [`python`] runs Python scripts, each in a fresh interpreter state.
 //! - [`files`] opens the files that parameters name, inside the configured roots only.
 
+mod capture;
 pub mod files;
 mod human;
+pub mod isolation;
 mod moment;
 mod params;
 pub mod python;
 mod signal;
+mod signals;
+mod supervise;
 mod timer;
 mod workflow;
 

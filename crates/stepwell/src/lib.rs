@@ -41,10 +41,10 @@ pub use stepwell_store::{Store, open as open_store};
 pub fn registry(roots: Vec<PathBuf>) -> Registry {
     let mut python = PythonSettings::default();
     if !roots.is_empty() {
-        python.roots = roots;
+        python.isolation.roots = roots;
     }
     // A run of the library or the command line is its user's own, wherever a worker carries it on.
-    python.trust_base_dir = true;
+    python.isolation.trust_base_dir = true;
     stepwell_providers::registry(python, Arc::new(read_child))
 }
 

@@ -2,3 +2,4 @@
 
 mod python;
 mod steps;
+mod support;

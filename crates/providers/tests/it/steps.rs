@@ -15,6 +15,8 @@ use stepwell_providers::python::{Python, PythonSettings};
 use stepwell_store::MemoryStore;
 use tempfile::TempDir;
 
+use crate::support::within;
+
 /// An engine over a store in memory, with a directory of its own that scripts may lie in.
 struct House {
     engine: Engine,
@@ -28,8 +30,7 @@ async fn house() -> House {
 
 async fn house_with(change: impl FnOnce(&mut PythonSettings)) -> House {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let mut settings =
-        PythonSettings { roots: vec![directory.path().to_owned()], ..PythonSettings::default() };
+    let mut settings = PythonSettings { isolation: within(&directory), ..PythonSettings::default() };
     change(&mut settings);
     let registry = Registry::default().provide("python/v1", Arc::new(Python::new(settings)));
     let options = Options { slots: 16, ..Options::default() };
