@@ -147,18 +147,11 @@ impl Python {
         };
         let bindings = given(BINDINGS).and_then(Value::as_array).into_iter().flatten();
         let bindings = bindings.filter_map(|pair| Some((pair[0].as_str()?.to_owned(), pair[1].clone())));
-        let seconds = match given("timeout").and_then(Value::as_f64) {
-            Some(seconds) => seconds,
-            // The step has a limit of its own, which the engine keeps.
-            None if task.deadline.is_some() => params::LONGEST,
-            None => DEFAULT_TIMEOUT.as_secs_f64(),
-        };
-        let timeout = Duration::try_from_secs_f64(seconds).expect("the longest limit is a duration");
         PythonTask {
             source,
             args: given("args").or_else(|| given("context")).cloned().unwrap_or_else(|| json!({})),
             bindings: bindings.collect(),
-            timeout,
+            timeout: params::limit(task, DEFAULT_TIMEOUT),
             base_dir: self.isolation.base_dir(task.run.base_dir.as_deref()),
             alone: self.suspects.contain(&task.idempotency_key),
         }
