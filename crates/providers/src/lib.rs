@@ -4,14 +4,21 @@
 //! answer with a value, a failure that says everything there is to know, or what they wait for.
 //!
 //! - [`python`] runs Python scripts, each in a fresh interpreter state.
+//! - [`Process`] runs programs, never through a shell.
+//! - [`isolation`] is what scripts and programs may see and use.
 //! - [`files`] opens the files that parameters name, inside the configured roots only.
 
+mod capture;
 pub mod files;
 mod human;
+pub mod isolation;
 mod moment;
 mod params;
+mod process;
 pub mod python;
 mod signal;
+mod signals;
+mod supervise;
 mod timer;
 mod workflow;
 
@@ -20,6 +27,7 @@ use std::sync::Arc;
 use stepwell_engine::Registry;
 
 pub use human::Human;
+pub use process::Process;
 pub use signal::Signal;
 pub use timer::Timer;
 pub use workflow::{ChildRuns, ReadDefinition};
@@ -27,6 +35,7 @@ pub use workflow::{ChildRuns, ReadDefinition};
 /// Returns the providers that every Stepwell has. `read` turns a workflow written inline into a definition.
 pub fn registry(python: python::PythonSettings, read: Arc<ReadDefinition>) -> Registry {
     Registry::default()
+        .provide("process/v1", Arc::new(Process::new(python.isolation.clone())))
         .provide("python/v1", Arc::new(python::Python::new(python)))
         .provide("human/v1", Arc::new(Human))
         .provide("signal/v1", Arc::new(Signal))

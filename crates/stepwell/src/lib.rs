@@ -45,10 +45,10 @@ pub fn registry(roots: Vec<PathBuf>) -> Registry {
 /// Returns the same providers with settings of your own for Python scripts.
 pub fn registry_with(mut python: PythonSettings, roots: Vec<PathBuf>) -> Registry {
     if !roots.is_empty() {
-        python.roots = roots;
+        python.isolation.roots = roots;
     }
     // A run of the library or the command line is its user's own, wherever a worker carries it on.
-    python.trust_base_dir = true;
+    python.isolation.trust_base_dir = true;
     stepwell_providers::registry(python, Arc::new(read_child))
 }
 

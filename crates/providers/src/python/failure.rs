@@ -3,16 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::capture::Printed;
 use crate::files::FileError;
-
-/// What a script wrote before it ended; bytes that are not UTF-8 became U+FFFD.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Printed {
-    /// What was written to stdout.
-    pub output: String,
-    /// What was written to stderr.
-    pub stderr: String,
-}
 
 /// An exception that a script did not catch.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,7 +22,6 @@
 //! Start reading at [`PythonPool::run`], then `attempt.rs`, then `forkserver.py`.
 
 mod attempt;
-mod capture;
 mod failure;
 mod parent;
 mod pool;
@@ -33,7 +32,8 @@ mod system;
 mod task;
 mod wire;
 
-pub use failure::{Printed, PythonFailure, Raised};
+pub use crate::capture::Printed;
+pub use failure::{PythonFailure, Raised};
 pub use pool::PythonPool;
 pub use provider::Python;
 pub use settings::PythonSettings;

@@ -25,6 +25,7 @@ use super::failure::PythonFailure;
 use super::settings::PythonSettings;
 use super::system::{self, DESCRIPTORS};
 use super::wire::{BOOTSTRAP, End, FORKSERVER, Notice, Order};
+use crate::signals;
 
 /// How long an interpreter may take to start, imports from a cold disk included.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -87,11 +88,6 @@ impl Parent {
         Ticket { parent: Arc::clone(self), task, end, over: false }
     }
 
-    /// Gives up on an interpreter that does not answer: it is killed, and its tasks with it.
-    pub(super) fn abandon(&self) {
-        let _gone = self.messages.send(Message::Leave { patience: Duration::ZERO });
-    }
-
     /// Ends the interpreter and all its tasks, and waits until they are gone.
     pub(super) async fn close(&self) {
         let _gone = self.messages.send(Message::Leave { patience: END_PATIENCE });
@@ -120,6 +116,11 @@ impl Ticket {
     pub(super) fn kill(&self) {
         let _gone = self.parent.messages.send(Message::Kill(self.task));
     }
+
+    /// Gives up on an interpreter that does not answer: it is killed, and its tasks with it.
+    pub(super) fn give_up(&self) {
+        let _gone = self.parent.messages.send(Message::Leave { patience: Duration::ZERO });
+    }
 }
 
 impl Drop for Ticket {
@@ -140,9 +141,9 @@ fn spawn(settings: &PythonSettings) -> io::Result<(Child, UnixDatagram)> {
     let socket = UnixDatagram::from_std(socket)?;
     let process = Command::new(&settings.interpreter)
         .args(["-I", "-X", "utf8", "-c", BOOTSTRAP])
-        .args(&settings.env_allow)
+        .args(&settings.isolation.env_allow)
         .env_clear()
-        .envs(settings.environment())
+        .envs(settings.isolation.environment())
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -265,7 +266,7 @@ async fn end(process: &mut Child, patience: Duration) -> Option<io::Result<ExitS
     }
     // Not the guard is to die: it kills the parent, and then all that is left of its tasks.
     if let Some(guard) = process.id() {
-        system::terminate(guard);
+        signals::terminate(guard);
     }
     if timeout(END_PATIENCE, process.wait()).await.is_err() {
         let _dead = process.kill().await;

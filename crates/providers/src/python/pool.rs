@@ -8,12 +8,14 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Attempted, Job};
-use super::failure::{Printed, PythonFailure};
+use super::failure::PythonFailure;
 use super::parent::Parent;
-use super::settings::{PythonSettings, cores};
+use super::settings::PythonSettings;
 use super::task::{PythonOutcome, PythonTask, Source};
 use super::wire::{Request, bytes_as_text, path_as_text};
-use crate::files::{FileError, Roots};
+use crate::capture::Printed;
+use crate::files::FileError;
+use crate::isolation::cpu_seconds;
 
 /// How often a task whose parent died before it began is given to the next parent.
 const FRESH_STARTS: usize = 3;
@@ -33,7 +35,6 @@ pub struct PythonPool {
 #[derive(Debug)]
 struct Inner {
     settings: PythonSettings,
-    roots: Roots,
     slots: Vec<Slot>,
     turns: Semaphore,
     /// Places of tasks that run alone, as long as they do.
@@ -64,7 +65,6 @@ impl PythonPool {
     /// Makes a pool; no interpreter starts yet.
     pub fn new(settings: PythonSettings) -> Self {
         let inner = Inner {
-            roots: Roots::new(settings.roots.iter().cloned()),
             slots: std::iter::repeat_with(Slot::default).take(settings.parents.get()).collect(),
             turns: Semaphore::new(settings.max_running.get()),
             own_slots: StdMutex::default(),
@@ -94,8 +94,8 @@ impl PythonPool {
         let job = Job {
             frame,
             timeout: task.timeout,
-            memory_bytes: inner.settings.memory_bytes,
-            output_limit: inner.settings.output_limit,
+            memory_bytes: inner.settings.isolation.memory_bytes,
+            output_limit: inner.settings.isolation.output_limit,
             result_limit: inner.settings.result_limit,
             cancel: &cancel,
         };
@@ -201,10 +201,7 @@ impl Inner {
             Source::Code(code) => (code.clone(), None),
             Source::File(path) => {
                 let (base, path) = (task.base_dir.clone(), path.clone());
-                let mut roots = self.roots.clone();
-                if self.settings.trust_base_dir {
-                    roots.add(&task.base_dir);
-                }
+                let roots = self.settings.isolation.roots_at(&base);
                 let limit = self.settings.script_limit;
                 let read = tokio::task::spawn_blocking(move || {
                     let opened = roots.open(&base, &path)?;
@@ -221,16 +218,14 @@ impl Inner {
                 read.await.map_err(|error| PythonFailure::NotStarted { reason: error.to_string() })??
             }
         };
-        let seconds = task.timeout.as_secs().saturating_add(1).saturating_mul(cores().get() as u64);
         let request = Request {
             source,
             file,
             directory: path_as_text(&task.base_dir),
             args: &task.args,
             bindings: &task.bindings,
-            memory_bytes: self.settings.memory_bytes,
-            // The kernel keeps this as a signed number; a timeout of centuries is no limit.
-            cpu_seconds: seconds.min(1 << 40),
+            memory_bytes: self.settings.isolation.memory_bytes,
+            cpu_seconds: cpu_seconds(task.timeout),
             result_limit: self.settings.result_limit,
         };
         Ok(request.frame())

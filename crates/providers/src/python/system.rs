@@ -1,4 +1,4 @@
-//! The system calls that `std` lacks: a packet socket, descriptors in a message, signals.
+//! The system calls that `std` lacks: a packet socket, and descriptors in a message.
 #![expect(unsafe_code, reason = "libc calls that neither std nor tokio wraps")]
 
 use std::io;
@@ -60,20 +60,4 @@ pub(super) fn send_packet(
     // SAFETY: `message` points to `piece`, `packet` and `room`, which all outlive the call.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// Asks a process to end, also one that somebody has stopped. It must be a child that was not waited for.
-pub(super) fn terminate(child: u32) {
-    for signal in [libc::SIGTERM, libc::SIGCONT] {
-        // SAFETY: the call takes plain numbers; a child that was not waited for keeps its own.
-        let _gone = unsafe { libc::kill(child.cast_signed(), signal) };
-    }
-}
-
-/// Kills every process of a group; a group that is gone is no error.
-pub(super) fn kill_group(leader: i32) {
-    if leader > 1 {
-        // SAFETY: the call takes plain numbers; a leader above 1 never means "all processes".
-        let _gone = unsafe { libc::killpg(leader, libc::SIGKILL) };
-    }
 }

@@ -1,4 +1,7 @@
-//! The providers against the real world: real interpreters, real signals, real files.
+//! The providers against the real world: real interpreters, real programs, real signals, real files.
 
+mod house;
+mod process;
 mod python;
 mod steps;
+mod support;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::fd::AsRawFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,8 @@ use stepwell_providers::python::{
 };
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::{FAMILY, eventually, kill, parent_of, pid_in, read_pid, runs, signal, within};
 
 /// A pool with a directory of its own, which is also its root and where scripts start.
 struct Bench {
@@ -26,8 +28,7 @@ fn bench() -> Bench {
 
 fn bench_with(change: impl FnOnce(&mut PythonSettings)) -> Bench {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let mut settings =
-        PythonSettings { roots: vec![directory.path().to_owned()], ..PythonSettings::default() };
+    let mut settings = PythonSettings { isolation: within(&directory), ..PythonSettings::default() };
     change(&mut settings);
     Bench { pool: PythonPool::new(settings), directory }
 }
@@ -80,37 +81,6 @@ impl Bench {
         let token = cancel.clone();
         (tokio::spawn(async move { pool.run(task, token).await }), cancel)
     }
-}
-
-/// Waits until `condition` holds; fails with `what` after ten seconds.
-async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "not within ten seconds: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// Whether a process runs: one that is dead but not yet reaped does not.
-fn runs(pid: i64) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with(['Z', 'X']))
-}
-
-/// The parent of a process that runs.
-fn parent_of(pid: i64) -> i64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-    let fields = stat.rsplit(')').next().expect("after the name");
-    fields.split_whitespace().nth(1).expect("the second field").parse().expect("a number")
-}
-
-fn read_pid(path: &Path) -> Option<i64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-async fn pid_in(path: &Path) -> i64 {
-    eventually("a script writes its pid", || read_pid(path).is_some()).await;
-    read_pid(path).expect("it was there")
 }
 
 fn printed(failure: &PythonFailure) -> (&str, &str) {
@@ -391,7 +361,7 @@ if pid: os.waitpid(pid, 0)";
 /// G27.
 #[tokio::test]
 async fn endless_output_is_cut_at_the_limit_and_killed() {
-    let bench = bench_with(|settings| settings.output_limit = 100_000);
+    let bench = bench_with(|settings| settings.isolation.output_limit = 100_000);
     let mixed = "import sys\nwhile True:\n    print('x' * 999); print('y' * 999, file=sys.stderr)";
     for code in ["while True: print('x' * 999)", mixed, "import os\nwhile True: os.write(2, b'z' * 4096)"] {
         let failure = bench.fail(code).await;
@@ -513,7 +483,7 @@ async fn a_file_outside_the_roots_never_runs() {
 /// G34.
 #[tokio::test]
 async fn memory_over_the_limit_is_told_as_such() {
-    let bench = bench_with(|settings| settings.memory_bytes = 256 << 20);
+    let bench = bench_with(|settings| settings.isolation.memory_bytes = 256 << 20);
     for code in [
         "x = bytearray(400 << 20)",
         "x = []\nwhile True: x.append('y' * 1000 + str(len(x)))",
@@ -530,7 +500,7 @@ async fn memory_over_the_limit_is_told_as_such() {
 /// G34.
 #[tokio::test]
 async fn memory_processor_time_and_core_dumps_are_limited_in_a_task() {
-    let bench = bench_with(|settings| settings.memory_bytes = 1 << 30);
+    let bench = bench_with(|settings| settings.isolation.memory_bytes = 1 << 30);
     let mut task = bench.code(
         "import resource as r\nresult = [r.getrlimit(k)[0] for k in (r.RLIMIT_AS, r.RLIMIT_CPU, r.RLIMIT_CORE)]",
     );
@@ -557,22 +527,6 @@ async fn a_timeout_ends_the_script_in_time_and_keeps_what_it_printed() {
         assert_eq!(printed(&failure).0, "began\n", "{code}");
     }
 }
-
-/// Starts processes of every kind that outlive a careless script; each writes its pid, then waits.
-const FAMILY: &str = "import os, subprocess, sys, time
-wait = 'import os, time; open(%r, \"w\").write(str(os.getpid())); time.sleep(60)'
-def start(name, **how): return subprocess.Popen([sys.executable, '-c', wait % name], **how)
-start('plain')
-start('session', start_new_session=True, stdout=subprocess.DEVNULL)
-if os.fork() == 0:                                  # the classic daemon: fork, new session, fork
-    os.setsid()
-    if os.fork() == 0:
-        open('daemon', 'w').write(str(os.getpid()))
-        time.sleep(60)
-    os._exit(0)
-while not all(os.path.exists(n) and os.path.getsize(n) for n in ('plain', 'session', 'daemon')):
-    time.sleep(0.01)
-";
 
 fn family(bench: &Bench) -> Vec<i64> {
     ["plain", "session", "daemon"]
@@ -1043,13 +997,4 @@ async fn stands_in_for_an_engine() {
         alone: false,
     };
     let _killed = pool.run(task, CancellationToken::new()).await;
-}
-
-fn kill(pid: i64) {
-    signal(pid, "KILL");
-}
-
-fn signal(pid: i64, name: &str) {
-    let sent = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().expect("kill runs");
-    assert!(sent.success(), "no signal {name} to {pid}");
 }
