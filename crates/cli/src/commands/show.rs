@@ -111,9 +111,8 @@ async fn said(store: &dyn Store, row: &RunRow) -> Result<Option<String>, ErrorOb
         let begin = end.saturating_sub(PAGE);
         let page = store.events(&row.run, Seq(begin), (end - begin) as usize).await.map_err(super::stored)?;
         for recorded in page.into_iter().rev() {
-            match recorded.event {
-                Event::RunPaused { reason: PauseReason::Operator, note } => return Ok(note),
-                _ => {}
+            if let Event::RunPaused { reason: PauseReason::Operator, note } = recorded.event {
+                return Ok(note);
             }
         }
         end = begin;
