@@ -3,6 +3,7 @@
 
 mod commands;
 mod damage;
+mod diagnostics;
 mod error_pages;
 mod full_disk;
 mod guidance;
