@@ -6,6 +6,7 @@
 mod answering;
 mod args;
 mod commands;
+mod diagnostics;
 mod exit;
 mod follow;
 mod graph;
@@ -22,6 +23,7 @@ mod text;
 mod usage;
 mod values;
 mod why;
+mod workflow_file;
 
 use std::process::ExitCode;
 

@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_engine::load::Problem;
 
 use crate::exit::Exit;
 use crate::text;
@@ -43,6 +42,11 @@ pub(crate) fn talk(line: &str) {
 /// Prints a line of talk that ends with a message, which may have several lines.
 pub(crate) fn talk_message(message: &str) {
     say(&text::lines(&text::message(message)));
+}
+
+/// Prints lines of talk in which whatever others wrote is harmless already.
+pub(crate) fn talk_rendered(lines: &str) {
+    say(lines);
 }
 
 fn put(line: &str, as_json: bool) {
@@ -105,15 +109,8 @@ pub(crate) fn in_file(mut error: ErrorObject, file: &Path) -> ErrorObject {
     error
 }
 
-/// Prints a warning of the loader.
-pub(crate) fn warning(problem: &Problem, file: &Path) {
-    let mut problem = problem.to_json();
-    problem["file"] = file.display().to_string().into();
-    talk(&format!("warning: {}", problem_line(&problem)));
-}
-
 /// Shows a problem of a definition as `file:line:column: path: message`.
-pub(crate) fn problem_line(problem: &Value) -> String {
+fn problem_line(problem: &Value) -> String {
     let mut line = place(problem);
     line.push_str(problem["message"].as_str().unwrap_or_default());
     if let Some(hint) = problem["hint"].as_str() {

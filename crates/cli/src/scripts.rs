@@ -2,32 +2,24 @@
 
 use std::path::Path;
 
-use stepwell_core::error::Code;
-use stepwell_core::workflow::Workflow;
 use stepwell_core::workflow::definition::Action;
-use stepwell_core::workflow::path::Path as Place;
-use stepwell_engine::load::Problem;
+use stepwell_engine::load::{Loaded, Problem};
 
 /// Returns a warning for each step whose script is not in the directory that its run starts in.
-pub(crate) fn missing(workflow: &Workflow, dir: &Path) -> Vec<Problem> {
+pub(crate) fn missing(loaded: &Loaded, dir: &Path) -> Vec<Problem> {
     let mut missing = Vec::new();
-    for step in &workflow.definition().steps {
+    for (number, step) in loaded.workflow.definition().steps.iter().enumerate() {
         let Action::Provider { protocol, params, .. } = &step.action else { continue };
-        let file = params.get("file").or_else(|| params.get("file_path")).and_then(|file| file.as_str());
-        let Some(file) = file.filter(|file| protocol == "python/v1" && !file.contains("${")) else {
+        let given = |name: &'static str| Some((name, params.get(name)?.as_str()?));
+        let Some((name, file)) = given("file").or_else(|| given("file_path")) else { continue };
+        if protocol != "python/v1" || file.contains("${") {
             continue;
-        };
+        }
         // What else may be wrong with it is told when it is opened.
         if matches!(dir.join(file).try_exists(), Ok(false)) {
-            missing.push(Problem {
-                code: Code::WORKFLOW_VALIDATION_FAILED,
-                message: format!("step '{}': there is no script {file} in {}", step.name, dir.display()),
-                hint: Some("relative paths start at the directory that the run is started in".into()),
-                path: Place::root(),
-                at: None,
-                step: Some(step.name.to_string()),
-                data: serde_json::Map::new(),
-            });
+            let message = format!("step '{}': there is no script {file} in {}", step.name, dir.display());
+            let problem = loaded.about_param(number, name, message).step(step.name.as_str());
+            missing.push(problem.hint("relative paths start at the directory that the run is started in"));
         }
     }
     missing

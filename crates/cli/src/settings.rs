@@ -54,10 +54,10 @@ impl Settings {
             python.interpreter = if is_path { project.join(interpreter) } else { interpreter.clone() };
         }
         if let Some(Bytes(bytes)) = self.python.memory {
-            python.memory_bytes = bytes;
+            python.isolation.memory_bytes = bytes;
         }
         if let Some(names) = &self.python.env_allow {
-            python.env_allow.clone_from(names);
+            python.isolation.env_allow.clone_from(names);
         }
         python
     }
@@ -167,12 +167,15 @@ mod tests {
         assert_eq!(settings.store.as_deref(), Some("sqlite://a.db"));
         let python = settings.python(Path::new("/p"));
         assert_eq!(python.interpreter, Path::new("/p/.venv/bin/python"));
-        assert_eq!((python.memory_bytes, python.env_allow), (512 << 20, PythonSettings::default().env_allow));
+        assert_eq!(
+            (python.isolation.memory_bytes, python.isolation.env_allow),
+            (512 << 20, PythonSettings::default().isolation.env_allow)
+        );
         let python =
             read("python = { interpreter = \"python3.13\", memory = 7, env_allow = [\"HOME\"] }").unwrap();
         let python = python.python(Path::new("/p"));
         assert_eq!(python.interpreter, Path::new("python3.13"));
-        assert_eq!((python.memory_bytes, python.env_allow), (7, vec!["HOME".to_owned()]));
+        assert_eq!((python.isolation.memory_bytes, python.isolation.env_allow), (7, vec!["HOME".to_owned()]));
     }
 
     #[test]

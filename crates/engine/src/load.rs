@@ -22,10 +22,10 @@ use std::sync::Arc;
 use serde_json::Value;
 use stepwell_core::error::Code;
 use stepwell_core::workflow::Workflow;
-use stepwell_core::workflow::path::Path;
+use stepwell_core::workflow::path::{Part, Path};
 
-use node::Node;
 pub use node::Position;
+use node::{Member, Node};
 pub use problem::{Invalid, Problem};
 pub use protocols::Protocols;
 
@@ -38,6 +38,25 @@ pub enum Format {
     Json,
 }
 
+/// The text of a workflow file.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// All of it, but for a byte order mark.
+    pub text: String,
+    /// What it is written in.
+    pub format: Format,
+}
+
+impl Source {
+    /// Reads the definition.
+    ///
+    /// # Errors
+    /// Every problem of the text.
+    pub fn load(&self, protocols: &dyn Protocols, strict: bool) -> Result<Loaded, Invalid> {
+        text(&self.text, self.format, protocols, strict)
+    }
+}
+
 /// A definition that can be run.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -45,6 +64,23 @@ pub struct Loaded {
     pub workflow: Arc<Workflow>,
     /// What is worth knowing, such as needs that were added for references.
     pub warnings: Vec<Problem>,
+    /// What was read, for later questions about places.
+    document: Option<Node>,
+}
+
+impl Loaded {
+    /// Returns a warning about a parameter of a step, which is known by its number in the definition.
+    pub fn about_param(&self, step: usize, name: &str, message: impl Into<String>) -> Problem {
+        let steps = self.document.as_ref().and_then(|document| document.member(&["steps", "tasks"]));
+        let object = steps.and_then(|steps| steps.value.element(step));
+        let params = object.and_then(|object| object.member(&["params", "parameters"]));
+        let value = params.and_then(|params| params.value.member(&[name]));
+        let key = |member: Option<&Member>, name: &'static str| {
+            member.map_or_else(|| name.into(), |member| Part::from(member.key.as_str()))
+        };
+        let path = Path::root().join(key(steps, "steps")).join(step).join(key(params, "params")).join(name);
+        Problem::new(path, value.and_then(|member| member.value.at), message)
+    }
 }
 
 /// Reads the text of a workflow file. With `strict`, as with `strict: true` in the file, warnings are problems.
@@ -75,7 +111,19 @@ pub fn text(text: &str, format: Format, protocols: &dyn Protocols, strict: bool)
     };
     let node = node
         .map_err(|unreadable| Invalid::one(Problem::new(Path::root(), unreadable.at, unreadable.message)))?;
-    workflow::read(&node, protocols, strict)
+    match workflow::read(&node, protocols, strict) {
+        Ok(mut loaded) => {
+            for warning in &mut loaded.warnings {
+                warning.locate(text);
+            }
+            loaded.document = Some(node);
+            Ok(loaded)
+        }
+        Err(mut invalid) => {
+            invalid.locate(text);
+            Err(invalid)
+        }
+    }
 }
 
 /// Reads a definition that is a value already: the body of a request, a dict.
@@ -86,12 +134,19 @@ pub fn value(value: &Value, protocols: &dyn Protocols, strict: bool) -> Result<L
     workflow::read(&Node::from_value(value), protocols, strict)
 }
 
-/// Reads a workflow file: `.yaml`, `.yml` or `.json`, in UTF-8.
+/// Reads a workflow file.
 ///
 /// # Errors
-/// `CONFIGURATION_ERROR` with `data.path` if the file is missing, cannot be read or has another suffix; else every
-/// problem of its text.
+/// Those of [`open`], else every problem of its text.
 pub fn file(path: &std::path::Path, protocols: &dyn Protocols, strict: bool) -> Result<Loaded, Invalid> {
+    open(path)?.load(protocols, strict)
+}
+
+/// Reads the text of a workflow file: `.yaml`, `.yml` or `.json`, in UTF-8.
+///
+/// # Errors
+/// `CONFIGURATION_ERROR` with `data.path` if the file is missing, cannot be read or has another suffix.
+pub fn open(path: &std::path::Path) -> Result<Source, Invalid> {
     let refuse = |message: String, reason: &str| {
         let problem = Problem::new(Path::root(), None, message).code(Code::CONFIGURATION_ERROR);
         Err(Invalid::one(problem.with("path", path.display().to_string()).with("reason", reason)))
@@ -110,8 +165,9 @@ pub fn file(path: &std::path::Path, protocols: &dyn Protocols, strict: bool) -> 
     };
     match std::fs::read(path) {
         Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(content) => {
-                text(content.strip_prefix('\u{feff}').unwrap_or(&content), format, protocols, strict)
+            Ok(text) => {
+                let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+                Ok(Source { text, format })
             }
             Err(_) => refuse(format!("'{shown}' is not UTF-8"), "not_utf8"),
         },

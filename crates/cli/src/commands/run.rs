@@ -6,11 +6,11 @@ use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, Seq};
 use stepwell_core::status::RunStatus;
-use stepwell_engine::{Engine, Leases, Start, load};
+use stepwell_engine::{Engine, Leases, Start};
 
 use crate::args::Shared;
 use crate::exit::Exit;
-use crate::{follow, output, project, scripts, text, values};
+use crate::{follow, output, project, text, values, workflow_file};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -36,12 +36,11 @@ pub(crate) struct Args {
 pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     let files = [args.file.clone()];
     let registry = project::registry(&files)?;
-    let loaded = load::file(&args.file, &registry, false)
-        .map_err(|invalid| output::in_file(invalid.to_error(), &args.file))?;
     let dir = project::working_dir()?;
-    for warning in loaded.warnings.iter().chain(&scripts::missing(&loaded.workflow, &dir)) {
-        output::warning(warning, &args.file);
-    }
+    let loaded = match workflow_file::load(&args.file, &registry, &dir, shared.json) {
+        Ok(loaded) => loaded,
+        Err(exit) => return Ok(exit),
+    };
     let start = Start {
         input: input(args)?,
         metadata: values::pairs("--metadata", &args.metadata, true)?,

@@ -1,15 +1,14 @@
 //! `stepwell validate`: checks workflow files. It touches no store and calls no provider.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde_json::{Value, json};
-use stepwell_core::error::{Code, ErrorObject};
-use stepwell_engine::{Registry, load};
+use serde_json::json;
+use stepwell_core::error::ErrorObject;
 
 use crate::args::Shared;
 use crate::exit::Exit;
 use crate::values::counted;
-use crate::{output, project, scripts};
+use crate::{output, project, workflow_file};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -26,30 +25,26 @@ pub(crate) fn validate(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject
     let dir = project::working_dir()?;
     let mut shown = Vec::new();
     let mut exit = Exit::Ok;
-    for file in &args.files {
-        let name = file.display().to_string();
-        match loaded(file, &registry, args.strict, &dir) {
+    for path in &args.files {
+        let name = path.display().to_string();
+        let file = workflow_file::read(path, &registry, args.strict, &dir);
+        if !shared.json {
+            file.tell();
+        }
+        match &file.outcome {
             Ok(loaded) => {
-                let warnings: Vec<Value> =
-                    loaded.warnings.iter().map(|w| in_file(&w.to_json(), &name)).collect();
                 if !shared.json {
-                    for warning in &loaded.warnings {
-                        output::warning(warning, file);
-                    }
                     output::data(&format!("{name}: ok, {}", counted(loaded.workflow.len(), "step")));
                 }
                 shown.push(json!({
                     "file": name, "ok": true, "workflow": loaded.workflow.name(),
-                    "version": loaded.workflow.version(), "warnings": warnings, "error": null,
+                    "version": loaded.workflow.version(), "warnings": file.warnings(), "error": null,
                 }));
             }
             Err(invalid) => {
-                let error = output::in_file(invalid.to_error(), file);
+                let error = file.error(invalid);
                 if exit == Exit::Ok {
                     exit = Exit::of(&error);
-                }
-                if !shared.json {
-                    report(&invalid.problems, &error, &name);
                 }
                 shown.push(json!({ "file": name, "ok": false, "warnings": [], "error": error.to_json() }));
             }
@@ -59,38 +54,4 @@ pub(crate) fn validate(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject
         output::json(&json!({ "files": shown }));
     }
     Ok(exit)
-}
-
-/// Reads a file; scripts that are not there are among its warnings.
-fn loaded(file: &Path, registry: &Registry, strict: bool, dir: &Path) -> Result<load::Loaded, load::Invalid> {
-    let mut loaded = load::file(file, registry, strict)?;
-    let missing = scripts::missing(&loaded.workflow, dir);
-    if strict && !missing.is_empty() {
-        return Err(load::Invalid { problems: missing });
-    }
-    loaded.warnings.extend(missing);
-    Ok(loaded)
-}
-
-fn report(problems: &[load::Problem], error: &ErrorObject, name: &str) {
-    if error.code == Code::CONFIGURATION_ERROR {
-        let _exit = output::error(error, false);
-        return;
-    }
-    for problem in problems {
-        output::talk(&format!(
-            "error[{} {}]: {}",
-            problem.code.name(),
-            problem.code.number(),
-            output::problem_line(&in_file(&problem.to_json(), name))
-        ));
-    }
-}
-
-fn in_file(problem: &Value, file: &str) -> Value {
-    let mut problem = problem.clone();
-    if let Value::Object(map) = &mut problem {
-        map.insert("file".into(), file.into());
-    }
-    problem
 }

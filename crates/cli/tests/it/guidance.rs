@@ -205,11 +205,15 @@ fn a_warning_of_run_is_that_of_validate() {
     );
     let warnings = |command: &str| {
         let told = sandbox.run(&[command, "warns.yaml"]);
-        let lines = told.err.lines().filter(|line| line.starts_with("warning: "));
+        let lines =
+            told.err.lines().take_while(|line| line.starts_with("warns.yaml:") || line.contains(['|', '=']));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
     let told = warnings("run");
-    assert!(told.len() == 1 && told[0].starts_with("warning: warns.yaml:2:"), "{told:?}");
+    assert!(
+        told.len() > 3 && told[0].starts_with("warns.yaml:2:79: warning: step 'b' refers to"),
+        "{told:?}"
+    );
     assert_eq!(told, warnings("validate"));
 }
 
@@ -237,14 +241,11 @@ fn a_script_that_is_not_there_is_told_before_anything_runs() {
     let missing = format!("step 'a': there is no script scripts/load.py in {}", dir.display());
     let validated = sandbox.run(&["validate", "script.yaml"]);
     assert_eq!(validated.code, 0, "{validated:?}");
-    assert!(
-        validated.err.starts_with(&format!("warning: script.yaml: {missing} (relative paths")),
-        "{validated:?}"
-    );
+    assert!(validated.err.starts_with(&format!("script.yaml:1:58: warning: {missing}\n")), "{validated:?}");
     assert!(validated.out.ends_with(": ok, 1 step\n"), "{validated:?}");
     assert_eq!(sandbox.run(&["validate", "--strict", "script.yaml"]).code, 3);
     let ran = sandbox.run(&["run", "script.yaml"]);
-    assert!(ran.err.starts_with(&format!("warning: script.yaml: {missing}")), "{ran:?}");
+    assert!(ran.err.starts_with(&format!("script.yaml:1:58: warning: {missing}\n")), "{ran:?}");
     assert!(ran.out.contains("step 'a': there is no file load.py in "), "{ran:?}");
     std::fs::create_dir(sandbox.path().join("scripts")).unwrap();
     sandbox.write("scripts/load.py", "result = 1");

@@ -3,6 +3,7 @@
 
 mod commands;
 mod damage;
+mod diagnostics;
 mod error_pages;
 mod examples;
 mod full_disk;

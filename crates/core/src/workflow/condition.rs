@@ -100,6 +100,7 @@ impl Condition {
     pub fn parse(text: &str, names: &dyn Names) -> Result<Self, TemplateProblem> {
         let syntax = |why: &str| TemplateProblem {
             path: Path::root(),
+            at: 0,
             kind: ProblemKind::Syntax,
             message: format!(
                 "{text:?} is not a condition: {why}; write '${{ref}}', 'not ${{ref}}' or '${{ref}} == literal'"
@@ -113,8 +114,9 @@ impl Condition {
         let Some(inner) = rest.strip_prefix("${") else {
             return Err(syntax("it begins with a reference"));
         };
+        let at = text.trim_end().len() - rest.len();
         let (reference, len) =
-            Reference::parse(inner, names).map_err(|fault| TemplateProblem::new(&Path::root(), fault))?;
+            Reference::parse(inner, names).map_err(|fault| TemplateProblem::new(&Path::root(), at, fault))?;
         let rest = inner[len..].trim();
         if rest.is_empty() {
             return Ok(Self { reference, test: Test::IsSomething { negated } });

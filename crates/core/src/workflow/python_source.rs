@@ -77,6 +77,7 @@ impl PythonSource {
         if matches!((meaningful.next(), meaningful.next()), (Some(Piece::Name(_)), None)) {
             problems.push(TemplateProblem {
                 path: Path::root(),
+                at: code.find("${").unwrap_or_default(),
                 kind: ProblemKind::Place,
                 message: "the code is nothing but one reference; a value never becomes code".into(),
             });

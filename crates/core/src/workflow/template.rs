@@ -67,6 +67,8 @@ enum Piece {
 pub struct TemplateProblem {
     /// Where the string or key is, from the value that was given.
     pub path: Path,
+    /// From which byte of that string or key on.
+    pub at: usize,
     /// What kind of problem it is.
     pub kind: ProblemKind,
     /// What is wrong and what to write instead.
@@ -87,13 +89,13 @@ pub enum ProblemKind {
 }
 
 impl TemplateProblem {
-    pub(crate) fn new(path: &Path, fault: Fault) -> Self {
+    pub(crate) fn new(path: &Path, at: usize, fault: Fault) -> Self {
         let message = fault.to_string();
         let kind = match fault {
             Fault::UnknownRoot(name) => ProblemKind::UnknownRoot(name),
             Fault::Unclosed | Fault::Empty | Fault::Syntax(..) | Fault::Reserved(_) => ProblemKind::Syntax,
         };
-        Self { path: path.clone(), kind, message }
+        Self { path: path.clone(), at, kind, message }
     }
 }
 
@@ -244,6 +246,7 @@ impl Parser<'_> {
                 let message = format!("the key {key:?} holds a reference; only values can");
                 self.problems.push(TemplateProblem {
                     path: self.path.clone(),
+                    at: dollars.brace - 1,
                     kind: ProblemKind::Key,
                     message,
                 });
@@ -279,7 +282,7 @@ impl Parser<'_> {
                     done += len;
                 }
                 Err(fault) => {
-                    self.problems.push(TemplateProblem::new(&self.path, fault));
+                    self.problems.push(TemplateProblem::new(&self.path, dollars.brace - 1, fault));
                     done = text[done..].find('}').map_or(text.len(), |close| done + close + 1);
                 }
             }

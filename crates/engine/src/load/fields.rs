@@ -113,7 +113,9 @@ pub(super) fn nearest<'k>(mistaken: &str, known: impl Iterator<Item = &'k str>) 
     // Words that differ so much in length need no closer look.
     let near = known.filter(|word| word.chars().count().abs_diff(length) <= allowed);
     let scored = near.map(|word| (distance(&mistaken.to_lowercase(), &word.to_lowercase()), word));
-    scored.min_by_key(|(score, _)| *score).filter(|(score, _)| *score <= allowed).map(|(_, word)| word)
+    // Words that have nothing in common are not alike, however short they are.
+    let alike = |(score, _): &(usize, &str)| *score <= allowed && *score < length;
+    scored.min_by_key(|(score, _)| *score).filter(alike).map(|(_, word)| word)
 }
 
 impl<'a> Field<'a> {

@@ -9,7 +9,7 @@ use super::yaml::Unreadable;
 /// What is against the grammar of JSON.
 pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
     if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
-        let at = Position { line: error.line() as u64, column: error.column().max(1) as u64 };
+        let at = place(text, error.line(), error.column());
         let told = error.to_string();
         let message = told.split(" at line ").next().unwrap_or(&told);
         return Err(Unreadable { message: format!("not JSON: {message}"), at: Some(at) });
@@ -22,6 +22,15 @@ pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
     })
 }
 
+/// Returns the place of a byte that `serde_json` names by its line and its number in the line, from 1.
+fn place(text: &str, line: usize, byte: usize) -> Position {
+    let begin = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
+    let start = text.floor_char_boundary(begin + byte.saturating_sub(1));
+    let column = text[begin.min(start)..start].chars().count() + 1;
+    let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    Position { line: narrow(line), column: narrow(column), start: narrow(start), end: narrow(start) }
+}
+
 /// Lists and objects are nested no deeper, as in YAML.
 const MAX_DEPTH: usize = 100;
 
@@ -31,9 +40,9 @@ const TOO_DEEP: &str = "it is nested deeper than 100 levels";
 struct Reader<'a> {
     text: &'a str,
     at: usize,
-    line: u64,
+    line: u32,
     /// Characters of the line before `counted`.
-    column: u64,
+    column: u32,
     counted: usize,
     is_too_deep: bool,
 }
@@ -54,16 +63,22 @@ impl Reader<'_> {
         }
     }
 
+    /// Returns the place that is reached, of no bytes yet.
     fn position(&mut self) -> Position {
-        self.column += self.text[self.counted..self.at].chars().count() as u64;
+        self.column += self.text[self.counted..self.at].chars().count() as u32;
         self.counted = self.at;
-        Position { line: self.line, column: self.column + 1 }
+        let start = self.here();
+        Position { line: self.line, column: self.column + 1, start, end: start }
+    }
+
+    fn here(&self) -> u32 {
+        u32::try_from(self.at).unwrap_or(u32::MAX)
     }
 
     /// Reads a value; `None` if it holds a scalar that cannot be held.
     fn value(&mut self, levels: usize) -> Option<Node> {
         self.skip_blanks();
-        let at = Some(self.position());
+        let mut at = self.position();
         let kind = match self.byte() {
             b'{' | b'[' if levels == 0 => {
                 self.is_too_deep = true;
@@ -71,20 +86,25 @@ impl Reader<'_> {
             }
             b'{' => self.object(levels - 1)?,
             b'[' => self.list(levels - 1)?,
-            _ => Kind::Scalar(serde_json::from_str(self.scalar()).ok()?),
+            _ => {
+                let scalar = serde_json::from_str(self.scalar()).ok()?;
+                at.end = self.here();
+                Kind::Scalar(scalar)
+            }
         };
-        Some(Node { at, kind })
+        Some(Node { at: Some(at), kind })
     }
 
     fn object(&mut self, levels: usize) -> Option<Kind> {
         let mut members = Vec::new();
         while self.is_before_item(b'}') {
-            let key_at = Some(self.position());
+            let mut key_at = self.position();
             let key = serde_json::from_str(self.scalar()).ok()?;
+            key_at.end = self.here();
             self.skip_blanks();
             // The colon.
             self.at += 1;
-            members.push(Member { key, key_at, value: self.value(levels)? });
+            members.push(Member { key, key_at: Some(key_at), value: self.value(levels)? });
         }
         Some(Kind::Object(members))
     }
@@ -163,13 +183,20 @@ mod tests {
         assert_eq!(at(&["é".into()]), (1, 7));
         assert_eq!(at(&["list".into(), 0.into()]), (2, 12));
         assert_eq!(at(&["list".into(), 1.into(), "x".into()]), (3, 8));
+        let text = r#"["é\"", -1.5 , {"ß": true}]"#;
+        let node = read(text).unwrap();
+        let bytes = |path: &[stepwell_core::workflow::path::Part]| {
+            node.position_of(path).and_then(|at| at.of(text)).unwrap()
+        };
+        assert_eq!([bytes(&[0.into()]), bytes(&[1.into()])], [r#""é\"""#, "-1.5"]);
+        assert_eq!(bytes(&[2.into(), "ß".into()]), "true");
     }
 
     #[test]
     fn keys_may_come_twice_and_bad_text_has_a_place() {
         assert_eq!(read("{\"a\": 1, \"a\": 2}").unwrap().duplicates()[0].0.to_string(), "a");
-        let error = read("{\"a\": 1,\n}").unwrap_err();
-        assert_eq!(error.at, Some(Position { line: 2, column: 1 }));
+        let error = read("{\"é\": 1,\n \"é\", }").unwrap_err();
+        assert_eq!(error.at, Some(Position { line: 2, column: 5, start: 15, end: 15 }));
         assert!(
             error.message.starts_with("not JSON: ") && !error.message.contains("line"),
             "{}",

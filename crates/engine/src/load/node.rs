@@ -5,13 +5,53 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 use stepwell_core::workflow::path::{Part, Path};
 
-/// Line and column, from 1, in characters.
+/// A place in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// Line.
-    pub line: u64,
-    /// Column.
-    pub column: u64,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column, from 1, in characters.
+    pub column: u32,
+    /// The byte at which it begins.
+    pub start: u32,
+    /// The byte behind it; of a list or object, and of what is no text, the same as `start`.
+    pub end: u32,
+}
+
+impl Position {
+    /// Returns the bytes of the place, if they are a part of that text.
+    pub fn of(self, text: &str) -> Option<&str> {
+        text.get(self.start as usize..self.end as usize)
+    }
+
+    /// Returns the place behind a text that begins here, of no bytes yet.
+    pub(super) fn behind(self, text: &str) -> Self {
+        let characters = |text: &str| text.chars().count() as u32;
+        let column = match line_ends(text).last() {
+            Some(end) => 1 + characters(&text[end..]),
+            None => self.column + characters(text),
+        };
+        let start = self.start + text.len() as u32;
+        Self { line: self.line + line_ends(text).count() as u32, column, start, end: start }
+    }
+
+    /// Returns the place with its bytes, of which there are none, found by its line and column in the text.
+    pub(super) fn found_in(self, text: &str) -> Self {
+        let begin = match self.line {
+            0 | 1 => 0,
+            line => line_ends(text).nth(line as usize - 2).unwrap_or(text.len()),
+        };
+        let before = text[begin..].chars().take(self.column.saturating_sub(1) as usize);
+        let start = (begin + before.map(char::len_utf8).sum::<usize>()) as u32;
+        Self { start, end: start, ..self }
+    }
+}
+
+/// Returns where each line but the first begins.
+fn line_ends(text: &str) -> impl Iterator<Item = usize> {
+    let bytes = text.as_bytes();
+    let is_end = |i: &usize| bytes[*i] == b'\n' || (bytes[*i] == b'\r' && bytes.get(i + 1) != Some(&b'\n'));
+    (0..bytes.len()).filter(is_end).map(|i| i + 1)
 }
 
 /// A value and where it begins; values that never were text have no place.
@@ -75,16 +115,50 @@ impl Node {
         }
     }
 
+    /// Returns the member that has one of these names.
+    pub(super) fn member(&self, names: &[&str]) -> Option<&Member> {
+        match &self.kind {
+            Kind::Object(members) => members.iter().rev().find(|member| names.contains(&member.key.as_str())),
+            Kind::Scalar(_) | Kind::List(_) => None,
+        }
+    }
+
+    /// Returns the element with this number.
+    pub(super) fn element(&self, number: usize) -> Option<&Self> {
+        match &self.kind {
+            Kind::List(nodes) => nodes.get(number),
+            Kind::Scalar(_) | Kind::Object(_) => None,
+        }
+    }
+
+    /// Returns the value at a path, or its nearest container that is there.
+    pub(super) fn nearest(&self, path: &[Part]) -> &Self {
+        let inner = match path.first() {
+            Some(Part::Index(index)) => self.element(*index),
+            Some(Part::Key(key)) => self.member(&[key]).map(|member| &member.value),
+            None => None,
+        };
+        inner.map_or(self, |inner| inner.nearest(&path[1..]))
+    }
+
     /// Returns where the value at a path begins, or its nearest container that is there.
     pub(super) fn position_of(&self, path: &[Part]) -> Option<Position> {
-        let inner = match (path.first(), &self.kind) {
-            (Some(Part::Index(index)), Kind::List(nodes)) => nodes.get(*index),
-            (Some(Part::Key(key)), Kind::Object(members)) => {
-                members.iter().rev().find(|member| member.key == *key).map(|member| &member.value)
-            }
-            _ => None,
-        };
-        inner.map_or(self.at, |inner| inner.position_of(&path[1..]).or(self.at))
+        self.nearest(path).at
+    }
+
+    /// Returns the first text in the value that holds these words, and goes to its path.
+    pub(super) fn holding(&self, words: &str, path: &mut Path) -> Option<&Self> {
+        match &self.kind {
+            Kind::Scalar(value) => value.as_str().is_some_and(|text| text.contains(words)).then_some(self),
+            Kind::List(nodes) => nodes.iter().enumerate().find_map(|(index, node)| {
+                path.push(index);
+                node.holding(words, path).or_else(|| path.pop().and(None))
+            }),
+            Kind::Object(members) => members.iter().find_map(|member| {
+                path.push(member.key.as_str());
+                member.value.holding(words, path).or_else(|| path.pop().and(None))
+            }),
+        }
     }
 
     /// Returns every key that comes again in its object, with its path and place.

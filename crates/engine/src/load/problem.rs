@@ -21,17 +21,38 @@ pub struct Problem {
     pub path: Path,
     /// Where in the file, if it came from one.
     pub at: Option<Position>,
+    /// The column behind the last character of that place, if it is more than a point and lies in one line.
+    pub end_column: Option<u32>,
     /// Id of the step.
     pub step: Option<String>,
     /// Details for programs; keys depend on the code.
     pub data: Map<String, Value>,
+    /// What it is about within the text at that place.
+    words: Option<Words>,
+}
+
+/// A part of a text, by what it says.
+#[derive(Clone, Debug, PartialEq)]
+struct Words {
+    words: String,
+    /// Which of all such parts, from 0.
+    number: usize,
 }
 
 impl Problem {
     /// Returns a problem of the definition as such.
-    pub(super) fn new(path: Path, at: Option<Position>, message: impl Into<String>) -> Self {
-        let code = Code::WORKFLOW_VALIDATION_FAILED;
-        Self { code, message: message.into(), hint: None, path, at, step: None, data: Map::new() }
+    pub fn new(path: Path, at: Option<Position>, message: impl Into<String>) -> Self {
+        Self {
+            code: Code::WORKFLOW_VALIDATION_FAILED,
+            message: message.into(),
+            hint: None,
+            path,
+            at,
+            end_column: None,
+            step: None,
+            data: Map::new(),
+            words: None,
+        }
     }
 
     pub(super) fn code(mut self, code: Code) -> Self {
@@ -39,7 +60,8 @@ impl Problem {
         self
     }
 
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+    /// Adds what to do about it.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -50,7 +72,8 @@ impl Problem {
         self
     }
 
-    pub(super) fn step(mut self, step: &str) -> Self {
+    /// Names the step.
+    pub fn step(mut self, step: &str) -> Self {
         self.step = Some(step.to_owned());
         self
     }
@@ -58,6 +81,33 @@ impl Problem {
     pub(super) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.data.insert(key.to_owned(), value.into());
         self
+    }
+
+    /// Narrows the place, where a text begins, to the first of these words in it.
+    pub(super) fn about(mut self, words: impl Into<String>) -> Self {
+        self.words = Some(Words { words: words.into(), number: 0 });
+        self
+    }
+
+    /// Narrows the place, where this text begins, to the reference at a byte of it.
+    pub(super) fn about_reference(mut self, text: &str, at: usize) -> Self {
+        let Some(rest) = text.get(at..).filter(|rest| rest.starts_with("${")) else { return self };
+        let end = rest.find(['}', '\n', '\r']).unwrap_or(rest.len());
+        let words = rest[..end].trim_end().to_owned() + if rest[end..].starts_with('}') { "}" } else { "" };
+        let number = text[..at].matches(&words).count();
+        self.words = Some(Words { words, number });
+        self
+    }
+
+    /// Finds the words that the problem is about, and where its place ends, in the text that was read.
+    pub(super) fn locate(&mut self, text: &str) {
+        let Some(mut at) = self.at else { return };
+        if let Some(words) = &self.words {
+            at = words.place_in(at, text).unwrap_or(at);
+        }
+        let is_line = |words: &&str| !words.is_empty() && !words.contains(['\n', '\r']);
+        self.end_column = at.of(text).filter(is_line).map(|words| at.column + words.chars().count() as u32);
+        self.at = Some(at);
     }
 
     /// Returns the entry of `data.validation_errors`.
@@ -71,7 +121,18 @@ impl Problem {
             "step": self.step,
             "line": self.at.map(|at| at.line),
             "column": self.at.map(|at| at.column),
+            "end_column": self.end_column,
         })
+    }
+}
+
+impl Words {
+    /// Returns where the words are in the text at a place.
+    fn place_in(&self, at: Position, text: &str) -> Option<Position> {
+        let written = at.of(text)?;
+        let (offset, found) = written.match_indices(&self.words).nth(self.number)?;
+        let begin = at.behind(&written[..offset]);
+        Some(Position { end: begin.start + found.len() as u32, ..begin })
     }
 }
 
@@ -99,6 +160,19 @@ pub struct Invalid {
 impl Invalid {
     pub(super) fn one(problem: Problem) -> Self {
         Self { problems: vec![problem] }
+    }
+
+    /// Finds what each problem is about in the text that was read.
+    pub(super) fn locate(&mut self, text: &str) {
+        for problem in &mut self.problems {
+            problem.locate(text);
+        }
+        self.sort();
+    }
+
+    /// Sorts problems by where they stand; those without a line come as they were found.
+    pub(super) fn sort(&mut self) {
+        self.problems.sort_by_key(|problem| problem.at);
     }
 
     /// Returns one error for all problems: their own code if they share one, else `WORKFLOW_VALIDATION_FAILED`.

@@ -41,7 +41,8 @@ impl Index {
         let ids: Vec<Arc<str>> = drafts.iter().map(|draft| draft.id.as_str().into()).collect();
         let mut by_name: HashMap<Arc<str>, usize> = HashMap::with_capacity(ids.len());
         for (i, draft) in drafts.iter().enumerate() {
-            for name in [Some(draft.id.as_str()), draft.title.as_deref()].into_iter().flatten() {
+            let title = draft.title.as_deref().map(|title| (title, draft.title_at));
+            for (name, at) in [Some((draft.id.as_str(), draft.at)), title].into_iter().flatten() {
                 match by_name.insert(name.into(), i) {
                     Some(first) if first != i => {
                         by_name.insert(name.into(), first);
@@ -49,7 +50,7 @@ impl Index {
                             "two steps are called '{name}': {} and {}",
                             drafts[first].path, draft.path
                         );
-                        let problem = Problem::new(draft.path.clone(), draft.at, message).step(&draft.id);
+                        let problem = Problem::new(draft.path.clone(), at, message).step(&draft.id);
                         problems.push(problem.hint("ids and names of steps share one space"));
                     }
                     _ => {}
@@ -103,41 +104,54 @@ pub(super) fn declared_needs(drafts: &[Draft], index: &Index, problems: &mut Pro
 
 /// A reference to a step.
 #[derive(Debug)]
-pub(super) struct StepUse {
+pub(super) struct StepUse<'a> {
     to: usize,
     /// The key of the step's view that it begins with.
     key: Option<String>,
     shown: String,
+    place: Place<'a>,
+}
+
+/// A value that holds a reference somewhere.
+#[derive(Clone, Debug)]
+struct Place<'a> {
     path: Path,
-    at: Option<Position>,
+    value: &'a Node,
+}
+
+impl Place<'_> {
+    /// Returns a problem of a reference in the value.
+    fn problem(&self, reference: &str, message: String) -> Problem {
+        let mut path = self.path.clone();
+        match self.value.holding(reference, &mut path) {
+            Some(text) => Problem::new(path, text.at, message).about(reference),
+            None => Problem::new(self.path.clone(), self.value.at, message),
+        }
+    }
 }
 
 /// A reference and where it stands.
-struct Use {
+struct Use<'a> {
     reference: Reference,
-    path: Path,
-    at: Option<Position>,
+    place: Place<'a>,
 }
 
 /// Reads every reference of a step and reports what is wrong with it. Returns those to steps.
-pub(super) fn read(
-    draft: &Draft,
+pub(super) fn read<'a>(
+    draft: &Draft<'a>,
     index: &Index,
     protocols: &dyn Protocols,
     problems: &mut Problems,
-) -> Vec<StepUse> {
+) -> Vec<StepUse<'a>> {
     problems.step = Some(draft.id.clone());
     let mut uses = Vec::new();
     params(draft, index, protocols, problems, &mut uses);
     let in_params = uses.len();
     for condition in &draft.when {
+        let place = Place { path: condition.path.clone(), value: condition.node };
         match Condition::parse(condition.text, index) {
-            Ok(parsed) => uses.push(Use {
-                reference: parsed.reference().clone(),
-                path: condition.path.clone(),
-                at: condition.at,
-            }),
-            Err(problem) => report(&problem, condition.path.clone(), condition.at, index, problems),
+            Ok(parsed) => uses.push(Use { reference: parsed.reference().clone(), place }),
+            Err(problem) => report(&problem, &place, index, problems),
         }
     }
     for_each(draft, index, problems, &mut uses);
@@ -149,30 +163,30 @@ pub(super) fn read(
                 problems.subject(),
                 found.reference
             );
-            problems.push(Problem::new(found.path.clone(), found.at, message));
+            problems.push(found.place.problem(&found.reference.to_string(), message));
         }
     }
     problems.step = None;
-    let to_step = |found: Use| match found.reference.root() {
+    let to_step = |found: Use<'a>| match found.reference.root() {
         Root::Step(id) => {
             let to = index.by_name[id];
             let key = found.reference.segments().first().and_then(|segment| match segment {
                 Segment::Field(key) | Segment::Key(key) => Some(key.to_string()),
                 Segment::Index(_) => None,
             });
-            Some(StepUse { to, key, shown: found.reference.to_string(), path: found.path, at: found.at })
+            Some(StepUse { to, key, shown: found.reference.to_string(), place: found.place })
         }
         Root::Input | Root::Item | Root::Index => None,
     };
     uses.into_iter().filter_map(to_step).collect()
 }
 
-fn params(
-    draft: &Draft,
+fn params<'a>(
+    draft: &Draft<'a>,
     index: &Index,
     protocols: &dyn Protocols,
     problems: &mut Problems,
-    uses: &mut Vec<Use>,
+    uses: &mut Vec<Use<'a>>,
 ) {
     let Some(field) = &draft.params else { return };
     let Kind::Object(members) = &field.node.kind else { return };
@@ -180,63 +194,52 @@ fn params(
     let is_python = split_version(protocol).0 == "python";
     let raw = protocols.raw_params(protocol, &draft.method);
     for Member { key, key_at, value } in members {
-        let path = field.path.join(key.as_str());
+        let place = Place { path: field.path.join(key.as_str()), value };
         match value.as_str() {
             Some(code) if is_python && key == "code" => match PythonSource::parse(code, index) {
-                Ok(source) => {
-                    add(uses, source.references(), &path, value.at);
-                }
+                Ok(source) => add(uses, source.references(), &place),
                 Err(found) => {
                     for problem in found {
-                        report(&problem, path.clone(), value.at, index, problems);
+                        report(&problem, &place, index, problems);
                     }
                 }
             },
             _ if raw.contains(&key.as_str()) => {}
-            _ => template(&mut ParamAt { key, key_at: *key_at, value, path }, index, problems, uses),
+            _ => {
+                key_template(key, *key_at, &place.path, index, problems);
+                template(&place, index, problems, uses);
+            }
         }
     }
 }
 
-fn add<'r>(
-    uses: &mut Vec<Use>,
-    references: impl Iterator<Item = &'r Reference>,
-    path: &Path,
-    at: Option<Position>,
-) {
-    uses.extend(references.map(|reference| Use { reference: reference.clone(), path: path.clone(), at }));
+fn add<'a, 'r>(uses: &mut Vec<Use<'a>>, references: impl Iterator<Item = &'r Reference>, place: &Place<'a>) {
+    uses.extend(references.map(|reference| Use { reference: reference.clone(), place: place.clone() }));
 }
 
-struct ParamAt<'a> {
-    key: &'a str,
-    key_at: Option<Position>,
-    value: &'a Node,
-    path: Path,
-}
-
-/// Reads the template of one parameter, its key included.
-fn template(param: &mut ParamAt, index: &Index, problems: &mut Problems, uses: &mut Vec<Use>) {
-    if param.key.contains("${")
-        && let Err(found) = Template::parse(
-            &Value::Object([(param.key.to_owned(), Value::Null)].into_iter().collect()),
-            index,
-        )
-    {
-        for problem in found {
-            report(&problem, param.path.clone(), param.key_at, index, problems);
-        }
-    }
-    if !holds_reference(param.value) {
+/// Refuses references in the name of a parameter.
+fn key_template(key: &str, at: Option<Position>, path: &Path, index: &Index, problems: &mut Problems) {
+    if !key.contains("${") {
         return;
     }
-    match Template::parse(&param.value.to_value(), index) {
-        Ok(template) => {
-            add(uses, template.references(), &param.path, param.value.at);
-        }
+    let object = Value::Object([(key.to_owned(), Value::Null)].into_iter().collect());
+    let node = Node { at, kind: Kind::Scalar(key.into()) };
+    for problem in Template::parse(&object, index).err().unwrap_or_default() {
+        report(&problem, &Place { path: path.clone(), value: &node }, index, problems);
+    }
+}
+
+/// Reads the template of one parameter.
+fn template<'a>(place: &Place<'a>, index: &Index, problems: &mut Problems, uses: &mut Vec<Use<'a>>) {
+    if !holds_reference(place.value) {
+        return;
+    }
+    match Template::parse(&place.value.to_value(), index) {
+        Ok(template) => add(uses, template.references(), place),
         Err(found) => {
             for problem in found {
-                let at = param.value.position_of(problem.path.parts());
-                report(&problem, param.path.concat(&problem.path), at, index, problems);
+                let value = place.value.nearest(problem.path.parts());
+                report(&problem, &Place { path: place.path.concat(&problem.path), value }, index, problems);
             }
         }
     }
@@ -252,8 +255,9 @@ fn holds_reference(node: &Node) -> bool {
 }
 
 /// Reads `for_each`: exactly one reference, or a list that may hold some.
-fn for_each(draft: &Draft, index: &Index, problems: &mut Problems, uses: &mut Vec<Use>) {
+fn for_each<'a>(draft: &Draft<'a>, index: &Index, problems: &mut Problems, uses: &mut Vec<Use<'a>>) {
     let Some(Elements { items: field, .. }) = &draft.for_each else { return };
+    let place = Place { path: field.path.clone(), value: field.node };
     match Template::parse(&field.node.to_value(), index) {
         Ok(template) => {
             let is_whole = match field.node.as_str() {
@@ -266,29 +270,27 @@ fn for_each(draft: &Draft, index: &Index, problems: &mut Problems, uses: &mut Ve
             if !is_whole {
                 problems.at(field, "must be exactly one reference or a list");
             }
-            add(uses, template.references(), &field.path, field.node.at);
+            add(uses, template.references(), &place);
         }
         Err(found) => {
             for problem in found {
-                report(&problem, field.path.concat(&problem.path), field.node.at, index, problems);
+                let value = place.value.nearest(problem.path.parts());
+                report(&problem, &Place { path: place.path.concat(&problem.path), value }, index, problems);
             }
         }
     }
 }
 
-fn report(
-    problem: &TemplateProblem,
-    path: Path,
-    at: Option<Position>,
-    index: &Index,
-    problems: &mut Problems,
-) {
+/// Reports what is wrong in the text at a place.
+fn report(problem: &TemplateProblem, place: &Place, index: &Index, problems: &mut Problems) {
     let message = format!("{}{}", problems.subject(), problem.message);
     let hint = match &problem.kind {
         ProblemKind::UnknownRoot(name) if problems.list.len() < MAX_GUESSES => index.nearest(name),
         _ => None,
     };
-    problems.push(Problem::new(path, at, message).maybe_hint(hint));
+    let text = place.value.as_str().unwrap_or_default();
+    let told = Problem::new(place.path.clone(), place.value.at, message).maybe_hint(hint);
+    problems.push(told.about_reference(text, problem.at));
 }
 
 /// Warns of references to keys that the view of their step cannot have.
@@ -318,7 +320,7 @@ pub(super) fn unknown_keys(
             .map_or_else(|| format!("it has {}", known.join(", ")), |near| format!("did you mean '{near}'?"));
         let message =
             format!("step '{}' refers to '{}', but '{}' has no '{key}'", draft.id, used.shown, to.id);
-        warnings.push(Problem::new(used.path.clone(), used.at, message).step(&draft.id).hint(hint));
+        warnings.push(used.place.problem(&used.shown, message).step(&draft.id).hint(hint));
     }
     warnings
 }
@@ -342,7 +344,8 @@ pub(super) fn infer_needs(drafts: &[Draft], edges: &mut Edges, uses: &[Vec<StepU
             used.shown
         );
         warnings.push(
-            Problem::new(used.path.clone(), used.at, message)
+            used.place
+                .problem(&used.shown, message)
                 .step(from)
                 .hint(format!("add '{to}' to the dependencies of '{from}'"))
                 .with("dependency", to.as_str()),

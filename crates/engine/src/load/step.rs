@@ -51,11 +51,13 @@ pub(super) struct Elements<'a> {
 #[derive(Debug)]
 pub(super) struct Draft<'a> {
     pub(super) path: Path,
+    /// Where it is given its id.
     pub(super) at: Option<Position>,
     /// The id, or something to call the step by in messages.
     pub(super) id: String,
     /// The `name` beside the id, if it differs.
     pub(super) title: Option<String>,
+    pub(super) title_at: Option<Position>,
     pub(super) protocol: Option<String>,
     pub(super) method: String,
     pub(super) params: Option<Field<'a>>,
@@ -80,7 +82,7 @@ pub(super) struct Named {
 pub(super) struct Condition<'a> {
     pub(super) text: &'a str,
     pub(super) path: Path,
-    pub(super) at: Option<Position>,
+    pub(super) node: &'a Node,
 }
 
 /// What is carried over as it is.
@@ -133,7 +135,7 @@ pub(super) fn read<'a>(
         problems.push(Problem::new(path.clone(), node.at, message));
         return None;
     };
-    let (id, title) = names(&object, number, problems);
+    let Called { id, at, title, title_at } = names(&object, number, problems);
     problems.step = Some(id.clone());
     object.only(&KEYS, problems);
     let (protocol, method) = action(&object, protocols, problems);
@@ -146,9 +148,10 @@ pub(super) fn read<'a>(
         for_each: for_each(&object, problems),
         settings: settings(&object, protocol.as_deref(), defaults, problems),
         path: path.clone(),
-        at: object.at,
+        at: at.or(object.at),
         id,
         title,
+        title_at,
         protocol,
         method,
     };
@@ -156,29 +159,35 @@ pub(super) fn read<'a>(
     Some(draft)
 }
 
+/// What a step is called, and where that is said.
+struct Called {
+    id: String,
+    at: Option<Position>,
+    title: Option<String>,
+    title_at: Option<Position>,
+}
+
 /// Reads `id` and `name`, each of which stands in for the other.
-fn names(object: &Object, number: usize, problems: &mut Problems) -> (String, Option<String>) {
+fn names(object: &Object, number: usize, problems: &mut Problems) -> Called {
     let read = |key: &'static str, problems: &mut Problems| {
         let field = object.get(&[key], problems)?;
         let text = field.text(problems)?;
         if let Some(reason) = bad_name(text) {
             problems.at(&field, reason);
         }
-        Some(text.to_owned())
+        Some((text.to_owned(), field.node.at))
     };
     let (id, name) = (read("id", problems), read("name", problems));
     if !object.has("id") && !object.has("name") {
         let message = format!("step {} has neither 'id' nor 'name'", number + 1);
         problems.push(Problem::new(object.path.clone(), object.at, message).hint("give it one of them"));
     }
-    match (id, name) {
-        (Some(id), name) => {
-            let title = name.filter(|name| *name != id);
-            (id, title)
-        }
-        (None, Some(name)) => (name, None),
-        (None, None) => (format!("#{}", number + 1), None),
-    }
+    let (title, title_at) = match (&id, &name) {
+        (Some((id, _)), Some((name, at))) if name != id => (Some(name.clone()), *at),
+        _ => (None, None),
+    };
+    let (id, at) = id.or(name).unwrap_or_else(|| (format!("#{}", number + 1), object.at));
+    Called { id, at, title, title_at }
 }
 
 /// Reads `protocol` and `method`; the protocol is `None` if it is not known, which is then reported.
@@ -288,7 +297,7 @@ fn when<'a>(object: &Object<'a>, problems: &mut Problems) -> Vec<Condition<'a>> 
             for (i, node) in nodes.iter().enumerate() {
                 let path = field.path.join(i);
                 if let Some(text) = node.as_str() {
-                    conditions.push(Condition { text, path, at: node.at });
+                    conditions.push(Condition { text, path, node });
                 } else {
                     let message =
                         format!("{}a condition is a text, not {}", problems.subject(), node.kind_name());
@@ -298,7 +307,7 @@ fn when<'a>(object: &Object<'a>, problems: &mut Problems) -> Vec<Condition<'a>> 
             conditions
         }
         _ => match field.text(problems) {
-            Some(text) => vec![Condition { text, path: field.path.clone(), at: field.node.at }],
+            Some(text) => vec![Condition { text, path: field.path.clone(), node: field.node }],
             None => Vec::new(),
         },
     }

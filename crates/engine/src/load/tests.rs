@@ -253,7 +253,7 @@ fn unknown_dependencies_name_step_and_dependency() {
         json!({"dependency": "AA", "validation_errors": [{
             "code": -28001, "name": "WORKFLOW_VALIDATION_FAILED", "hint": "did you mean 'A'?", "line": null,
             "message": "step 'B' needs 'AA', which no step is called", "path": "steps[1].needs[0]", "step": "B",
-            "column": null,
+            "column": null, "end_column": null,
         }]})
     );
 }
@@ -371,8 +371,8 @@ steps:
         [
             "-28001 8:11: steps[0].params.deep[1]: step 'Fetch': '${Fetc…}': nothing is called 'Fetc'; write '$${' for the text '${' (did you mean 'Fetch'?)",
             "-28001 9:13: steps[0].params.item: step 'Fetch': '${item}' is bound only in the params of a step with 'for_each'",
-            "-28001 14:9: steps[1].params.code: step 'run': line 1: '${Fetch}' cannot stand in a raw literal; leave out the 'r', or use it in code",
-            "-28001 14:9: steps[1].params.code: step 'run': line 2: '${price…}': nothing is called 'price'; write '$${' for the text '${'",
+            "-28001 14:15: steps[1].params.code: step 'run': line 1: '${Fetch}' cannot stand in a raw literal; leave out the 'r', or use it in code",
+            "-28001 15:15: steps[1].params.code: step 'run': line 2: '${price…}': nothing is called 'price'; write '$${' for the text '${'",
         ]
     );
 }

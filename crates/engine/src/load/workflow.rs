@@ -63,7 +63,9 @@ pub(super) fn read(root: &Node, protocols: &dyn Protocols, strict: bool) -> Resu
         problems.list.append(&mut warnings);
     }
     if !problems.list.is_empty() {
-        return Err(in_order(problems.list));
+        let mut invalid = Invalid { problems: problems.list };
+        invalid.sort();
+        return Err(invalid);
     }
     let steps = drafts.iter().zip(&edges).map(|(draft, needs)| {
         let mut step = draft.to_step();
@@ -87,15 +89,9 @@ pub(super) fn read(root: &Node, protocols: &dyn Protocols, strict: bool) -> Resu
         }),
     };
     match workflow {
-        Ok(workflow) => Ok(Loaded { workflow, warnings }),
+        Ok(workflow) => Ok(Loaded { workflow, warnings, document: None }),
         Err(found) => Err(Invalid { problems: found.iter().map(of_core).collect() }),
     }
-}
-
-/// Sorts problems by where they stand; those without a line come as they were found.
-fn in_order(mut problems: Vec<Problem>) -> Invalid {
-    problems.sort_by_key(|problem| problem.at);
-    Invalid { problems }
 }
 
 /// Carries over what only the whole definition shows.

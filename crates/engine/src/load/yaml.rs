@@ -22,7 +22,7 @@ pub(super) struct Unreadable {
 pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
     match parse(text, DuplicateKeyPolicy::Error) {
         Err(serde_saphyr::Error::DuplicateMappingKey { key, location }) => {
-            let node = parse(text, DuplicateKeyPolicy::LastWins).map_err(|error| unreadable(&error))?;
+            let node = parse(text, DuplicateKeyPolicy::LastWins).map_err(|error| unreadable(&error, text))?;
             if node.duplicates().is_empty() {
                 let key = key.unwrap_or_default();
                 return Err(Unreadable {
@@ -32,7 +32,7 @@ pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
             }
             Ok(node)
         }
-        other => other.map_err(|error| unreadable(&error)),
+        other => other.map_err(|error| unreadable(&error, text)),
     }
 }
 
@@ -47,19 +47,39 @@ fn parse(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node, serde_s
     serde_saphyr::from_str_with_options::<Spanned<Kind>>(text, options).map(node)
 }
 
-fn unreadable(error: &serde_saphyr::Error) -> Unreadable {
-    let text = error.without_snippet().to_string();
+fn unreadable(error: &serde_saphyr::Error, text: &str) -> Unreadable {
+    let told = error.without_snippet().to_string();
     // The place is told apart from the message.
     let message = [" at line ", " (defined"]
         .iter()
-        .fold(text.as_str(), |text, place| text.split_once(place).map_or(text, |(message, _)| message));
+        .fold(told.as_str(), |text, place| text.split_once(place).map_or(text, |(message, _)| message));
     let is_tab = message.starts_with("tabs disallowed") || message.ends_with("found a tab");
-    let message = if is_tab { "indent with spaces, not with tabs" } else { message };
-    Unreadable { message: format!("not YAML: {message}"), at: error.location().and_then(place) }
+    let at = error.location().and_then(place).map(|at| match at.of(text) {
+        Some(_) => at,
+        None => at.found_in(text),
+    });
+    if !is_tab {
+        return Unreadable { message: format!("not YAML: {message}"), at };
+    }
+    // The parser stops somewhere before it.
+    let at = at.map(|at| {
+        let rest = text.get(at.start as usize..).unwrap_or_default();
+        let indents = |i: &usize| *i == 0 || rest[..*i].trim_end_matches(' ').ends_with(['\n', '\r']);
+        let tab = rest.match_indices('\t').map(|(i, _)| i).find(indents);
+        tab.map_or(at, |i| at.behind(&rest[..i]))
+    });
+    Unreadable { message: "not YAML: indent with spaces, not with tabs".into(), at }
 }
 
 fn place(location: Location) -> Option<Position> {
-    (location != Location::UNKNOWN).then(|| Position { line: location.line(), column: location.column() })
+    if location == Location::UNKNOWN {
+        return None;
+    }
+    let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let start = location.span().byte_offset().unwrap_or(u64::MAX);
+    let end = start.saturating_add(location.span().byte_len().unwrap_or_default());
+    let (line, column) = (narrow(location.line()), narrow(location.column()));
+    Some(Position { line, column, start: narrow(start), end: narrow(end) })
 }
 
 fn node(spanned: Spanned<Kind>) -> Node {
@@ -164,11 +184,20 @@ mod tests {
     fn every_value_and_key_knows_its_place() {
         let node = read("a: 1\nlist:\n  - x: &x [1, 2]\n  - *x\n").unwrap();
         let Kind::Object(members) = &node.kind else { panic!("{node:?}") };
-        assert_eq!(members[1].key_at, Some(Position { line: 2, column: 1 }));
+        assert_eq!(members[1].key_at, Some(Position { line: 2, column: 1, start: 5, end: 9 }));
         let at = |path: &[Part]| node.position_of(path).map(|at| (at.line, at.column));
         assert_eq!(at(&["a".into()]), Some((1, 4)));
         assert_eq!(at(&["list".into(), 0.into(), "x".into()]).map(|at| at.0), Some(3));
         assert_eq!(at(&["list".into(), 1.into()]), Some((4, 5)), "an alias stands where it is used");
+    }
+
+    #[test]
+    fn a_scalar_has_its_bytes_as_they_are_written() {
+        let text = "a: 'it''s'\r\nb: \"é\\\"x\" # c\nc: |\n  first\n  second\n\nd: >-\n   x\n   y\ne: plain\n  text\nf: {g: 1.0}\n";
+        let node = read(text).unwrap();
+        let bytes = |key: &str| node.position_of(&[key.into()]).and_then(|at| at.of(text)).unwrap();
+        let all: Vec<&str> = ["a", "b", "c", "d", "e", "f"].map(bytes).into();
+        assert_eq!(all, ["'it''s'", "\"é\\\"x\"", "first\n  second\n\n", "x\n   y\n", "plain\n  text", "{"]);
     }
 
     #[test]
@@ -188,6 +217,17 @@ mod tests {
         assert!(error.at.is_some());
         for text in ["a: 1\n---\nb: 2\n", "a: .nan", "? [1]\n: x"] {
             assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_placed_at_its_byte() {
+        for (text, at) in
+            [("a:\r\n  b: 'é' x\r\nc: 1\r\n", "x"), ("a: 1\n\n\tb: 2\n", "\tb"), ("a: [1\nb: 2\n", ": 2")]
+        {
+            let found = read(text).unwrap_err().at.unwrap();
+            let rest = &text[found.start as usize..];
+            assert!(rest.starts_with(at), "{text:?}: {found:?} {rest:?}");
         }
     }
 

@@ -56,7 +56,7 @@ impl Scanner<'_> {
         match Reference::parse(&self.source[dollars.brace + 1..], self.names) {
             Ok((reference, len)) => self.reference(start, dollars, dollars.brace + 1 + len, reference, place),
             Err(fault) => {
-                self.fault(start, fault);
+                self.fault(dollars.brace - 1, fault);
                 let rest = &self.source[dollars.brace..];
                 let line = &rest[..rest.find(['\n', '\r']).unwrap_or(rest.len())];
                 self.at = dollars.brace + line.find('}').map_or(1, |close| close + 1);
@@ -66,7 +66,7 @@ impl Scanner<'_> {
 
     fn reference(&mut self, start: usize, dollars: Dollars, end: usize, reference: Reference, place: Place) {
         if let Some(why) = self.why_not_here(start, dollars, end, place) {
-            self.refuse(start, &format!("'{reference}' cannot stand {why}"));
+            self.refuse(dollars.brace - 1, &format!("'{reference}' cannot stand {why}"));
             self.at = end;
             return;
         }
@@ -135,14 +135,14 @@ impl Scanner<'_> {
     }
 
     fn fault(&mut self, at: usize, fault: Fault) {
-        let mut problem = TemplateProblem::new(&Path::root(), fault);
+        let mut problem = TemplateProblem::new(&Path::root(), at, fault);
         problem.message = format!("line {}: {}", self.line(at), problem.message);
         self.problems.push(problem);
     }
 
     pub(super) fn refuse(&mut self, at: usize, message: &str) {
         let message = format!("line {}: {message}", self.line(at));
-        self.problems.push(TemplateProblem { path: Path::root(), kind: ProblemKind::Place, message });
+        self.problems.push(TemplateProblem { path: Path::root(), at, kind: ProblemKind::Place, message });
     }
 
     /// Returns the number of the line at a place, as Python counts lines.
