@@ -8,6 +8,7 @@ mod full_disk;
 mod guidance;
 mod imports;
 mod large;
+mod programs;
 mod readable;
 mod refusals;
 mod sandbox;
