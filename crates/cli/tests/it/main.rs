@@ -14,6 +14,7 @@ mod hand;
 mod imports;
 mod keeping;
 mod large;
+mod programs;
 mod readable;
 mod refusals;
 mod sandbox;

@@ -183,6 +183,7 @@ fn declared(protocol: &str) -> BTreeSet<String> {
 const ONE_OF_EACH: &str = r#"
 steps:
   - {name: python/execute, method: python/execute, params: {code: "result = 1"}}
+  - {name: process/run, method: process/run, params: {command: "true"}}
   - {name: human/ask, method: human/ask, params: {prompt: "?", deadline: 0, default: 1}}
   - {name: signal/wait, method: signal/wait, params: {name: go, timeout: 0, default: 1}}
   - {name: timer/sleep, method: timer/sleep, params: {seconds: 0}}
