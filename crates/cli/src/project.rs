@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
+use stepwell::{AllowPrivate, HttpSettings};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, WaitId};
 use stepwell_engine::{Engine, Leases, Options, Registry};
 use stepwell_store::{Page, Store, WaitFilter, WaitRow, WaitState};
+
+use crate::args::Reach;
 
 /// Returns the nearest directory upward with `stepwell.toml` or `.stepwell/`, else the working directory.
 pub(crate) fn root(from: &Path) -> PathBuf {
@@ -97,17 +100,21 @@ fn unfit(file: &Path) -> Option<(String, String)> {
 }
 
 /// Returns the providers of the command line. Files may lie in the working directory and in those of the workflow
-/// files that were named.
-pub(crate) fn registry(beside: &[PathBuf]) -> Result<Registry, ErrorObject> {
+/// files that were named; HTTP requests reach what the arguments allow.
+pub(crate) fn registry(beside: &[PathBuf], reach: &Reach) -> Result<Registry, ErrorObject> {
     let mut roots = vec![working_dir()?];
     roots.extend(beside.iter().filter_map(|file| file.canonicalize().ok()?.parent().map(Path::to_owned)));
-    Ok(stepwell::registry(roots))
+    let allow_private = AllowPrivate::read(&reach.http_allow_private).map_err(|unknown| {
+        ErrorObject::new(Code::INVALID_PARAMS, format!("--http-allow-private: {unknown}"))
+            .with("parameter", "--http-allow-private")
+    })?;
+    Ok(stepwell::registry_with(roots, HttpSettings { allow_private, ..HttpSettings::default() }))
 }
 
 /// Opens an engine over the store of a command that takes no work.
 pub(crate) async fn open_idle(given: Option<&str>) -> Result<Engine, ErrorObject> {
     let store = open_existing(given).await?;
-    engine_over(store, Leases::None, registry(&[])?, "stepwell").await
+    engine_over(store, Leases::None, registry(&[], &Reach::default())?, "stepwell").await
 }
 
 /// Opens an engine over an open store.

@@ -4,9 +4,11 @@
 //! answer with a value, a failure that says everything there is to know, or what they wait for.
 //!
 //! - [`python`] runs Python scripts, each in a fresh interpreter state.
+//! - [`http`] makes HTTP requests, to addresses that workflows may reach.
 //! - [`files`] opens the files that parameters name, inside the configured roots only.
 
 pub mod files;
+pub mod http;
 mod human;
 mod moment;
 mod params;
@@ -25,9 +27,14 @@ pub use timer::Timer;
 pub use workflow::{ChildRuns, ReadDefinition};
 
 /// Returns the providers that every Stepwell has. `read` turns a workflow written inline into a definition.
-pub fn registry(python: python::PythonSettings, read: Arc<ReadDefinition>) -> Registry {
+pub fn registry(
+    python: python::PythonSettings,
+    http: http::HttpSettings,
+    read: Arc<ReadDefinition>,
+) -> Registry {
     Registry::default()
         .provide("python/v1", Arc::new(python::Python::new(python)))
+        .provide("http/v1", Arc::new(http::Http::new(http)))
         .provide("human/v1", Arc::new(Human))
         .provide("signal/v1", Arc::new(Signal))
         .provide("timer/v1", Arc::new(Timer))

@@ -34,25 +34,31 @@ pub use stepwell_core as core;
 pub use stepwell_engine::{
     Engine, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, load,
 };
+pub use stepwell_providers::http::{AllowPrivate, HttpSettings};
 pub use stepwell_store::{Store, open as open_store};
 
 /// Returns the providers of every Stepwell. File parameters must lie inside the roots (none given: inside the working
-/// directory) or the directory their run was submitted from.
+/// directory) or the directory their run was submitted from. HTTP requests reach the internet and nothing else.
 pub fn registry(roots: Vec<PathBuf>) -> Registry {
+    registry_with(roots, HttpSettings::default())
+}
+
+/// Returns the same with settings for HTTP requests.
+pub fn registry_with(roots: Vec<PathBuf>, http: HttpSettings) -> Registry {
     let mut python = PythonSettings::default();
     if !roots.is_empty() {
         python.roots = roots;
     }
     // A run of the library or the command line is its user's own, wherever a worker carries it on.
     python.trust_base_dir = true;
-    stepwell_providers::registry(python, Arc::new(read_child))
+    stepwell_providers::registry(python, http, Arc::new(read_child))
 }
 
 /// Reads the workflow of a child run, written inline as in a workflow file.
 fn read_child(value: &Value) -> Result<Value, ErrorObject> {
     // A child's steps are checked against the same providers; nested children are checked when they start.
-    let known =
-        stepwell_providers::registry(PythonSettings::default(), Arc::new(|value: &Value| Ok(value.clone())));
+    let inner = Arc::new(|value: &Value| Ok(value.clone()));
+    let known = stepwell_providers::registry(PythonSettings::default(), HttpSettings::default(), inner);
     let loaded = load::value(value, &known, false).map_err(|invalid| invalid.to_error())?;
     Ok(loaded.workflow.to_json())
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_engine::{Registry, load};
 
-use crate::args::Shared;
+use crate::args::{Reach, Shared};
 use crate::exit::Exit;
 use crate::values::counted;
 use crate::{output, project, scripts};
@@ -22,7 +22,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn validate(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
-    let registry = project::registry(&args.files)?;
+    let registry = project::registry(&args.files, &Reach::default())?;
     let dir = project::working_dir()?;
     let mut shown = Vec::new();
     let mut exit = Exit::Ok;

@@ -1,4 +1,5 @@
 //! The providers against the real world: real interpreters, real signals, real files.
 
+mod http;
 mod python;
 mod steps;
