@@ -1,6 +1,7 @@
 //! What can be said on the command line; the arguments of each command stand in its file. The doc comments are the help.
 
 use clap::{Parser, Subcommand};
+use stepwell::{AllowPrivate, UnknownRule};
 
 use crate::commands::{
     answer, cancel, events, explain, inbox, list, resume, retry, run, show, signal, validate, worker,
@@ -38,8 +39,12 @@ impl Shared {
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Reach {
     /// Lets http steps reach more than the internet: addresses, networks such as 10.0.0.0/8 and names of hosts, or `all`
-    #[arg(long, value_name = "LIST", value_delimiter = ',', env = "STEPWELL_HTTP_ALLOW_PRIVATE")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = rule, env = "STEPWELL_HTTP_ALLOW_PRIVATE")]
     pub(crate) http_allow_private: Vec<String>,
+}
+
+fn rule(word: &str) -> Result<String, UnknownRule> {
+    AllowPrivate::read(&[word]).map(|_| word.to_owned())
 }
 
 #[derive(Debug, Subcommand)]

@@ -34,7 +34,7 @@ pub use stepwell_core as core;
 pub use stepwell_engine::{
     Engine, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, load,
 };
-pub use stepwell_providers::http::{AllowPrivate, HttpSettings};
+pub use stepwell_providers::http::{AllowPrivate, HttpSettings, UnknownRule};
 pub use stepwell_store::{Store, open as open_store};
 
 /// Returns the providers of every Stepwell. File parameters must lie inside the roots (none given: inside the working

@@ -7,6 +7,7 @@ mod redirects;
 mod requests;
 mod secrets;
 mod server;
+mod tls;
 
 use std::sync::Arc;
 
