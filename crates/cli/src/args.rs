@@ -1,10 +1,12 @@
 //! What can be said on the command line; the arguments of each command stand in its file. The doc comments are the help.
 
 use clap::{Parser, Subcommand};
+use stepwell::{AllowPrivate, UnknownRule};
+use stepwell_core::error::{Code, ErrorObject};
 
 use crate::commands::{
-    answer, backup, events, explain, graph, inbox, list, prune, retry, run, settle, show, signal, state,
-    validate, worker,
+    answer, backup, events, explain, graph, inbox, list, prune, resume, retry, run, settle, show, signal,
+    state, validate, worker,
 };
 
 /// Runs workflows so that no step is ever lost.
@@ -35,12 +37,34 @@ impl Shared {
     }
 }
 
+/// What every command takes that carries out work.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Reach {
+    /// Lets http steps reach more than the internet: addresses, networks such as 10.0.0.0/8 and names of hosts, or `all`
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = rule, env = "STEPWELL_HTTP_ALLOW_PRIVATE")]
+    pub(crate) http_allow_private: Vec<String>,
+}
+
+impl Reach {
+    /// Returns which addresses beside those of the internet may be reached.
+    pub(crate) fn allow_private(&self) -> Result<AllowPrivate, ErrorObject> {
+        AllowPrivate::read(&self.http_allow_private).map_err(|unknown| {
+            ErrorObject::new(Code::INVALID_PARAMS, format!("--http-allow-private: {unknown}"))
+                .with("parameter", "--http-allow-private")
+        })
+    }
+}
+
+fn rule(word: &str) -> Result<String, UnknownRule> {
+    AllowPrivate::read(&[word]).map(|_| word.to_owned())
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Runs a workflow file and follows it to its end
     Run(run::Args),
     /// Continues a run here and now and follows it
-    Resume(One),
+    Resume(resume::Args),
     /// Tries a failed run again and follows it; what is completed stays
     ///
     /// It uses the definition that the run was started with: changes of the workflow file are not seen, changes of script

@@ -6,10 +6,12 @@
 //! - [`python`] runs Python scripts, each in a fresh interpreter state.
 //! - [`Process`] runs programs, never through a shell.
 //! - [`isolation`] is what scripts and programs may see and use.
+//! - [`http`] makes HTTP requests, to addresses that workflows may reach.
 //! - [`files`] opens the files that parameters name, inside the configured roots only.
 
 mod capture;
 pub mod files;
+pub mod http;
 mod human;
 pub mod isolation;
 mod moment;
@@ -33,10 +35,15 @@ pub use timer::Timer;
 pub use workflow::{ChildRuns, ReadDefinition};
 
 /// Returns the providers that every Stepwell has. `read` turns a workflow written inline into a definition.
-pub fn registry(python: python::PythonSettings, read: Arc<ReadDefinition>) -> Registry {
+pub fn registry(
+    python: python::PythonSettings,
+    http: http::HttpSettings,
+    read: Arc<ReadDefinition>,
+) -> Registry {
     Registry::default()
         .provide("process/v1", Arc::new(Process::new(python.isolation.clone())))
         .provide("python/v1", Arc::new(python::Python::new(python)))
+        .provide("http/v1", Arc::new(http::Http::new(http)))
         .provide("human/v1", Arc::new(Human))
         .provide("signal/v1", Arc::new(Signal))
         .provide("timer/v1", Arc::new(Timer))

@@ -152,7 +152,8 @@ pub(crate) fn problem(parameter: &str, reason: &'static str, message: String) ->
     ParamProblem { parameter: parameter.to_owned(), message, reason }
 }
 
-fn holds_reference(value: &Value) -> bool {
+/// Returns whether a value is known only when an attempt starts.
+pub(crate) fn holds_reference(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.contains("${"))
 }
 
@@ -174,12 +175,16 @@ pub(crate) fn require(task: &Task, table: &Table) -> Result<(), ErrorObject> {
 
 /// Returns the first problem as `INVALID_PARAMS`.
 pub(crate) fn refuse(task: &Task, problems: Vec<ParamProblem>) -> Result<(), ErrorObject> {
-    let Some(first) = problems.into_iter().next() else { return Ok(()) };
-    let message = format!("step '{}': {}", task.step, first.message);
-    Err(ErrorObject::new(Code::INVALID_PARAMS, message)
-        .with("parameter", first.parameter)
-        .with("reason", first.reason)
-        .with("task_id", task.step.as_str()))
+    problems.into_iter().next().map_or(Ok(()), |first| Err(refused(task, first)))
+}
+
+/// Returns a problem as `INVALID_PARAMS`.
+pub(crate) fn refused(task: &Task, problem: ParamProblem) -> ErrorObject {
+    let message = format!("step '{}': {}", task.step, problem.message);
+    ErrorObject::new(Code::INVALID_PARAMS, message)
+        .with("parameter", problem.parameter)
+        .with("reason", problem.reason)
+        .with("task_id", task.step.as_str())
 }
 
 #[cfg(test)]

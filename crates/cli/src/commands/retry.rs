@@ -3,7 +3,7 @@
 use stepwell_core::error::ErrorObject;
 use stepwell_engine::Leases;
 
-use crate::args::Shared;
+use crate::args::{Reach, Shared};
 use crate::exit::Exit;
 use crate::{follow, hints, project};
 
@@ -17,6 +17,8 @@ pub(crate) struct Args {
     /// Why; kept in the journal
     #[arg(long, value_name = "S")]
     reason: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 pub(crate) async fn retry(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
@@ -24,7 +26,7 @@ pub(crate) async fn retry(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
     let run = project::find_run(&*opened, &args.run).await?;
     let row = opened.run(&run).await.map_err(super::stored)?;
     let input = args.input.as_deref().map(|text| project::json_argument("--input", text)).transpose()?;
-    let registry = project::registry(&[])?;
+    let registry = project::registry(&[], &args.reach)?;
     let engine = project::engine_over(
         opened,
         Leases::Tree(row.root.clone()),

@@ -8,7 +8,7 @@ use stepwell_core::ids::{RunId, Seq};
 use stepwell_core::status::RunStatus;
 use stepwell_engine::{Engine, Leases, Start};
 
-use crate::args::Shared;
+use crate::args::{Reach, Shared};
 use crate::exit::Exit;
 use crate::{follow, output, project, text, values, workflow_file};
 
@@ -31,11 +31,13 @@ pub(crate) struct Args {
     /// Returns as soon as the start is durable; a worker carries the run
     #[arg(long)]
     detach: bool,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     let files = [args.file.clone()];
-    let registry = project::registry(&files)?;
+    let registry = project::registry(&files, &args.reach)?;
     let dir = project::working_dir()?;
     let loaded = match workflow_file::load(&args.file, &registry, &dir, shared.json) {
         Ok(loaded) => loaded,

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::sandbox::Sandbox;
+use crate::web;
 
 fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -56,8 +57,8 @@ fn every_example_loads_and_those_that_need_nobody_result_in_what_the_page_says()
         sandbox.write(&file, &source);
         let checked = sandbox.run(&["validate", "--strict", &file]);
         assert_eq!(checked.code, 0, "line {line}: {checked:?}");
-        if source.contains("human/ask") || source.contains("signal/wait") {
-            assert_eq!(output, None, "line {line}: it waits for somebody");
+        if ["human/ask", "signal/wait", "http/request"].iter().any(|method| source.contains(method)) {
+            assert_eq!(output, None, "line {line}: it needs somebody");
             continue;
         }
         let run = sandbox.run(&["--store", "memory:", "run", "--json", &file]);
@@ -191,13 +192,24 @@ steps:
   - name: workflow/execute
     method: workflow/execute
     params: {workflow: {steps: [{name: nap, method: timer/sleep, params: {seconds: 0}}]}}
+  - {name: http/request, method: http/request, params: {url: "${input.url}"}}
 "#;
 
 #[test]
 fn the_fields_of_each_method_are_those_that_a_run_shows() {
     let sandbox = Sandbox::new();
     sandbox.write("each.yaml", ONE_OF_EACH);
-    let run = sandbox.run(&["--store", "memory:", "run", "--json", "each.yaml"]);
+    let url = format!("url=http://{}/", web::serve("{}"));
+    let run = sandbox.run(&[
+        "--store",
+        "memory:",
+        "run",
+        "--json",
+        "each.yaml",
+        "--param",
+        &url,
+        "--http-allow-private=all",
+    ]);
     assert_eq!(run.code, 0, "{run:?}");
     for method in methods() {
         let told = run.json()["results"][&method].clone();

@@ -1,6 +1,7 @@
 //! The providers against the real world: real interpreters, real programs, real signals, real files.
 
 mod house;
+mod http;
 mod process;
 mod python;
 mod steps;
