@@ -3,6 +3,7 @@
 
 mod commands;
 mod damage;
+mod doctor;
 mod error_pages;
 mod full_disk;
 mod graph;
