@@ -165,6 +165,7 @@ fn store(report: &mut Report, chosen: &Chosen) {
         Some(Err(error)) => report.broken("store", &stepwell_engine::error::from_store(error)),
     }
     disk(report, file);
+    clock(report, found.as_ref().and_then(|found| found.as_ref().ok()?.updated_at));
     if let Some(Ok(survey)) = found {
         report.facts = facts(&survey);
         health(report, &survey);
@@ -248,8 +249,12 @@ fn health(report: &mut Report, survey: &Survey) {
     } else {
         report.ok("size", said);
     }
+}
+
+/// Compares the clock with the last moment that a store knows of.
+fn clock(report: &mut Report, last: Option<Timestamp>) {
     let now = super::list::now();
-    match survey.updated_at {
+    match last {
         Some(last) if last > now => report.add(
             "clock",
             State::Broken,
