@@ -5,8 +5,8 @@ use stepwell::{AllowPrivate, UnknownRule};
 use stepwell_core::error::{Code, ErrorObject};
 
 use crate::commands::{
-    answer, backup, events, explain, graph, inbox, list, prune, resume, retry, run, settle, show, signal,
-    state, validate, worker,
+    answer, backup, doctor, events, explain, graph, inbox, list, prune, resume, retry, run, settle, show,
+    signal, state, validate, worker,
 };
 
 /// Runs workflows so that no step is ever lost.
@@ -111,6 +111,10 @@ pub(crate) enum Command {
     Validate(validate::Args),
     /// Draws a workflow, or a run with how each step stands
     Graph(graph::Args),
+    /// Looks for what is wrong with project, store, Python and machine, and says what to do
+    ///
+    /// It changes nothing and makes no store. The exit code is 1 if something is broken.
+    Doctor(doctor::Args),
     /// Tells what an error code means and what to do about it
     Explain(explain::Args),
 }

@@ -11,6 +11,7 @@ mod exit;
 mod follow;
 mod graph;
 mod hints;
+mod machine;
 mod output;
 mod project;
 mod scripts;

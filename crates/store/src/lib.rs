@@ -26,7 +26,7 @@ pub use faulty::{Fault, Faults, FaultyStore};
 pub use memory::MemoryStore;
 pub use model::*;
 pub use open::open;
-pub use sqlite::{SqliteOptions, SqliteStore};
+pub use sqlite::{SqliteOptions, SqliteStore, Survey, survey};
 
 /// Where runs live. Cheap to share behind an `Arc`; every method may be called from several tasks at once.
 #[async_trait]

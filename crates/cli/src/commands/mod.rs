@@ -3,6 +3,7 @@
 pub(crate) mod answer;
 pub(crate) mod backup;
 pub(crate) mod cancel;
+pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod graph;
@@ -51,6 +52,7 @@ pub(crate) async fn carry_out(args: Args) -> Result<Exit, ErrorObject> {
         Command::Backup(args) => backup::backup(shared, args).await,
         Command::Validate(args) => validate::validate(shared, args),
         Command::Graph(args) => graph::graph(shared, args).await,
+        Command::Doctor(args) => doctor::doctor(shared, args).await,
         Command::Explain(args) => explain::explain(shared, args),
     }
 }

@@ -4,7 +4,7 @@ use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::Seq;
 use stepwell_core::run::Run;
 use stepwell_core::run::event::Event;
-use stepwell_core::status::PauseReason;
+use stepwell_core::status::{PauseReason, RunStatus};
 use stepwell_store::{Page, RunRow, Store, WaitFilter, WaitRow, WaitState};
 
 use super::events::{each, line};
@@ -70,7 +70,8 @@ pub(crate) async fn show(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
     for reason in &why {
         output::data(&format!("why: {reason}"));
     }
-    if let Some(reason) = said {
+    // The error of a cancelled run says it too.
+    if let Some(reason) = said.filter(|_| known.error().is_none()) {
         output::data_message(&format!("reason: {reason}"));
     }
     if let Some(error) = known.error() {
@@ -100,10 +101,12 @@ fn head(run: &Run, row: &RunRow, waits: &[WaitRow]) {
     }
 }
 
-/// Returns what the operator said who paused a run. That is looked for from the end of the journal, where it mostly is.
+/// Returns what was said by whoever cancelled a run, or by the operator who paused it. That is looked for from the end of
+/// the journal, where it mostly is.
 async fn said(store: &dyn Store, row: &RunRow) -> Result<Option<String>, ErrorObject> {
     const PAGE: u64 = 200;
-    if row.state.pause_reason != Some(PauseReason::Operator) {
+    let is_paused = row.state.pause_reason == Some(PauseReason::Operator);
+    if row.state.status != RunStatus::Cancelled && !is_paused {
         return Ok(None);
     }
     let mut end = row.seq.0;
@@ -111,8 +114,10 @@ async fn said(store: &dyn Store, row: &RunRow) -> Result<Option<String>, ErrorOb
         let begin = end.saturating_sub(PAGE);
         let page = store.events(&row.run, Seq(begin), (end - begin) as usize).await.map_err(super::stored)?;
         for recorded in page.into_iter().rev() {
-            if let Event::RunPaused { reason: PauseReason::Operator, note } = recorded.event {
-                return Ok(note);
+            match recorded.event {
+                Event::RunCancelled { reason } => return Ok(reason),
+                Event::RunPaused { reason: PauseReason::Operator, note } => return Ok(note),
+                _ => {}
             }
         }
         end = begin;

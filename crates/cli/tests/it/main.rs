@@ -4,6 +4,7 @@
 mod commands;
 mod damage;
 mod diagnostics;
+mod doctor;
 mod error_pages;
 mod examples;
 mod full_disk;

@@ -11,6 +11,10 @@ const FILTERS: &[(&str, &str)] = &[
     (r"\b\d+(\.\d)? (bytes?|kB|MB|GB)\b", "SIZE"),
     (r#""bytes":\d+"#, r#""bytes":SIZE"#),
     (r"\bpid \d+", "pid N"),
+    (r"\bfile system [\w.]+", "file system KIND"),
+    (r"\b3\.\d+\.\d+\w* \(/[^)]*\)", "VERSION (INTERPRETER)"),
+    (r"\b\d+ open files", "N open files"),
+    (r"\bstepwell \d+\.\d+\.\d+", "stepwell VERSION"),
 ];
 
 /// A row of commands and what each of them printed.

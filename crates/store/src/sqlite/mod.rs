@@ -15,6 +15,7 @@ mod open;
 mod place;
 mod prune;
 mod queries;
+mod survey;
 mod transaction;
 mod watch_file;
 mod writer;
@@ -45,6 +46,7 @@ use lock::LockFile;
 pub(crate) use open::connect;
 use place::Place;
 use queries::{Read, ReadError};
+pub use survey::{Survey, survey};
 use transaction::Job;
 use writer::{Request, Writer};
 

@@ -16,6 +16,11 @@ const APPLICATION_ID: i32 = 0x5357_454C;
 /// Numbered, forward only; the number of the last one is the file's `user_version`.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_first.sql")];
 
+/// Returns the number of the newest schema.
+pub(super) fn newest() -> usize {
+    MIGRATIONS.len()
+}
+
 /// Looks at the file and brings it to the newest schema.
 pub(super) fn prepare(path: &Path, options: &SqliteOptions, lock: &LockFile) -> Result<(), Error> {
     if !path.exists() {
@@ -257,7 +262,7 @@ fn header_problem(header: &[u8], length: u64, has_log: bool) -> Option<String> {
     None
 }
 
-fn wal_of(path: &Path) -> PathBuf {
+pub(super) fn wal_of(path: &Path) -> PathBuf {
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
     wal.into()

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use serde_json::json;
 use stepwell_core::run::event::Event;
 use stepwell_store::conformance::words::{Tale, journal, note, told};
-use stepwell_store::{CommitError, Error, SqliteOptions, SqliteStore, Store, open};
+use stepwell_store::{CommitError, Error, SqliteOptions, SqliteStore, Store, open, survey};
 
 async fn open_file(path: &Path) -> Result<SqliteStore, Error> {
     SqliteStore::open(path, SqliteOptions::default()).await
@@ -362,4 +362,46 @@ async fn the_log_stays_small_however_much_is_written() {
     }
     // 160 MB were written; the cap is 128 MiB, and long before that the log begins anew.
     assert!(largest < 128 << 20, "the log grew to {largest} bytes");
+}
+
+#[tokio::test]
+async fn a_survey_tells_how_a_file_stands_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("st#re %3f.db");
+    assert!(matches!(survey(&path), Err(Error::NotThere { .. })));
+    let store = open_file(&path).await.unwrap();
+    Tale::begin(&store, "r").await;
+    let now = stepwell_core::ids::Timestamp(0);
+    let session = store.open_session("test", now).await.unwrap();
+    let found = survey(&path).unwrap();
+    assert_eq!((found.sessions.len(), found.damage, found.lost_leases), (1, None, 0));
+    assert!(found.wal_bytes > 0 && found.schema.0 == found.schema.1);
+    store.close_session(session).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+
+    let listing = || {
+        let entries = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = entries.map(|file| (std::fs::read(&file).unwrap(), file)).collect();
+        files.sort();
+        files
+    };
+    let before = listing();
+    let found = survey(&path).unwrap();
+    assert_eq!(found.runs.iter().map(|(_, count)| count).sum::<u64>(), 1);
+    assert_eq!((found.sessions.len(), found.wal_bytes), (0, 0));
+    assert_eq!(listing(), before);
+
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.len() - 4_000;
+    bytes[at..].fill(0xab);
+    std::fs::write(&path, bytes).unwrap();
+    let found = survey(&path);
+    assert!(
+        found.as_ref().is_ok_and(|found| found.damage.is_some())
+            || matches!(found, Err(Error::Corrupt { .. })),
+        "{found:?}"
+    );
+    std::fs::write(&path, "no store").unwrap();
+    assert!(matches!(survey(&path), Err(Error::Corrupt { .. })));
 }
