@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    answer, cancel, events, explain, inbox, list, retry, run, show, signal, validate, worker,
+    answer, cancel, events, explain, inbox, list, resume, retry, run, show, signal, validate, worker,
 };
 
 /// Runs workflows so that no step is ever lost.
@@ -39,7 +39,7 @@ pub(crate) enum Command {
     /// Runs a workflow file and follows it to its end
     Run(run::Args),
     /// Continues a run here and now and follows it
-    Resume(One),
+    Resume(resume::Args),
     /// Tries a failed run again and follows it; what is completed stays
     ///
     /// It uses the definition that the run was started with: changes of the workflow file are not seen, changes of script

@@ -9,6 +9,7 @@ mod commands;
 mod exit;
 mod follow;
 mod hints;
+mod live;
 mod output;
 mod project;
 mod scripts;

@@ -4,11 +4,19 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::status::{PauseReason, RunStatus};
 use stepwell_engine::Leases;
 
-use crate::args::{One, Shared};
+use crate::args::Shared;
 use crate::exit::Exit;
 use crate::{follow, hints, project};
 
-pub(crate) async fn resume(shared: &Shared, args: &One) -> Result<Exit, ErrorObject> {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Id of the run, or its beginning
+    run: String,
+    #[command(flatten)]
+    how: follow::How,
+}
+
+pub(crate) async fn resume(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     let opened = project::open_existing(shared.store()).await?;
     let run = project::find_run(&*opened, &args.run).await?;
     let row = opened.run(&run).await.map_err(super::stored)?;
@@ -36,8 +44,10 @@ pub(crate) async fn resume(shared: &Shared, args: &One) -> Result<Exit, ErrorObj
         }
         _ => {}
     }
-    let known = engine.inspect(&run).await?;
-    follow::say_done(&known);
-    follow::say_waits(&known);
-    follow::to_the_end(&engine, &run, row.seq, shared.json).await
+    if !args.how.is_live(shared.json) {
+        let known = engine.inspect(&run).await?;
+        follow::say_done(&known);
+        follow::say_waits(&known);
+    }
+    follow::to_the_end(&engine, &run, row.seq, &args.how, shared.json).await
 }

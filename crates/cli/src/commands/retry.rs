@@ -14,6 +14,8 @@ pub(crate) struct Args {
     /// Replaces the input of the run, as JSON or @FILE
     #[arg(long, value_name = "JSON|@FILE")]
     input: Option<String>,
+    #[command(flatten)]
+    how: follow::How,
 }
 
 pub(crate) async fn retry(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
@@ -31,6 +33,8 @@ pub(crate) async fn retry(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
     .await?;
     let before = engine.inspect(&run).await?;
     engine.retry(&run, input).await.map_err(hints::about(&run))?;
-    follow::say_done(&before);
-    follow::to_the_end(&engine, &run, row.seq, shared.json).await
+    if !args.how.is_live(shared.json) {
+        follow::say_done(&before);
+    }
+    follow::to_the_end(&engine, &run, row.seq, &args.how, shared.json).await
 }

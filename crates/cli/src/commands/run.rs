@@ -31,6 +31,8 @@ pub(crate) struct Args {
     /// Returns as soon as the start is durable; a worker carries the run
     #[arg(long)]
     detach: bool,
+    #[command(flatten)]
+    how: follow::How,
 }
 
 pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
@@ -71,7 +73,7 @@ pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObjec
             _ => format!("run {run} exists; following it"),
         });
     }
-    follow::to_the_end(&engine, &run, Seq(0), shared.json).await
+    follow::to_the_end(&engine, &run, Seq(0), &args.how, shared.json).await
 }
 
 /// Returns the input: `--input`, with the keys of `--param` set in it.

@@ -8,6 +8,8 @@ mod full_disk;
 mod guidance;
 mod imports;
 mod large;
+mod live;
+mod pty;
 mod readable;
 mod refusals;
 mod sandbox;
