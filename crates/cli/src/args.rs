@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    answer, cancel, events, explain, inbox, list, resume, retry, run, show, signal, validate, worker,
+    answer, cancel, demo, events, explain, inbox, list, resume, retry, run, show, signal, validate, worker,
 };
 
 /// Runs workflows so that no step is ever lost.
@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Worker(worker::Args),
     /// Checks workflow files; nothing is run or stored
     Validate(validate::Args),
+    /// Shows in two minutes what a kill does to a run; needs Python, touches nothing of yours
+    Demo(demo::Args),
     /// Tells what an error code means and what to do about it
     Explain(explain::Args),
 }

@@ -6,6 +6,7 @@
 mod answering;
 mod args;
 mod commands;
+mod demo;
 mod exit;
 mod follow;
 mod hints;
@@ -20,6 +21,7 @@ mod stop;
 mod text;
 mod usage;
 mod values;
+mod whole_file;
 mod why;
 
 use std::process::ExitCode;

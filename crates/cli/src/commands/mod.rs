@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod cancel;
+pub(crate) mod demo;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod inbox;
@@ -37,6 +38,7 @@ pub(crate) async fn carry_out(args: Args) -> Result<Exit, ErrorObject> {
         Command::Cancel(args) => cancel::cancel(shared, args).await,
         Command::Worker(args) => worker::worker(shared, args).await,
         Command::Validate(args) => validate::validate(shared, args),
+        Command::Demo(args) => demo::demo(shared, args).await,
         Command::Explain(args) => explain::explain(shared, args),
     }
 }

@@ -3,6 +3,7 @@
 
 mod commands;
 mod damage;
+mod demo;
 mod error_pages;
 mod full_disk;
 mod guidance;
