@@ -5,8 +5,8 @@ use stepwell::{AllowPrivate, UnknownRule};
 use stepwell_core::error::{Code, ErrorObject};
 
 use crate::commands::{
-    answer, backup, doctor, events, explain, graph, inbox, list, prune, resume, retry, run, settle, show,
-    signal, state, validate, worker,
+    answer, backup, demo, doctor, events, explain, graph, inbox, list, prune, resume, retry, run, settle,
+    show, signal, state, validate, worker,
 };
 
 /// Runs workflows so that no step is ever lost.
@@ -115,6 +115,8 @@ pub(crate) enum Command {
     ///
     /// It changes nothing and makes no store. The exit code is 1 if something is broken.
     Doctor(doctor::Args),
+    /// Shows in two minutes what a kill does to a run; needs Python, touches nothing of yours
+    Demo(demo::Args),
     /// Tells what an error code means and what to do about it
     Explain(explain::Args),
 }

@@ -6,11 +6,13 @@
 mod answering;
 mod args;
 mod commands;
+mod demo;
 mod diagnostics;
 mod exit;
 mod follow;
 mod graph;
 mod hints;
+mod live;
 mod machine;
 mod output;
 mod project;
@@ -23,6 +25,7 @@ mod stop;
 mod text;
 mod usage;
 mod values;
+mod whole_file;
 mod why;
 mod workflow_file;
 

@@ -63,6 +63,15 @@ pub(crate) fn shown(at: Timestamp) -> String {
     shown_in(at, jiff::tz::TimeZone::system())
 }
 
+/// Shows a moment to people who know which day it is: without its day, if that is today.
+pub(crate) fn shown_time(at: Timestamp, now: Timestamp) -> String {
+    let (then, today) = (shown(at), shown(now));
+    match then.split_once(' ') {
+        Some((day, time)) if today.starts_with(day) => time.to_owned(),
+        _ => then,
+    }
+}
+
 fn shown_in(at: Timestamp, zone: jiff::tz::TimeZone) -> String {
     tellable(at).to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }

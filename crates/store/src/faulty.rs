@@ -379,6 +379,10 @@ impl Store for FaultyStore {
         self.read("looking for others", self.below.others()).await
     }
 
+    async fn holder(&self, session: u64) -> Result<Option<String>, Error> {
+        self.read("looking for a session", self.below.holder(session)).await
+    }
+
     async fn close(&self) -> Result<(), Error> {
         self.below.close().await
     }

@@ -150,6 +150,11 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Returns who else has the store open, in words for people, such as `pid 4711 (worker)`.
     async fn others(&self) -> Result<Vec<String>, Error>;
 
+    /// Returns the label of a session, if its process lives. A store that does not keep labels knows none.
+    async fn holder(&self, _session: u64) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
     /// Finishes what is queued and closes. Later calls are `Unavailable`.
     async fn close(&self) -> Result<(), Error>;
 }

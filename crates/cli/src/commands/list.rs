@@ -75,6 +75,6 @@ pub(crate) async fn list(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
 }
 
 /// Returns the moment, for ages such as `2h`.
-pub(super) fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_microsecond())
 }

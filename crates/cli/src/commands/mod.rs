@@ -3,6 +3,7 @@
 pub(crate) mod answer;
 pub(crate) mod backup;
 pub(crate) mod cancel;
+pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod explain;
@@ -53,6 +54,7 @@ pub(crate) async fn carry_out(args: Args) -> Result<Exit, ErrorObject> {
         Command::Validate(args) => validate::validate(shared, args),
         Command::Graph(args) => graph::graph(shared, args).await,
         Command::Doctor(args) => doctor::doctor(shared, args).await,
+        Command::Demo(args) => demo::demo(shared, args).await,
         Command::Explain(args) => explain::explain(shared, args),
     }
 }

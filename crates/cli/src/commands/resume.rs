@@ -14,6 +14,8 @@ pub(crate) struct Args {
     one: One,
     #[command(flatten)]
     reach: Reach,
+    #[command(flatten)]
+    how: follow::How,
 }
 
 pub(crate) async fn resume(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
@@ -45,10 +47,12 @@ pub(crate) async fn resume(shared: &Shared, args: &Args) -> Result<Exit, ErrorOb
         }
         _ => say_unkept(&args.one),
     }
-    let known = engine.inspect(&run).await?;
-    follow::say_done(&known);
-    follow::say_waits(&known);
-    follow::to_the_end(&engine, &run, row.seq, shared.json).await
+    if !args.how.is_live(shared.json) {
+        let known = engine.inspect(&run).await?;
+        follow::say_done(&known);
+        follow::say_waits(&known);
+    }
+    follow::to_the_end(&engine, &run, row.seq, &args.how, shared.json).await
 }
 
 /// Says that a reason is not kept, since the journal has no place for it.

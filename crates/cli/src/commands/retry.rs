@@ -19,6 +19,8 @@ pub(crate) struct Args {
     reason: Option<String>,
     #[command(flatten)]
     reach: Reach,
+    #[command(flatten)]
+    how: follow::How,
 }
 
 pub(crate) async fn retry(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
@@ -36,6 +38,8 @@ pub(crate) async fn retry(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
     .await?;
     let before = engine.inspect(&run).await?;
     engine.retry(&run, input, args.reason.clone()).await.map_err(hints::about(&run))?;
-    follow::say_done(&before);
-    follow::to_the_end(&engine, &run, row.seq, shared.json).await
+    if !args.how.is_live(shared.json) {
+        follow::say_done(&before);
+    }
+    follow::to_the_end(&engine, &run, row.seq, &args.how, shared.json).await
 }

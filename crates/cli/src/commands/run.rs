@@ -10,7 +10,7 @@ use stepwell_engine::{Engine, Leases, Start};
 
 use crate::args::{Reach, Shared};
 use crate::exit::Exit;
-use crate::{follow, output, project, text, values, workflow_file};
+use crate::{follow, output, project, shape, text, values, whole_file, workflow_file};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -33,9 +33,17 @@ pub(crate) struct Args {
     detach: bool,
     #[command(flatten)]
     reach: Reach,
+    /// Writes what `--json` prints also to this file, whole or not at all
+    #[arg(long, value_name = "FILE", conflicts_with = "detach")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    how: follow::How,
 }
 
 pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
+    if let Some(file) = &args.output {
+        whole_file::can_be_written("--output", file)?;
+    }
     let files = [args.file.clone()];
     let registry = project::registry(&files, &args.reach)?;
     let dir = project::working_dir()?;
@@ -72,7 +80,13 @@ pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObjec
             _ => format!("run {run} exists; following it"),
         });
     }
-    follow::to_the_end(&engine, &run, Seq(0), shared.json).await
+    let exit = follow::to_the_end(&engine, &run, Seq(0), &args.how, shared.json).await?;
+    if let Some(file) = args.output.as_ref().filter(|_| exit != Exit::Interrupted) {
+        let known = engine.inspect(&run).await?;
+        let row = engine.store().run(&run).await.map_err(super::stored)?;
+        whole_file::write("--output", file, &text::json(&shape::run(&known, row.seq)))?;
+    }
+    Ok(exit)
 }
 
 /// Returns the input: `--input`, with the keys of `--param` set in it.

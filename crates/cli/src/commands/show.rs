@@ -1,5 +1,7 @@
 //! `stepwell show`: one run, and why it is not going on.
 
+use std::collections::{BTreeSet, HashMap};
+
 use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::Seq;
 use stepwell_core::run::Run;
@@ -38,9 +40,11 @@ pub(crate) async fn show(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
     let waits = engine.store().waits(&filter, &Page::first(1_000)).await.map_err(super::stored)?.items;
     let now = super::list::now();
     let lost = engine.store().lost_leases(now, 10_000).await.map_err(super::stored)?;
+    let holders = holders(&**engine.store(), &known).await?;
     let around = Around {
         waits: &waits,
         lost: &lost,
+        holders: &holders,
         is_carried: project::is_carried(&**engine.store(), &row.root).await?,
         has_handler: &|handler| engine.registry().get(handler).is_some(),
         now,
@@ -48,7 +52,7 @@ pub(crate) async fn show(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
     let why = why(&known, &around);
     let said = said(&**engine.store(), &row).await?;
     if shared.json {
-        let mut shown = shape::whole(&known, &row, &waits, &why, args.context);
+        let mut shown = shape::whole(&known, &row, &waits, &holders, &why, args.context);
         shown["reason"] = said.into();
         if args.events {
             let mut events = Vec::new();
@@ -99,6 +103,19 @@ fn head(run: &Run, row: &RunRow, waits: &[WaitRow]) {
     if !run.metadata().is_empty() {
         output::data(&format!("metadata  {}", serde_json::Value::Object(run.metadata().clone())));
     }
+}
+
+/// Returns who carries out the attempts that are under way, by session.
+async fn holders(store: &dyn Store, run: &Run) -> Result<HashMap<u64, String>, ErrorObject> {
+    let under_way = run.executions().iter().filter(|execution| execution.attempt_since().is_some());
+    let sessions: BTreeSet<u64> = under_way.map(|execution| execution.session).collect();
+    let mut holders = HashMap::new();
+    for session in sessions {
+        if let Some(holder) = store.holder(session).await.map_err(super::stored)? {
+            holders.insert(session, holder);
+        }
+    }
+    Ok(holders)
 }
 
 /// Returns what was said by whoever cancelled a run, or by the operator who paused it. That is looked for from the end of

@@ -3,6 +3,7 @@
 
 mod commands;
 mod damage;
+mod demo;
 mod diagnostics;
 mod doctor;
 mod error_pages;
@@ -16,7 +17,9 @@ mod http;
 mod imports;
 mod keeping;
 mod large;
+mod live;
 mod programs;
+mod pty;
 mod readable;
 mod refusals;
 mod sandbox;

@@ -342,6 +342,16 @@ impl Run {
         self.find(step, ordinal).map(|ix| &self.executions[ix as usize])
     }
 
+    /// Returns how many elements an execution of a step with `for_each` has, once they are known.
+    pub fn elements(&self, execution: &Execution) -> Option<u32> {
+        execution.fan.as_ref().map(|fan| fan.len())
+    }
+
+    /// Returns the execution that this one is an element of.
+    pub fn element_of(&self, execution: &Execution) -> Option<&Execution> {
+        execution.element.map(|(of, _)| self.exec(of))
+    }
+
     /// Returns the latest execution of a step.
     pub fn latest(&self, step: StepIx) -> Option<&Execution> {
         self.steps[step.at()].executions.last().map(|ix| &self.executions[*ix as usize])

@@ -659,6 +659,15 @@ impl Store for SqliteStore {
         .await
     }
 
+    async fn holder(&self, session: u64) -> Result<Option<String>, Error> {
+        let lock = self.lock.clone();
+        self.read(move |conn| {
+            let live = sessions(conn, &lock)?;
+            Ok(live.into_iter().find(|live| live.id == session).map(|live| live.label))
+        })
+        .await
+    }
+
     async fn close(&self) -> Result<(), Error> {
         self.readers.close();
         let (reply, closed) = oneshot::channel();
