@@ -13,6 +13,8 @@ mod hints;
 mod machine;
 mod output;
 mod project;
+#[cfg(test)]
+mod reference;
 mod scripts;
 mod settings;
 mod shape;

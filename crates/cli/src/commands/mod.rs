@@ -3,12 +3,15 @@
 pub(crate) mod answer;
 pub(crate) mod backup;
 pub(crate) mod cancel;
+pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod graph;
 pub(crate) mod inbox;
+pub(crate) mod init;
 pub(crate) mod list;
+pub(crate) mod man;
 pub(crate) mod pause;
 pub(crate) mod prune;
 pub(crate) mod resume;
@@ -53,6 +56,9 @@ pub(crate) async fn carry_out(args: Args) -> Result<Exit, ErrorObject> {
         Command::Validate(args) => validate::validate(shared, args),
         Command::Graph(args) => graph::graph(shared, args).await,
         Command::Doctor(args) => doctor::doctor(shared, args).await,
+        Command::Init(args) => init::init(shared, args),
+        Command::Completions(args) => Ok(completions::completions(args)),
+        Command::Man(args) => man::man(args),
         Command::Explain(args) => explain::explain(shared, args),
     }
 }
