@@ -5,8 +5,8 @@ use stepwell::{AllowPrivate, UnknownRule};
 use stepwell_core::error::{Code, ErrorObject};
 
 use crate::commands::{
-    answer, backup, demo, doctor, events, explain, graph, inbox, list, prune, resume, retry, run, settle,
-    show, signal, state, validate, worker,
+    answer, backup, completions, demo, doctor, events, explain, graph, inbox, init, list, man, prune, resume,
+    retry, run, settle, show, signal, state, validate, worker,
 };
 
 /// Runs workflows so that no step is ever lost.
@@ -22,7 +22,7 @@ pub(crate) struct Args {
 /// What every command takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Shared {
-    /// Where runs are kept [default: .stepwell/stepwell.db of the project]
+    /// Where runs are kept [default: as stepwell.toml says, else .stepwell/stepwell.db of the project]
     #[arg(long, global = true, value_name = "URL", env = "STEPWELL_STORE")]
     store: Option<String>,
     /// Prints data and errors as JSON
@@ -119,6 +119,19 @@ pub(crate) enum Command {
     Demo(demo::Args),
     /// Tells what an error code means and what to do about it
     Explain(explain::Args),
+    /// Makes a project that runs: a workflow with a script and a question, and its settings
+    ///
+    /// What is there already stays as it is; a directory that has a file of such a name is refused.
+    Init(init::Args),
+    /// Prints what a shell needs to complete commands and flags
+    ///
+    /// bash: `stepwell completions bash > ~/.local/share/bash-completion/completions/stepwell`. zsh: into a file
+    /// `_stepwell` in a directory of `$fpath`. fish: `stepwell completions fish > ~/.config/fish/completions/stepwell.fish`.
+    Completions(completions::Args),
+    /// Prints the manual page, or writes one for each command
+    ///
+    /// `stepwell man --dir ~/.local/share/man/man1` installs them for you; `man stepwell-run` shows one.
+    Man(man::Args),
 }
 
 #[derive(Debug, clap::Args)]

@@ -65,3 +65,33 @@ impl Exit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rows of spec/gleitzeit.md §6 that name codes, those included that nothing raises yet.
+    #[test]
+    fn the_codes_of_a_row_exit_as_it_says() {
+        let of = |code: Code| Exit::of(&ErrorObject::new(code, ""));
+        for code in [
+            Code::WORKFLOW_VALIDATION_FAILED,
+            Code::WORKFLOW_CIRCULAR_DEPENDENCY,
+            Code::PROTOCOL_NOT_FOUND,
+            Code::METHOD_NOT_SUPPORTED,
+            Code::PROTOCOL_VERSION_MISMATCH,
+        ] {
+            assert_eq!(of(code), Exit::InvalidDefinition, "{code}");
+        }
+        for code in [
+            Code::WORKFLOW_INVALID_STATE,
+            Code::RUN_EXISTS,
+            Code::DEFINITION_MISMATCH,
+            Code::TASK_RETRY_ERROR,
+            Code::STATE_CONFLICT,
+        ] {
+            assert_eq!(of(code), Exit::Conflict, "{code}");
+        }
+        assert_eq!(of(Code::PERSISTENCE_WRITE_FAILED), Exit::Failed);
+    }
+}

@@ -16,6 +16,8 @@ mod live;
 mod machine;
 mod output;
 mod project;
+#[cfg(test)]
+mod reference;
 mod scripts;
 mod settings;
 mod shape;

@@ -117,19 +117,16 @@ fn wrong(file: &Path, text: &str, error: &toml::de::Error) -> ErrorObject {
     let line = before.matches('\n').count();
     let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
     let said = error.message();
-    let (message, hint) = match unknown(said) {
-        Some((key, known)) => (
-            format!("there is no setting '{key}'"),
-            match nearest(key, &known) {
-                Some(near) => format!("did you mean '{near}'?"),
-                None => format!("known here: {}", known.join(", ")),
-            },
-        ),
-        None => {
-            let key = text.lines().nth(line).and_then(|line| line.split_once('=')).map(|(key, _)| key.trim());
-            let key = key.filter(|key| !key.is_empty()).map_or_else(String::new, |key| format!("'{key}': "));
-            (format!("{key}{said}"), format!("`stepwell init` writes a {FILE} that can be looked at"))
-        }
+    let (message, hint) = if let Some((key, known)) = unknown(said) {
+        let hint = match nearest(key, &known) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => format!("known here: {}", known.join(", ")),
+        };
+        (format!("there is no setting '{key}'"), hint)
+    } else {
+        let key = text.lines().nth(line).and_then(|line| line.split_once('=')).map(|(key, _)| key.trim());
+        let key = key.filter(|key| !key.is_empty()).map_or_else(String::new, |key| format!("'{key}': "));
+        (format!("{key}{said}"), format!("`stepwell init` writes a {FILE} that can be looked at"))
     };
     let line = line + 1;
     refusal(file, format!("{}:{line}:{column}: {message}", file.display()))

@@ -159,7 +159,7 @@ fn store(report: &mut Report, chosen: &Chosen) {
     let found = if file.exists() { Some(stepwell_store::survey(file)) } else { None };
     match &found {
         None => {
-            report.add("store", State::Note, format!("{said}: not made yet"), "`stepwell run FILE` makes it")
+            report.add("store", State::Note, format!("{said}: not made yet"), "`stepwell run FILE` makes it");
         }
         Some(Ok(_)) => report.ok("store", said),
         Some(Err(error)) => report.broken("store", &stepwell_engine::error::from_store(error)),
@@ -201,7 +201,7 @@ fn disk(report: &mut Report, file: &Path) {
             report.add("disk", state, said, remedy);
         }
         Err(error) => {
-            report.add("disk", State::Broken, format!("{}: {error}", dir.display()), "is it there?")
+            report.add("disk", State::Broken, format!("{}: {error}", dir.display()), "is it there?");
         }
     }
     if ["nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"].contains(&kind.as_str()) {

@@ -79,10 +79,10 @@ pub(super) fn line(recorded: &Recorded) -> String {
     let data = &event["data"];
     let said =
         [&data["error"]["message"], &data["reason"], &data["note"]].into_iter().filter_map(Value::as_str);
-    let said: String = said
-        .filter_map(|said| said.lines().next())
-        .map(|said| format!(": {}", text::message(said)))
-        .collect();
+    let mut why = String::new();
+    for said in said.filter_map(|said| said.lines().next()) {
+        why.extend([": ", &*text::message(said)]);
+    }
     let (at, kind) = (values::shown(recorded.at), event["type"].as_str().unwrap_or_default());
-    format!("{:>6} {at} {kind}{step}{attempt}{said}", recorded.seq)
+    format!("{:>6} {at} {kind}{step}{attempt}{why}", recorded.seq)
 }

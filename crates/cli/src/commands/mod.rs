@@ -3,13 +3,16 @@
 pub(crate) mod answer;
 pub(crate) mod backup;
 pub(crate) mod cancel;
+pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod graph;
 pub(crate) mod inbox;
+pub(crate) mod init;
 pub(crate) mod list;
+pub(crate) mod man;
 pub(crate) mod pause;
 pub(crate) mod prune;
 pub(crate) mod resume;
@@ -55,6 +58,9 @@ pub(crate) async fn carry_out(args: Args) -> Result<Exit, ErrorObject> {
         Command::Graph(args) => graph::graph(shared, args).await,
         Command::Doctor(args) => doctor::doctor(shared, args).await,
         Command::Demo(args) => demo::demo(shared, args).await,
+        Command::Init(args) => init::init(shared, args),
+        Command::Completions(args) => Ok(completions::completions(args)),
+        Command::Man(args) => man::man(args),
         Command::Explain(args) => explain::explain(shared, args),
     }
 }

@@ -68,7 +68,9 @@ pub(crate) async fn show(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
             output::data_message(&format!("  {line}"));
         }
         if args.steps {
-            steps::more(&known, execution).iter().for_each(|line| output::data(&format!("    {line}")));
+            for line in steps::more(&known, execution) {
+                output::data(&format!("    {line}"));
+            }
         }
     }
     for reason in &why {

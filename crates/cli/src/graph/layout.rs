@@ -221,14 +221,16 @@ fn place(rows: &[Vec<usize>], slots: &mut [Slot]) -> f64 {
         }
     }
     let left = slots.iter().map(|slot| slot.x - slot.width / 2.0).fold(f64::INFINITY, f64::min);
-    slots.iter_mut().for_each(|slot| slot.x -= left);
+    for slot in slots.iter_mut() {
+        slot.x -= left;
+    }
     slots.iter().map(|slot| slot.x + slot.width / 2.0).fold(0.0, f64::max)
 }
 
 /// Moves wished places apart so that boxes do not overlap: halfway between what pushing to the right alone and pushing to
 /// the left alone would give, each of which keeps the distances.
 fn apart(row: &[usize], wished: &[f64], slots: &[Slot]) -> Vec<f64> {
-    let distance = |a: usize, b: usize| (slots[row[a]].width + slots[row[b]].width) / 2.0 + GAP;
+    let distance = |a: usize, b: usize| f64::midpoint(slots[row[a]].width, slots[row[b]].width) + GAP;
     let mut right = wished.to_vec();
     for i in 1..row.len() {
         right[i] = right[i].max(right[i - 1] + distance(i - 1, i));

@@ -10,8 +10,10 @@ use super::{Edge, EdgeKind, Graph, cut};
 pub(crate) fn mermaid(graph: &Graph) -> String {
     let mut text = "flowchart TD\n".to_owned();
     for (at, node) in graph.nodes.iter().enumerate() {
-        let said: String =
-            node.said().iter().map(|said| format!("<br/>{}", escaped(&cut(said, 60)))).collect();
+        let mut said = String::new();
+        for line in node.said() {
+            said.extend(["<br/>", &escaped(&cut(&line, 60))]);
+        }
         let class = node.status.map_or_else(String::new, |status| format!(":::{status}"));
         let (name, method) = (escaped(&node.name), escaped(&node.method));
         writeln!(text, "    s{at}[\"{name}<br/>{method}{said}\"]{class}").expect("a String takes all");

@@ -4,7 +4,7 @@ use crate::sandbox::{Sandbox, Told};
 
 /// What differs between two runs of a test, and what stands for it.
 const FILTERS: &[(&str, &str)] = &[
-    (r"\b(run|wait|session)_[0-9a-f]{16,}\b", "$1_ID"),
+    (r"\b(run|wait|session)_[0-9a-f]{16,}\b", "${1}_ID"),
     (r"\b[0-9a-f]{32}\b", "VERSION"),
     (r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+Z)?", "TIME"),
     (r"\b(\d+ ms|\d+\.\d s)\b", "TOOK"),
@@ -37,7 +37,7 @@ impl Transcript {
         self.dir = sandbox.path().display().to_string();
         let words: Vec<String> = args.iter().map(|arg| word(arg)).collect();
         let code = if told.code == 0 { String::new() } else { format!("[exit {}]\n", told.code) };
-        self.text += &format!("$ stepwell {}\n{}{}{code}\n", words.join(" "), told.out, told.err);
+        self.text.extend(["$ stepwell ", &words.join(" "), "\n", &told.out, &told.err, &code, "\n"]);
     }
 
     /// Compares it with the snapshot of that name.
