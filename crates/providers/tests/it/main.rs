@@ -3,5 +3,6 @@
 mod house;
 mod process;
 mod python;
+mod sandbox;
 mod steps;
 mod support;
