@@ -1,9 +1,10 @@
 //! What can be said on the command line; the arguments of each command stand in its file. The doc comments are the help.
 
 use clap::{Parser, Subcommand};
+use stepwell_providers::sandbox::Mode;
 
 use crate::commands::{
-    answer, cancel, events, explain, inbox, list, retry, run, show, signal, validate, worker,
+    answer, cancel, events, explain, inbox, list, resume, retry, run, show, signal, validate, worker,
 };
 
 /// Runs workflows so that no step is ever lost.
@@ -34,12 +35,24 @@ impl Shared {
     }
 }
 
+/// What every command takes that carries out steps.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Work {
+    /// Has the kernel confine what scripts and programs may do [default: off]
+    ///
+    /// Within the sandbox they write only in the directories of their run and in a temporary one of their own, and system
+    /// calls that change the machine are refused. `off`: they do what you may. `auto`: in a sandbox if the kernel has
+    /// one, and it is said if not. `require`: in a sandbox, or nothing runs. Reading and the network stay open.
+    #[arg(long, value_name = "off|auto|require", env = "STEPWELL_SANDBOX")]
+    pub(crate) sandbox: Option<Mode>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Runs a workflow file and follows it to its end
     Run(run::Args),
     /// Continues a run here and now and follows it
-    Resume(One),
+    Resume(resume::Args),
     /// Tries a failed run again and follows it; what is completed stays
     ///
     /// It uses the definition that the run was started with: changes of the workflow file are not seen, changes of script

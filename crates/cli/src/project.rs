@@ -7,7 +7,11 @@ use serde_json::Value;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, WaitId};
 use stepwell_engine::{Engine, Leases, Options, Registry};
+use stepwell_providers::sandbox::Sandbox;
 use stepwell_store::{Page, Store, WaitFilter, WaitRow, WaitState};
+
+use crate::args::Work;
+use crate::output;
 
 /// Returns the nearest directory upward with `stepwell.toml` or `.stepwell/`, else the working directory.
 pub(crate) fn root(from: &Path) -> PathBuf {
@@ -99,9 +103,22 @@ fn unfit(file: &Path) -> Option<(String, String)> {
 /// Returns the providers of the command line. Files may lie in the working directory and in those of the workflow
 /// files that were named.
 pub(crate) fn registry(beside: &[PathBuf]) -> Result<Registry, ErrorObject> {
+    Ok(stepwell::registry(roots(beside)?))
+}
+
+/// Returns the providers of a command that carries out steps, as its settings have it.
+pub(crate) fn registry_at_work(beside: &[PathBuf], work: &Work) -> Result<Registry, ErrorObject> {
+    let sandbox = Sandbox::new(work.sandbox.unwrap_or_default());
+    if let Some(missing) = sandbox.shortfall()? {
+        output::talk(&format!("steps run without a sandbox: {missing}"));
+    }
+    Ok(stepwell::registry_within(roots(beside)?, sandbox))
+}
+
+fn roots(beside: &[PathBuf]) -> Result<Vec<PathBuf>, ErrorObject> {
     let mut roots = vec![working_dir()?];
     roots.extend(beside.iter().filter_map(|file| file.canonicalize().ok()?.parent().map(Path::to_owned)));
-    Ok(stepwell::registry(roots))
+    Ok(roots)
 }
 
 /// Opens an engine over the store of a command that takes no work.

@@ -29,22 +29,31 @@ use std::sync::Arc;
 use serde_json::Value;
 use stepwell_core::error::ErrorObject;
 use stepwell_providers::python::PythonSettings;
+use stepwell_providers::sandbox::Sandbox;
 
 pub use stepwell_core as core;
 pub use stepwell_engine::{
     Engine, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, load,
 };
+pub use stepwell_providers::sandbox;
 pub use stepwell_store::{Store, open as open_store};
 
 /// Returns the providers of every Stepwell. File parameters must lie inside the roots (none given: inside the working
 /// directory) or the directory their run was submitted from.
 pub fn registry(roots: Vec<PathBuf>) -> Registry {
+    registry_within(roots, Sandbox::default())
+}
+
+/// Returns the providers of every Stepwell, whose scripts and programs run within that sandbox: they write only in the
+/// roots of their run.
+pub fn registry_within(roots: Vec<PathBuf>, sandbox: Sandbox) -> Registry {
     let mut python = PythonSettings::default();
     if !roots.is_empty() {
         python.isolation.roots = roots;
     }
     // A run of the library or the command line is its user's own, wherever a worker carries it on.
     python.isolation.trust_base_dir = true;
+    python.isolation.sandbox = sandbox;
     stepwell_providers::registry(python, Arc::new(read_child))
 }
 

@@ -4,13 +4,21 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::status::{PauseReason, RunStatus};
 use stepwell_engine::Leases;
 
-use crate::args::{One, Shared};
+use crate::args::{One, Shared, Work};
 use crate::exit::Exit;
 use crate::{follow, hints, project};
 
-pub(crate) async fn resume(shared: &Shared, args: &One) -> Result<Exit, ErrorObject> {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    one: One,
+    #[command(flatten)]
+    work: Work,
+}
+
+pub(crate) async fn resume(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     let opened = project::open_existing(shared.store()).await?;
-    let run = project::find_run(&*opened, &args.run).await?;
+    let run = project::find_run(&*opened, &args.one.run).await?;
     let row = opened.run(&run).await.map_err(super::stored)?;
     if row.state.status.is_terminal() {
         let message = format!("run {run} is {} and cannot be resumed", row.state.status);
@@ -19,7 +27,7 @@ pub(crate) async fn resume(shared: &Shared, args: &One) -> Result<Exit, ErrorObj
             .with("status", row.state.status.as_str());
         return Err(hints::about(&run)(error));
     }
-    let registry = project::registry(&[])?;
+    let registry = project::registry_at_work(&[], &args.work)?;
     let engine = project::engine_over(
         opened,
         Leases::Tree(row.root.clone()),

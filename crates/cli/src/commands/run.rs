@@ -8,7 +8,7 @@ use stepwell_core::ids::{RunId, Seq};
 use stepwell_core::status::RunStatus;
 use stepwell_engine::{Engine, Leases, Start, load};
 
-use crate::args::Shared;
+use crate::args::{Shared, Work};
 use crate::exit::Exit;
 use crate::{follow, output, project, scripts, text, values};
 
@@ -31,11 +31,13 @@ pub(crate) struct Args {
     /// Returns as soon as the start is durable; a worker carries the run
     #[arg(long)]
     detach: bool,
+    #[command(flatten)]
+    work: Work,
 }
 
 pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     let files = [args.file.clone()];
-    let registry = project::registry(&files)?;
+    let registry = project::registry_at_work(&files, &args.work)?;
     let loaded = load::file(&args.file, &registry, false)
         .map_err(|invalid| output::in_file(invalid.to_error(), &args.file))?;
     let dir = project::working_dir()?;

@@ -15,4 +15,5 @@ mod sandbox;
 mod scripts;
 mod stopping;
 mod terminal;
+mod walls;
 mod workflow_file;
