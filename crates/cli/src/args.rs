@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use stepwell::{AllowPrivate, UnknownRule};
-use stepwell_core::error::{Code, ErrorObject};
+use stepwell_providers::sandbox::Mode;
 
 use crate::commands::{
     answer, backup, completions, demo, doctor, events, explain, graph, inbox, init, list, man, prune, resume,
@@ -37,22 +37,19 @@ impl Shared {
     }
 }
 
-/// What every command takes that carries out work.
+/// What every command takes that carries out steps.
 #[derive(Debug, Default, clap::Args)]
-pub(crate) struct Reach {
+pub(crate) struct Work {
+    /// Has the kernel confine what scripts and programs may do [default: off]
+    ///
+    /// Within the sandbox they write only in the directories of their run and in a temporary one of their own, and system
+    /// calls that change the machine are refused. `off`: they do what you may. `auto`: in a sandbox if the kernel has
+    /// one, and it is said if not. `require`: in a sandbox, or nothing runs. Reading and the network stay open.
+    #[arg(long, value_name = "off|auto|require", env = "STEPWELL_SANDBOX")]
+    pub(crate) sandbox: Option<Mode>,
     /// Lets http steps reach more than the internet: addresses, networks such as 10.0.0.0/8 and names of hosts, or `all`
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = rule, env = "STEPWELL_HTTP_ALLOW_PRIVATE")]
     pub(crate) http_allow_private: Vec<String>,
-}
-
-impl Reach {
-    /// Returns which addresses beside those of the internet may be reached.
-    pub(crate) fn allow_private(&self) -> Result<AllowPrivate, ErrorObject> {
-        AllowPrivate::read(&self.http_allow_private).map_err(|unknown| {
-            ErrorObject::new(Code::INVALID_PARAMS, format!("--http-allow-private: {unknown}"))
-                .with("parameter", "--http-allow-private")
-        })
-    }
 }
 
 fn rule(word: &str) -> Result<String, UnknownRule> {

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
-use stepwell::HttpSettings;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, WaitId};
 use stepwell_engine::{Engine, Leases, Options, Registry};
 use stepwell_store::{Page, Store, WaitFilter, WaitRow, WaitState};
 
-use crate::args::Reach;
+use crate::args::Work;
+use crate::output;
 use crate::settings::{self, Settings};
 
 /// Returns the nearest directory upward with `stepwell.toml` or `.stepwell/`, else the working directory.
@@ -137,22 +137,35 @@ fn unfit(file: &Path) -> Option<(String, String)> {
     })
 }
 
-/// Returns the providers of the command line, as the settings of the project and the arguments want them. Files may lie
-/// in the working directory and in those of the workflow files that were named.
-pub(crate) fn registry(beside: &[PathBuf], reach: &Reach) -> Result<Registry, ErrorObject> {
+/// Returns the providers of a command that carries out no steps.
+pub(crate) fn registry(beside: &[PathBuf]) -> Result<Registry, ErrorObject> {
     let dir = working_dir()?;
     let project = root(&dir);
-    let python = Settings::of(&project)?.python(&project);
-    let http = HttpSettings { allow_private: reach.allow_private()?, ..HttpSettings::default() };
-    let mut roots = vec![dir];
-    roots.extend(beside.iter().filter_map(|file| file.canonicalize().ok()?.parent().map(Path::to_owned)));
-    Ok(stepwell::registry_with(stepwell::Settings { python, http }, roots))
+    let settings = Settings::of(&project)?.of_providers(&project, &Work::default())?;
+    Ok(stepwell::registry_with(settings, roots(dir, beside)))
+}
+
+/// Returns the providers of a command that carries out steps, as the settings of the project and the arguments want them.
+pub(crate) fn registry_at_work(beside: &[PathBuf], work: &Work) -> Result<Registry, ErrorObject> {
+    let dir = working_dir()?;
+    let project = root(&dir);
+    let settings = Settings::of(&project)?.of_providers(&project, work)?;
+    if let Some(missing) = settings.python.isolation.sandbox.shortfall()? {
+        output::talk(&format!("steps run without a sandbox: {missing}"));
+    }
+    Ok(stepwell::registry_with(settings, roots(dir, beside)))
+}
+
+/// Returns where files may lie: in the working directory and in those of the workflow files that were named.
+fn roots(dir: PathBuf, beside: &[PathBuf]) -> Vec<PathBuf> {
+    let named = beside.iter().filter_map(|file| file.canonicalize().ok()?.parent().map(Path::to_owned));
+    std::iter::once(dir).chain(named).collect()
 }
 
 /// Opens an engine over the store of a command that takes no work.
 pub(crate) async fn open_idle(given: Option<&str>) -> Result<Engine, ErrorObject> {
     let store = open_existing(given).await?;
-    engine_over(store, Leases::None, registry(&[], &Reach::default())?, "stepwell").await
+    engine_over(store, Leases::None, registry(&[])?, "stepwell").await
 }
 
 /// Opens an engine over an open store.

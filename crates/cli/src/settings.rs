@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
-use stepwell::PythonSettings;
+use stepwell::{AllowPrivate, PythonSettings};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::workflow::distance;
+use stepwell_providers::sandbox::{Mode, Sandbox};
+
+use crate::args::Work;
 
 /// The name of the file; the directory that has one is a project.
 pub(crate) const FILE: &str = "stepwell.toml";
@@ -19,7 +22,20 @@ pub(crate) const FILE: &str = "stepwell.toml";
 pub(crate) struct Settings {
     /// URL of the store; a relative path starts at the project.
     pub(crate) store: Option<String>,
+    /// Whether the kernel confines what scripts and programs may do.
+    #[serde(deserialize_with = "mode")]
+    sandbox: Option<Mode>,
+    http: Http,
     python: Python,
+}
+
+/// Where HTTP requests may go.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Http {
+    /// Addresses, networks and names of hosts beside those of the internet.
+    #[serde(deserialize_with = "allow_private")]
+    allow_private: Option<AllowPrivate>,
 }
 
 /// How Python scripts are run.
@@ -45,6 +61,25 @@ impl Settings {
         }
     }
 
+    /// Returns how the providers of a project work; what the arguments say comes first.
+    pub(crate) fn of_providers(
+        &self,
+        project: &Path,
+        work: &Work,
+    ) -> Result<stepwell::Settings, ErrorObject> {
+        let mut settings =
+            stepwell::Settings { python: self.python(project), ..stepwell::Settings::default() };
+        settings.python.isolation.sandbox = Sandbox::new(work.sandbox.or(self.sandbox).unwrap_or_default());
+        settings.http.allow_private = match (&*work.http_allow_private, &self.http.allow_private) {
+            ([], Some(allowed)) => allowed.clone(),
+            (words, _) => AllowPrivate::read(words).map_err(|unknown| {
+                ErrorObject::new(Code::INVALID_PARAMS, format!("--http-allow-private: {unknown}"))
+                    .with("parameter", "--http-allow-private")
+            })?,
+        };
+        Ok(settings)
+    }
+
     /// Returns how the Python scripts of a project are run.
     pub(crate) fn python(&self, project: &Path) -> PythonSettings {
         let mut python = PythonSettings::default();
@@ -61,6 +96,14 @@ impl Settings {
         }
         python
     }
+}
+
+fn mode<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Mode>, D::Error> {
+    String::deserialize(from)?.parse().map(Some).map_err(D::Error::custom)
+}
+
+fn allow_private<'de, D: Deserializer<'de>>(from: D) -> Result<Option<AllowPrivate>, D::Error> {
+    AllowPrivate::read(&Vec::<String>::deserialize(from)?).map(Some).map_err(D::Error::custom)
 }
 
 /// An amount of memory: a number of bytes, or text such as `512 MiB`.
@@ -176,6 +219,22 @@ mod tests {
     }
 
     #[test]
+    fn arguments_come_before_the_file() {
+        let text = "sandbox = \"require\"\n[http]\nallow_private = [\"10.0.0.0/8\"]\n";
+        let of = |work: &Work| {
+            let settings = read(text).unwrap().of_providers(Path::new("/p"), work).unwrap();
+            (settings.python.isolation.sandbox.mode(), settings.http.allow_private)
+        };
+        let file = AllowPrivate::read(&["10.0.0.0/8"]).unwrap();
+        assert_eq!(of(&Work::default()), (Mode::Require, file));
+        let work = Work { sandbox: Some(Mode::Off), http_allow_private: vec!["all".into()] };
+        assert_eq!(of(&work), (Mode::Off, AllowPrivate::Everywhere));
+        for wrong in ["sandbox = \"on\"", "[http]\nallow_private = [\"localhost:80\"]"] {
+            assert_eq!(read(wrong).unwrap_err().code, Code::CONFIGURATION_ERROR);
+        }
+    }
+
+    #[test]
     fn what_cannot_be_read_is_told_with_its_place_its_key_and_the_nearest_one() {
         let told = |text: &str| {
             let error = read(text).unwrap_err();
@@ -187,7 +246,7 @@ mod tests {
             told("# mine\n[python]\n  interpretor = \"x\"\n"),
             "3:3: there is no setting 'interpretor' (did you mean 'interpreter'?)"
         );
-        assert_eq!(told("colour = 1"), "1:1: there is no setting 'colour' (known here: store, python)");
+        assert_eq!(told("colour = 1"), "1:1: there is no setting 'colour' (known here: store, sandbox, http, python)");
         assert!(
             told("store = 5").starts_with("1:9: 'store': invalid type: integer `5`, expected a string (")
         );

@@ -129,6 +129,11 @@ impl Roots {
         }
     }
 
+    /// Returns the directories, as they really are.
+    pub(crate) fn directories(&self) -> &[PathBuf] {
+        &self.directories
+    }
+
     fn contain(&self, real: &Path) -> bool {
         self.directories.iter().any(|root| real.starts_with(root))
     }

@@ -1,13 +1,17 @@
 //! What a task may see and use, the same for scripts and programs: roots, environment, memory, output.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use stepwell_core::error::ErrorObject;
+
 use crate::files::Roots;
+use crate::sandbox::{Sandbox, Walls};
 
 /// The confines of every task of a provider.
 #[derive(Clone, Debug)]
@@ -23,6 +27,8 @@ pub struct Isolation {
     pub memory_bytes: u64,
     /// What a task may print, stdout and stderr together.
     pub output_limit: usize,
+    /// Whether the kernel confines tasks to the roots and refuses them what changes the machine.
+    pub sandbox: Sandbox,
 }
 
 impl Default for Isolation {
@@ -35,6 +41,7 @@ impl Default for Isolation {
                 .to_vec(),
             memory_bytes: 2 << 30,
             output_limit: 10 << 20,
+            sandbox: Sandbox::default(),
         }
     }
 }
@@ -60,6 +67,22 @@ impl Isolation {
         resolved.filter(inside).or_else(|| self.roots.first().cloned()).unwrap_or_else(|| PathBuf::from("."))
     }
 
+    /// Builds the walls of a task with those roots, if it is to have any.
+    pub(crate) fn walls(&self, roots: &Roots) -> Result<Option<Walls>, WallsError> {
+        if !self.sandbox.stands().map_err(WallsError::Impossible)? {
+            return Ok(None);
+        }
+        Walls::build(roots.directories()).map(Some).map_err(WallsError::NotBuilt)
+    }
+
+    /// Adds to the error of a task what its walls were, if they may be why: `told` is what was said of it.
+    pub(crate) fn explain(&self, error: ErrorObject, base_dir: Option<&str>, told: &[&str]) -> ErrorObject {
+        if !self.sandbox.stands().unwrap_or(false) {
+            return error;
+        }
+        Sandbox::explain(error, self.roots_at(&self.base_dir(base_dir)).directories(), told)
+    }
+
     /// Returns the roots of a run with that base directory.
     pub(crate) fn roots_at(&self, base_dir: &Path) -> Roots {
         let mut roots = Roots::new(self.roots.iter().cloned());
@@ -68,6 +91,15 @@ impl Isolation {
         }
         roots
     }
+}
+
+/// Why a task that is to have walls has none.
+#[derive(Debug)]
+pub(crate) enum WallsError {
+    /// There can be none.
+    Impossible(ErrorObject),
+    /// These could not be built now.
+    NotBuilt(io::Error),
 }
 
 fn within(dir: &Path, root: &Path) -> bool {

@@ -5,7 +5,7 @@
 //!
 //! - [`python`] runs Python scripts, each in a fresh interpreter state.
 //! - [`Process`] runs programs, never through a shell.
-//! - [`isolation`] is what scripts and programs may see and use.
+//! - [`isolation`] is what scripts and programs may see and use, [`sandbox`] the walls that the kernel keeps.
 //! - [`http`] makes HTTP requests, to addresses that workflows may reach.
 //! - [`files`] opens the files that parameters name, inside the configured roots only.
 
@@ -18,6 +18,7 @@ mod moment;
 mod params;
 mod process;
 pub mod python;
+pub mod sandbox;
 mod signal;
 mod signals;
 mod supervise;

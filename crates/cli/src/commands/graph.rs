@@ -7,7 +7,7 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_engine::load;
 use stepwell_store::{Page, WaitFilter, WaitState};
 
-use crate::args::{Reach, Shared};
+use crate::args::Shared;
 use crate::exit::Exit;
 use crate::graph::{Graph, dot, mermaid, svg, text};
 use crate::{output, project, standing};
@@ -68,7 +68,7 @@ fn file(target: &str) -> Option<&Path> {
 }
 
 fn of_file(file: &Path) -> Result<Graph, ErrorObject> {
-    let registry = project::registry(&[file.to_owned()], &Reach::default())?;
+    let registry = project::registry(&[file.to_owned()])?;
     let loaded =
         load::file(file, &registry, false).map_err(|invalid| output::in_file(invalid.to_error(), file))?;
     Ok(Graph::of(&loaded.workflow))

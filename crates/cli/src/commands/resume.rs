@@ -4,7 +4,7 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::status::{PauseReason, RunStatus};
 use stepwell_engine::Leases;
 
-use crate::args::{One, Reach, Shared};
+use crate::args::{One, Shared, Work};
 use crate::exit::Exit;
 use crate::{follow, hints, output, project};
 
@@ -13,7 +13,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     one: One,
     #[command(flatten)]
-    reach: Reach,
+    work: Work,
     #[command(flatten)]
     how: follow::How,
 }
@@ -29,7 +29,7 @@ pub(crate) async fn resume(shared: &Shared, args: &Args) -> Result<Exit, ErrorOb
             .with("status", row.state.status.as_str());
         return Err(hints::about(&run)(error));
     }
-    let registry = project::registry(&[], &args.reach)?;
+    let registry = project::registry_at_work(&[], &args.work)?;
     let engine = project::engine_over(
         opened,
         Leases::Tree(row.root.clone()),

@@ -3,7 +3,7 @@
 use stepwell_core::error::ErrorObject;
 use stepwell_engine::Leases;
 
-use crate::args::{Reach, Shared};
+use crate::args::{Shared, Work};
 use crate::exit::Exit;
 use crate::{follow, hints, project};
 
@@ -18,7 +18,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "S")]
     reason: Option<String>,
     #[command(flatten)]
-    reach: Reach,
+    work: Work,
     #[command(flatten)]
     how: follow::How,
 }
@@ -28,7 +28,7 @@ pub(crate) async fn retry(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
     let run = project::find_run(&*opened, &args.run).await?;
     let row = opened.run(&run).await.map_err(super::stored)?;
     let input = args.input.as_deref().map(|text| project::json_argument("--input", text)).transpose()?;
-    let registry = project::registry(&[], &args.reach)?;
+    let registry = project::registry_at_work(&[], &args.work)?;
     let engine = project::engine_over(
         opened,
         Leases::Tree(row.root.clone()),

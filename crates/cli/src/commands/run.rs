@@ -8,7 +8,7 @@ use stepwell_core::ids::{RunId, Seq};
 use stepwell_core::status::RunStatus;
 use stepwell_engine::{Engine, Leases, Start};
 
-use crate::args::{Reach, Shared};
+use crate::args::{Shared, Work};
 use crate::exit::Exit;
 use crate::{follow, output, project, shape, text, values, whole_file, workflow_file};
 
@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long)]
     detach: bool,
     #[command(flatten)]
-    reach: Reach,
+    work: Work,
     /// Writes what `--json` prints also to this file, whole or not at all
     #[arg(long, value_name = "FILE", conflicts_with = "detach")]
     output: Option<PathBuf>,
@@ -45,7 +45,7 @@ pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObjec
         whole_file::can_be_written("--output", file)?;
     }
     let files = [args.file.clone()];
-    let registry = project::registry(&files, &args.reach)?;
+    let registry = project::registry_at_work(&files, &args.work)?;
     let dir = project::working_dir()?;
     let loaded = match workflow_file::load(&args.file, &registry, &dir, shared.json) {
         Ok(loaded) => loaded,

@@ -6,7 +6,7 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_engine::{Engine, Leases};
 use stepwell_store::{Page, StateRow};
 
-use crate::args::{Reach, Shared};
+use crate::args::Shared;
 use crate::exit::Exit;
 use crate::values::{at_least_one, shown, time};
 use crate::{output, project};
@@ -97,7 +97,7 @@ pub(crate) async fn state(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
 /// Opens an engine over a store that is made if it does not exist.
 async fn open(shared: &Shared) -> Result<Engine, ErrorObject> {
     let store = project::open_store(shared.store()).await?;
-    project::engine_over(store, Leases::None, project::registry(&[], &Reach::default())?, "state set").await
+    project::engine_over(store, Leases::None, project::registry(&[])?, "state set").await
 }
 
 async fn list(shared: &Shared, prefix: &str, page: &Page) -> Result<(), ErrorObject> {

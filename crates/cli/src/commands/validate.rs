@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 use stepwell_core::error::ErrorObject;
 
-use crate::args::{Reach, Shared};
+use crate::args::Shared;
 use crate::exit::Exit;
 use crate::values::counted;
 use crate::{output, project, workflow_file};
@@ -21,7 +21,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn validate(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
-    let registry = project::registry(&args.files, &Reach::default())?;
+    let registry = project::registry(&args.files)?;
     let dir = project::working_dir()?;
     let mut shown = Vec::new();
     let mut exit = Exit::Ok;

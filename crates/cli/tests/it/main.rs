@@ -32,5 +32,6 @@ mod state;
 mod stopping;
 mod terminal;
 mod transcript;
+mod walls;
 mod web;
 mod workflow_file;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use stepwell_core::error::ErrorObject;
 use stepwell_engine::ParamProblem;
 
 use crate::capture::Printed;
@@ -30,6 +31,9 @@ pub(super) enum ProgramFailure {
     /// It cannot be run as it was asked for.
     #[error("{}", .0.message)]
     Refused(ParamProblem),
+    /// It is to run in a sandbox, and there can be none.
+    #[error("{}", .0.message)]
+    NoSandbox(ErrorObject),
     /// It could not be set going, for example because its directory is missing.
     #[error("it cannot be started: {reason}")]
     NotStarted { reason: String },
@@ -48,7 +52,7 @@ impl ProgramFailure {
             | Self::OutputLimit { printed, .. }
             | Self::NotJson { printed, .. }
             | Self::Cancelled { printed } => Some(printed),
-            Self::Refused(_) | Self::NotStarted { .. } | Self::GuardLost => None,
+            Self::Refused(_) | Self::NoSandbox(_) | Self::NotStarted { .. } | Self::GuardLost => None,
         }
     }
 }

@@ -14,6 +14,8 @@ use std::mem::{size_of, zeroed};
 use std::os::fd::RawFd;
 use std::ptr;
 
+use crate::sandbox::Entrance;
+
 /// How long descendants may take to die before the end of the program is told without them.
 const SWEEP_MS: u32 = 500;
 /// How long the guard goes on killing what comes faster than it dies.
@@ -31,7 +33,8 @@ pub(super) const ENDED: u8 = b'E';
 /// Where setting a program going failed.
 pub(super) const AT_FORK: i32 = 0;
 pub(super) const AT_DIRECTORY: i32 = 1;
-pub(super) const AT_PROGRAM: i32 = 2;
+pub(super) const AT_SANDBOX: i32 = 2;
+pub(super) const AT_PROGRAM: i32 = 3;
 
 /// Texts as `execve` takes them.
 pub(super) struct Texts {
@@ -65,6 +68,8 @@ pub(super) struct Plan {
     pub(super) control: RawFd,
     pub(super) memory_bytes: u64,
     pub(super) cpu_seconds: u64,
+    /// The way into its walls, if it has any.
+    pub(super) entrance: Option<Entrance>,
 }
 
 impl Plan {
@@ -149,6 +154,11 @@ impl Plan {
             prefer_as_victim();
             if libc::chdir(self.directory.as_ptr()) != 0 {
                 self.fail(AT_DIRECTORY);
+            }
+            if let Some(entrance) = self.entrance
+                && entrance.enter().is_err()
+            {
+                self.fail(AT_SANDBOX);
             }
             for signal in 1..=64 {
                 libc::signal(signal, libc::SIG_DFL);

@@ -16,9 +16,10 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use super::guard::{AT_DIRECTORY, AT_PROGRAM, ENDED, FAILED, Plan, REPORT, STARTED, Texts};
+use super::guard::{AT_DIRECTORY, AT_PROGRAM, AT_SANDBOX, ENDED, FAILED, Plan, REPORT, STARTED, Texts};
 use super::program::not_executable;
 use crate::params::problem;
+use crate::sandbox::Walls;
 use crate::signals;
 use crate::supervise::Running;
 
@@ -40,6 +41,7 @@ pub(super) struct Launch {
     pub(super) has_input: bool,
     pub(super) memory_bytes: u64,
     pub(super) cpu_seconds: u64,
+    pub(super) walls: Option<Walls>,
 }
 
 /// A program that runs under its guard, and what it was given to read and write. Dropping it kills the program.
@@ -53,6 +55,8 @@ pub(super) struct Guarded {
     program: i32,
     trouble: Option<(i32, io::Error)>,
     launch: (PathBuf, PathBuf),
+    /// What the program may write to is there as long as it may run.
+    walls: Option<Walls>,
 }
 
 /// Our ends of the program's streams.
@@ -78,6 +82,7 @@ impl Launch {
             control: theirs.as_raw_fd(),
             memory_bytes: self.memory_bytes,
             cpu_seconds: self.cpu_seconds,
+            entrance: self.walls.as_ref().map(Walls::entrance).transpose()?,
         };
         let stdin = if self.has_input { Stdio::piped() } else { Stdio::null() };
         let mut guard = fork(plan, stdin)?;
@@ -97,6 +102,7 @@ impl Launch {
             program: 0,
             trouble: None,
             launch: (self.program, self.directory),
+            walls: self.walls,
         };
         Ok((guarded, streams))
     }
@@ -139,6 +145,7 @@ impl Guarded {
             (AT_DIRECTORY, _) => ProgramFailure::NotStarted {
                 reason: format!("its directory {}: {error}", directory.display()),
             },
+            (AT_SANDBOX, _) => ProgramFailure::NotStarted { reason: format!("its sandbox: {error}") },
             (AT_PROGRAM, Some(libc::E2BIG)) => {
                 let message = "the arguments and the environment are longer than the system takes; hand it over by \
                                'stdin' or a file";
@@ -164,10 +171,12 @@ impl Guarded {
         signals::kill_group(self.program);
     }
 
-    /// Waits until the guard is gone, too.
+    /// Waits until the guard is gone, too, and what the program had for itself.
     pub(super) async fn leave(mut self) {
         // One that still kills ends by itself, and is reaped by whoever reaps what nobody waits for.
         let _late = timeout(GUARD_PATIENCE, self.guard.wait()).await;
+        let walls = self.walls.take();
+        let _gone = tokio::task::spawn_blocking(move || drop(walls)).await;
     }
 }
 

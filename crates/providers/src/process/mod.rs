@@ -13,7 +13,7 @@
 //!
 //! These are walls against carelessness, as for scripts ([`python`](crate::python)): a program runs as the user that the
 //! engine runs as. Should somebody kill a guard, the program dies with it and its attempt is told as lost; what the
-//! program has started in sessions of its own goes on.
+//! program has started in sessions of its own goes on. [`sandbox`](crate::sandbox) has the walls that the kernel keeps.
 //!
 //! Start reading at `provider.rs`, then `attempt.rs`, then `guard.rs`.
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +14,7 @@ use super::attempt::Job;
 use super::failure::ProgramFailure;
 use super::launch::Launch;
 use super::program::{DEFAULT_PATH, in_roots, is_path, on_path};
-use crate::isolation::{Isolation, cpu_seconds};
+use crate::isolation::{Isolation, WallsError, cpu_seconds};
 use crate::params::{self, Kind, problem};
 
 /// A program may run so long unless it says otherwise.
@@ -72,7 +71,7 @@ impl Provider for Process {
         }
         match self.run(&task).await {
             Ok(output) => Outcome::output(output),
-            Err(failure) => failed(&task, failure),
+            Err(failure) => failed(&task, failure, &self.isolation),
         }
     }
 }
@@ -85,10 +84,8 @@ impl Process {
         let cpu_seconds = cpu_seconds(timeout);
         let launch =
             tokio::task::spawn_blocking(move || launch(&isolation, &given, base.as_deref(), cpu_seconds));
-        let launch = launch
-            .await
-            .map_err(|error| ProgramFailure::NotStarted { reason: error.to_string() })?
-            .map_err(ProgramFailure::Refused)?;
+        let launch =
+            launch.await.map_err(|error| ProgramFailure::NotStarted { reason: error.to_string() })??;
         let job = Job {
             launch,
             stdin: params.get("stdin").and_then(Value::as_str).map(str::to_owned),
@@ -186,18 +183,29 @@ fn launch(
     params: &Value,
     base_dir: Option<&str>,
     cpu_seconds: u64,
-) -> Result<Launch, ParamProblem> {
+) -> Result<Launch, ProgramFailure> {
     let directory = isolation.base_dir(base_dir);
+    let roots = isolation.roots_at(&directory);
     let mut env: BTreeMap<OsString, OsString> = isolation.environment().into_iter().collect();
     for (name, value) in params["env"].as_object().into_iter().flatten() {
         env.insert(name.into(), value.as_str().unwrap_or_default().into());
     }
     let command = params["command"].as_str().unwrap_or_default();
-    let program: PathBuf = if is_path(command) {
-        in_roots(command, &isolation.roots_at(&directory), &directory)?
+    let program = if is_path(command) {
+        in_roots(command, &roots, &directory)
     } else {
-        on_path(command, env.get(OsStr::new("PATH")).map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str))?
+        on_path(command, env.get(OsStr::new("PATH")).map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str))
     };
+    let program = program.map_err(ProgramFailure::Refused)?;
+    let walls = isolation.walls(&roots).map_err(|error| match error {
+        WallsError::Impossible(error) => ProgramFailure::NoSandbox(error),
+        WallsError::NotBuilt(error) => ProgramFailure::NotStarted { reason: format!("its sandbox: {error}") },
+    })?;
+    if let Some(walls) = &walls
+        && params["env"].get("TMPDIR").is_none()
+    {
+        env.insert("TMPDIR".into(), walls.temporary().into());
+    }
     let args = params["args"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let free = "texts with a NUL byte were refused";
     let text = |bytes: Vec<u8>| CString::new(bytes).expect(free);
@@ -212,6 +220,7 @@ fn launch(
         has_input: params.get("stdin").is_some(),
         memory_bytes: isolation.memory_bytes,
         cpu_seconds,
+        walls,
     })
 }
 
@@ -224,12 +233,16 @@ fn expected(params: &Value) -> Vec<i64> {
     }
 }
 
-fn failed(task: &Task, failure: ProgramFailure) -> Outcome {
+fn failed(task: &Task, failure: ProgramFailure, isolation: &Isolation) -> Outcome {
     let command = task.params["command"].as_str().unwrap_or_default();
     let code = match failure {
         ProgramFailure::Refused(problem) => {
             let refused = params::refuse(task, vec![problem]);
             return refused.expect_err("there is a problem").into();
+        }
+        ProgramFailure::NoSandbox(mut error) => {
+            error.message = format!("step '{}': {}", task.step, error.message);
+            return error.with("task_id", task.step.as_str()).into();
         }
         // Whose doing it was, nobody knows.
         ProgramFailure::GuardLost => {
@@ -258,11 +271,14 @@ fn failed(task: &Task, failure: ProgramFailure) -> Outcome {
         }
         ProgramFailure::Cancelled { .. }
         | ProgramFailure::Refused(_)
+        | ProgramFailure::NoSandbox(_)
         | ProgramFailure::NotStarted { .. }
         | ProgramFailure::GuardLost => {}
     }
     if let Some(printed) = failure.printed() {
         error = error.with("output", printed.output.as_str()).with("stderr", printed.stderr.as_str());
+        let told = [printed.stderr.as_str(), printed.output.as_str()];
+        error = isolation.explain(error, task.run.base_dir.as_deref(), &told);
     }
     Outcome::Fail(Failure {
         error,

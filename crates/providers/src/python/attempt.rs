@@ -17,6 +17,7 @@ use super::parent::{Descriptors, Parent, Ticket};
 use super::task::PythonOutcome;
 use super::wire::{Answer, CHANNEL_SLACK, End, Failure, Told, Verdict};
 use crate::capture::{Budget, Captured, Overrun, Printed, read_all};
+use crate::sandbox::Walls;
 use crate::signals;
 use crate::supervise::{Running, Stop, supervise};
 
@@ -28,6 +29,8 @@ pub(super) struct Job<'a> {
     pub(super) memory_bytes: u64,
     pub(super) output_limit: usize,
     pub(super) result_limit: usize,
+    /// What the script may write to, where it has walls.
+    pub(super) walls: Option<Walls>,
     pub(super) cancel: &'a CancellationToken,
 }
 
@@ -64,7 +67,7 @@ struct Heard {
 impl Job<'_> {
     /// Has the parent run the task and waits for its end.
     pub(super) async fn run_in(&self, parent: &Arc<Parent>) -> Attempted {
-        let (mut wires, theirs) = match Wires::new() {
+        let (mut wires, theirs) = match Wires::new(self.walls.as_ref()) {
             Ok(made) => made,
             Err(error) => {
                 let reason = format!("cannot make its pipes: {error}");
@@ -209,7 +212,7 @@ impl Running for Ticket {
 
 impl Wires {
     /// Makes the streams of a task; the second part goes to the child.
-    fn new() -> io::Result<(Self, Descriptors)> {
+    fn new(walls: Option<&Walls>) -> io::Result<(Self, Descriptors)> {
         let (channel, their_channel) = UnixStream::pair()?;
         let their_channel = their_channel.into_std()?;
         their_channel.set_nonblocking(false)?;
@@ -220,7 +223,9 @@ impl Wires {
             stdout: pipe::Receiver::from_owned_fd(stdout.into())?,
             stderr: pipe::Receiver::from_owned_fd(stderr.into())?,
         };
-        Ok((wires, [their_channel.into(), their_stdout.into(), their_stderr.into()]))
+        let mut theirs: Descriptors = vec![their_channel.into(), their_stdout.into(), their_stderr.into()];
+        theirs.extend(walls.map(Walls::ruleset).transpose()?);
+        Ok((wires, theirs))
     }
 }
 

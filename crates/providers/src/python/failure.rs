@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use stepwell_core::error::ErrorObject;
+
 use crate::capture::Printed;
 use crate::files::FileError;
 
@@ -105,6 +107,9 @@ pub enum PythonFailure {
         /// What stood in the way.
         reason: String,
     },
+    /// Scripts are to run in a sandbox, and there can be none.
+    #[error("{}", .0.message)]
+    NoSandbox(ErrorObject),
     /// No interpreter could be started.
     #[error("cannot start the python interpreter {}: {reason}", interpreter.display())]
     NoInterpreter {
@@ -140,6 +145,7 @@ impl PythonFailure {
             | Self::ResultInvalid { .. }
             | Self::Cancelled { .. }
             | Self::File(_)
+            | Self::NoSandbox(_)
             | Self::NoInterpreter { .. }
             | Self::Closed => false,
         }
@@ -158,7 +164,11 @@ impl PythonFailure {
             | Self::ResultInvalid { printed, .. }
             | Self::Cancelled { printed }
             | Self::ParentLost { printed } => Some(printed),
-            Self::File(_) | Self::NotStarted { .. } | Self::NoInterpreter { .. } | Self::Closed => None,
+            Self::File(_)
+            | Self::NoSandbox(_)
+            | Self::NotStarted { .. }
+            | Self::NoInterpreter { .. }
+            | Self::Closed => None,
         }
     }
 }

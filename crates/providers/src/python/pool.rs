@@ -15,7 +15,8 @@ use super::task::{PythonOutcome, PythonTask, Source};
 use super::wire::{Request, bytes_as_text, path_as_text};
 use crate::capture::Printed;
 use crate::files::FileError;
-use crate::isolation::cpu_seconds;
+use crate::isolation::{WallsError, cpu_seconds};
+use crate::sandbox::Walls;
 
 /// How often a task whose parent died before it began is given to the next parent.
 const FRESH_STARTS: usize = 3;
@@ -86,7 +87,7 @@ impl PythonPool {
         cancel: CancellationToken,
     ) -> Result<PythonOutcome, PythonFailure> {
         let inner = &self.inner;
-        let (_turn, frame) = tokio::select! {
+        let (_turn, frame, walls) = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(PythonFailure::Cancelled { printed: Printed::default() }),
             prepared = inner.prepare(&task) => prepared?,
@@ -97,6 +98,7 @@ impl PythonPool {
             memory_bytes: inner.settings.isolation.memory_bytes,
             output_limit: inner.settings.isolation.output_limit,
             result_limit: inner.settings.result_limit,
+            walls,
             cancel: &cancel,
         };
         let outcome = if task.alone {
@@ -105,6 +107,10 @@ impl PythonPool {
             let hold = inner.least_taken();
             inner.carry_out(&job, hold.0).await
         };
+        if let Some(walls) = job.walls {
+            // What the script has left in its directory may be much.
+            let _gone = tokio::task::spawn_blocking(move || drop(walls)).await;
+        }
         if matches!(outcome, Err(PythonFailure::ParentLost { .. })) && inner.turns.is_closed() {
             return Err(PythonFailure::Closed);
         }
@@ -124,13 +130,28 @@ impl PythonPool {
 }
 
 impl Inner {
-    /// Waits for one of the places among the running tasks, then reads the script.
-    async fn prepare(&self, task: &PythonTask) -> Result<(Turn<'_>, Vec<u8>), PythonFailure> {
+    /// Waits for one of the places among the running tasks, then builds the walls and reads the script.
+    async fn prepare(&self, task: &PythonTask) -> Result<(Turn<'_>, Vec<u8>, Option<Walls>), PythonFailure> {
         let closed = |_| PythonFailure::Closed;
         let alone = if task.alone { Some(self.turns_alone.acquire().await.map_err(closed)?) } else { None };
         let turn = self.turns.acquire().await.map_err(closed)?;
-        let frame = self.frame(task).await?;
-        Ok(((alone, turn), frame))
+        let walls = self.walls(task).await?;
+        let frame = self.frame(task, walls.as_ref()).await?;
+        Ok(((alone, turn), frame, walls))
+    }
+
+    async fn walls(&self, task: &PythonTask) -> Result<Option<Walls>, PythonFailure> {
+        let not_started = |reason: String| PythonFailure::NotStarted { reason };
+        if !self.settings.isolation.sandbox.stands().map_err(PythonFailure::NoSandbox)? {
+            return Ok(None);
+        }
+        let (isolation, base) = (self.settings.isolation.clone(), task.base_dir.clone());
+        let built = tokio::task::spawn_blocking(move || isolation.walls(&isolation.roots_at(&base)));
+        let built = built.await.map_err(|error| not_started(error.to_string()))?;
+        built.map_err(|error| match error {
+            WallsError::Impossible(error) => PythonFailure::NoSandbox(error),
+            WallsError::NotBuilt(error) => not_started(format!("its sandbox: {error}")),
+        })
     }
 
     /// Gives the job to an interpreter that runs nothing else and ends with it.
@@ -196,7 +217,7 @@ impl Inner {
     }
 
     /// Writes the task as the child reads it. A file is read here, from the descriptor that was checked.
-    async fn frame(&self, task: &PythonTask) -> Result<Vec<u8>, PythonFailure> {
+    async fn frame(&self, task: &PythonTask, walls: Option<&Walls>) -> Result<Vec<u8>, PythonFailure> {
         let (source, file) = match &task.source {
             Source::Code(code) => (code.clone(), None),
             Source::File(path) => {
@@ -222,6 +243,7 @@ impl Inner {
             source,
             file,
             directory: path_as_text(&task.base_dir),
+            temporary: walls.map(|walls| path_as_text(walls.temporary())),
             args: &task.args,
             bindings: &task.bindings,
             memory_bytes: self.settings.isolation.memory_bytes,

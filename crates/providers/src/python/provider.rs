@@ -108,7 +108,7 @@ impl Provider for Python {
                 "result": done.result, "output": done.output, "stderr": done.stderr, "success": true,
                 "execution_time": done.execution_time,
             })),
-            Err(failure) => failed(&task, &failure, limit),
+            Err(failure) => failed(&task, &failure, limit, &self.isolation),
         }
     }
 
@@ -158,12 +158,14 @@ impl Python {
     }
 }
 
-fn failed(task: &Task, failure: &PythonFailure, limit: Duration) -> Outcome {
+fn failed(task: &Task, failure: &PythonFailure, limit: Duration, isolation: &Isolation) -> Outcome {
     let code = match failure {
         PythonFailure::TimedOut { .. } => Code::TASK_TIMEOUT,
         PythonFailure::ResultInvalid { .. } => Code::TASK_RESULT_INVALID,
         PythonFailure::File(_) => Code::INVALID_PARAMS,
-        PythonFailure::NoInterpreter { .. } => Code::PROVIDER_INITIALIZATION_FAILED,
+        PythonFailure::NoInterpreter { .. } | PythonFailure::NoSandbox(_) => {
+            Code::PROVIDER_INITIALIZATION_FAILED
+        }
         // Nobody knows whose doing it was: all tasks of that interpreter died with it.
         PythonFailure::ParentLost { .. } => return Outcome::Lost { reason: failure.to_string() },
         PythonFailure::Cancelled { .. } => Code::TASK_CANCELLED,
@@ -178,6 +180,10 @@ fn failed(task: &Task, failure: &PythonFailure, limit: Duration) -> Outcome {
     };
     let mut error = ErrorObject::new(code, format!("step '{}': {failure}", task.step));
     error.retryable = failure.is_retryable();
+    if let PythonFailure::NoSandbox(why) = failure {
+        error.hint.clone_from(&why.hint);
+        error.data.clone_from(&why.data);
+    }
     error = error.with("task_id", task.step.as_str());
     match failure {
         PythonFailure::Exception { raised, .. } | PythonFailure::Syntax { raised, .. } => {
@@ -206,11 +212,18 @@ fn failed(task: &Task, failure: &PythonFailure, limit: Duration) -> Outcome {
         PythonFailure::Cancelled { .. }
         | PythonFailure::NotStarted { .. }
         | PythonFailure::NoInterpreter { .. }
+        | PythonFailure::NoSandbox(_)
         | PythonFailure::ParentLost { .. }
         | PythonFailure::Closed => {}
     }
     if let Some(printed) = failure.printed() {
         error = error.with("output", printed.output.as_str()).with("stderr", printed.stderr.as_str());
+        let raised = match failure {
+            PythonFailure::Exception { raised, .. } => raised.traceback.as_str(),
+            _ => "",
+        };
+        let told = [raised, printed.stderr.as_str()];
+        error = isolation.explain(error, task.run.base_dir.as_deref(), &told);
     }
     Outcome::Fail(Failure {
         error,

@@ -4,5 +4,6 @@ mod house;
 mod http;
 mod process;
 mod python;
+mod sandbox;
 mod steps;
 mod support;

@@ -313,11 +313,10 @@ async fn memory_that_is_only_reserved_is_not_counted() {
 #[tokio::test]
 async fn a_timeout_kills_and_is_told_with_what_was_printed() {
     let house = house().await;
-    let mut params = python("import time; print('began', flush=True); time.sleep(60)");
-    params["timeout"] = json!(0.5);
+    let params = json!({"command": "sh", "args": ["-c", "echo began; exec sleep 60"], "timeout": 2});
     let run = house.run(&house.step(&params), json!(null)).await;
     let error = run.error().expect("it failed");
-    assert_eq!((error.code, &error.data["timeout_seconds"]), (Code::TASK_TIMEOUT, &json!(0.5)));
+    assert_eq!((error.code, &error.data["timeout_seconds"]), (Code::TASK_TIMEOUT, &json!(2.0)));
     assert_eq!((&error.data["task_id"], &error.data["output"]), (&json!("a"), &json!("began\n")));
     assert_eq!(run.execution("a", Ordinal(1)).expect("attempted").status.as_str(), "timed_out");
 }
@@ -329,7 +328,7 @@ fn family(house: &House) -> Vec<i64> {
         .to_vec()
 }
 
-/// spec/gleitzeit.md §8, G24: also in sessions of their own.
+/// spec/gleitzeit.md §8, G24: so none writes a file a second later, not even from a session of its own.
 #[tokio::test]
 async fn descendants_are_gone_after_every_kind_of_end() {
     for (ending, code) in [
@@ -341,30 +340,15 @@ async fn descendants_are_gone_after_every_kind_of_end() {
     ] {
         let house = house_with(|isolation| isolation.output_limit = 100_000).await;
         let mut params = python(&format!("{FAMILY}{ending}"));
-        params["timeout"] = json!(5);
+        if code == Some(Code::TASK_TIMEOUT) {
+            params["timeout"] = json!(8);
+        }
         let run = house.run(&house.step(&params), json!(null)).await;
         assert_eq!(run.error().map(|error| error.code), code, "{ending}: {:?}", run.error());
         for pid in family(&house) {
             assert!(!runs(pid), "{ending}: process {pid} still runs");
         }
     }
-}
-
-/// spec/gleitzeit.md §8, G24.
-#[tokio::test]
-async fn a_grandchild_does_not_write_its_file_a_second_later() {
-    let house = house().await;
-    let code = "import subprocess, sys, time
-late = 'import time; open(\"began\", \"w\"); time.sleep(1); open(\"late\", \"w\")'
-subprocess.Popen([sys.executable, '-c', late], start_new_session=True)
-time.sleep(60)";
-    let mut params = python(code);
-    params["timeout"] = json!(0.7);
-    let error = house.failure(&params, json!(null)).await;
-    assert_eq!(error.code, Code::TASK_TIMEOUT);
-    assert!(house.path("began").exists());
-    tokio::time::sleep(std::time::Duration::from_millis(1_300)).await;
-    assert!(!house.path("late").exists());
 }
 
 /// spec/gleitzeit.md §8, G29.
@@ -446,7 +430,7 @@ async fn a_guard_that_was_stopped_still_kills_in_time() {
     let house = house().await;
     let code = format!("{FAMILY}import signal\nos.kill(os.getppid(), signal.SIGSTOP)\ntime.sleep(60)");
     let mut params = python(&code);
-    params["timeout"] = json!(3);
+    params["timeout"] = json!(8);
     let error = house.failure(&params, json!(null)).await;
     assert_eq!(error.code, Code::TASK_TIMEOUT);
     for pid in family(&house) {
