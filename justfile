@@ -16,10 +16,10 @@ test:
 test-all:
     .ci/run
 
-# accepts what the snapshot tests see now; read the difference before you commit it
+# accepts what the snapshot tests see now and writes what is generated; read the difference before you commit it
 bless:
     INSTA_UPDATE=always cargo test --workspace --all-targets
-    git status --short -- '*.snap'
+    git status --short -- '*.snap' docs/reference
 
 # the seeded simulation alone: `just sim 42` repeats seed 42
 sim seed="":

@@ -69,6 +69,11 @@ pub(crate) enum Command {
     Worker(worker::Args),
     /// Checks workflow files; nothing is run or stored
     Validate(validate::Args),
+    /// Prints the JSON Schema of workflow files, for editors
+    ///
+    /// Write it to a file and name that in the first line of a workflow file:
+    /// `# yaml-language-server: $schema=workflow.schema.json`
+    Schema,
     /// Tells what an error code means and what to do about it
     Explain(explain::Args),
 }

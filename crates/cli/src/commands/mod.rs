@@ -10,6 +10,7 @@ pub(crate) mod pause;
 pub(crate) mod resume;
 pub(crate) mod retry;
 pub(crate) mod run;
+pub(crate) mod schema;
 pub(crate) mod show;
 pub(crate) mod signal;
 pub(crate) mod validate;
@@ -37,6 +38,7 @@ pub(crate) async fn carry_out(args: Args) -> Result<Exit, ErrorObject> {
         Command::Cancel(args) => cancel::cancel(shared, args).await,
         Command::Worker(args) => worker::worker(shared, args).await,
         Command::Validate(args) => validate::validate(shared, args),
+        Command::Schema => schema::schema(),
         Command::Explain(args) => explain::explain(shared, args),
     }
 }

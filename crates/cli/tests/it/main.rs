@@ -12,6 +12,7 @@ mod large;
 mod readable;
 mod refusals;
 mod sandbox;
+mod schema;
 mod scripts;
 mod stopping;
 mod terminal;
