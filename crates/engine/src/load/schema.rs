@@ -227,7 +227,7 @@ mod tests {
         }
     }
 
-    fn takes(registry: &Registry, step: Value) -> bool {
+    fn takes(registry: &Registry, step: &Value) -> bool {
         let validator = jsonschema::draft202012::new(&schema(registry)).expect("a schema");
         let mut named = json!({ "id": "a" });
         named.as_object_mut().expect("an object").extend(step.as_object().expect("an object").clone());
@@ -247,7 +247,7 @@ mod tests {
             json!({ "method": "chat", "protocol": "llm/v1", "params": { "text": "x" } }),
             json!({ "method": "mcp/tool.any.thing", "params": { "whatever": 1 } }),
         ] {
-            assert!(takes(&registry, good.clone()), "{good}");
+            assert!(takes(&registry, &good), "{good}");
         }
         for bad in [
             json!({ "method": "llm/chat" }),
@@ -257,10 +257,10 @@ mod tests {
             json!({ "method": "chat", "protocol": "llm/v3", "params": { "text": "x" } }),
             json!({ "method": "mcp/pong" }),
         ] {
-            assert!(!takes(&registry, bad.clone()), "{bad}");
+            assert!(!takes(&registry, &bad), "{bad}");
         }
         // Of a provider that names no methods nobody knows what it has.
         let open = registry.provide("any/v1", tools(&[]));
-        assert!(takes(&open, json!({ "method": "any/thing" })));
+        assert!(takes(&open, &json!({ "method": "any/thing" })));
     }
 }
