@@ -16,7 +16,7 @@ test:
 test-all:
     .ci/run
 
-# accepts what the snapshot tests see now and writes docs/reference anew; read the difference before you commit it
+# accepts what the snapshot tests see now and writes what is generated; read the difference before you commit it
 bless:
     INSTA_UPDATE=always cargo test --workspace --all-targets
     git status --short -- '*.snap' docs/reference

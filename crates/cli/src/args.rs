@@ -114,6 +114,11 @@ pub(crate) enum Command {
     Doctor(doctor::Args),
     /// Shows in two minutes what a kill does to a run; needs Python, touches nothing of yours
     Demo(demo::Args),
+    /// Prints the JSON Schema of workflow files, for editors
+    ///
+    /// Write it to a file and name that in the first line of a workflow file:
+    /// `# yaml-language-server: $schema=workflow.schema.json`
+    Schema,
     /// Tells what an error code means and what to do about it
     Explain(explain::Args),
     /// Makes a project that runs: a workflow with a script and a question, and its settings

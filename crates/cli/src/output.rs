@@ -24,6 +24,11 @@ pub(crate) fn json(value: &Value) {
     put(&text::json(value), true);
 }
 
+/// Prints a document of ours.
+pub(crate) fn document(value: &Value) {
+    put(&format!("{value:#}"), true);
+}
+
 /// Prints a line of data.
 pub(crate) fn data(line: &str) {
     put(&text::line(line), false);

@@ -246,7 +246,10 @@ mod tests {
             told("# mine\n[python]\n  interpretor = \"x\"\n"),
             "3:3: there is no setting 'interpretor' (did you mean 'interpreter'?)"
         );
-        assert_eq!(told("colour = 1"), "1:1: there is no setting 'colour' (known here: store, sandbox, http, python)");
+        assert_eq!(
+            told("colour = 1"),
+            "1:1: there is no setting 'colour' (known here: store, sandbox, http, python)"
+        );
         assert!(
             told("store = 5").starts_with("1:9: 'store': invalid type: integer `5`, expected a string (")
         );

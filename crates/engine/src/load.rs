@@ -4,15 +4,17 @@
 //! where there is a text, line and column. What the engine cannot do with a definition is a problem too: nothing
 //! is ignored. Nothing is stored or run here.
 //!
-//! Start reading at [`text`]; `workflow.rs` and `step.rs` read the keys, `references.rs` what steps say about each
-//! other.
+//! Start reading at [`text`]; `keys.rs` declares the keys, `workflow.rs` and `step.rs` read them, `references.rs` reads what
+//! steps say about each other.
 
 mod fields;
 mod json;
+mod keys;
 mod node;
 mod problem;
 mod protocols;
 mod references;
+mod schema;
 mod step;
 mod workflow;
 mod yaml;
@@ -24,10 +26,12 @@ use stepwell_core::error::Code;
 use stepwell_core::workflow::Workflow;
 use stepwell_core::workflow::path::{Part, Path};
 
+pub use keys::tables;
 pub use node::Position;
 use node::{Member, Node};
 pub use problem::{Invalid, Problem};
 pub use protocols::Protocols;
+pub use schema::schema;
 
 /// What a text is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,14 +75,18 @@ pub struct Loaded {
 impl Loaded {
     /// Returns a warning about a parameter of a step, which is known by its number in the definition.
     pub fn about_param(&self, step: usize, name: &str, message: impl Into<String>) -> Problem {
-        let steps = self.document.as_ref().and_then(|document| document.member(&["steps", "tasks"]));
+        let steps = self.document.as_ref().and_then(|document| document.member(keys::workflow::STEPS.names));
         let object = steps.and_then(|steps| steps.value.element(step));
-        let params = object.and_then(|object| object.member(&["params", "parameters"]));
+        let params = object.and_then(|object| object.member(keys::step::PARAMS.names));
         let value = params.and_then(|params| params.value.member(&[name]));
-        let key = |member: Option<&Member>, name: &'static str| {
-            member.map_or_else(|| name.into(), |member| Part::from(member.key.as_str()))
+        let key = |member: Option<&Member>, key: &keys::Key<_>| {
+            Part::from(member.map_or(key.names[0], |member| member.key.as_str()))
         };
-        let path = Path::root().join(key(steps, "steps")).join(step).join(key(params, "params")).join(name);
+        let path = Path::root()
+            .join(key(steps, &keys::workflow::STEPS))
+            .join(step)
+            .join(key(params, &keys::step::PARAMS))
+            .join(name);
         Problem::new(path, value.and_then(|member| member.value.at), message)
     }
 }

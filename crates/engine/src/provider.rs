@@ -31,6 +31,12 @@ pub trait Provider: Send + Sync + 'static {
         &[]
     }
 
+    /// Returns the parameters of a method, for people and their editors; none: nobody knows, and any may be given.
+    fn params(&self, method: &str) -> Option<Vec<Param>> {
+        let _ = method;
+        None
+    }
+
     /// Returns the parameters that the provider resolves itself, by [`Provider::bind`], because `${…}` means
     /// something else in them or nothing at all.
     fn raw_params(&self, method: &str) -> &'static [&'static str] {
@@ -65,6 +71,19 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Ends what the provider keeps running between attempts.
     async fn shutdown(&self) {}
+}
+
+/// A parameter that a method takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Param {
+    /// What it is called.
+    pub name: &'static str,
+    /// Whether it must be given.
+    pub required: bool,
+    /// The JSON Schema of what it can be in a file, references included. It refuses nothing that [`Provider::check`] lets pass.
+    pub schema: Value,
+    /// What it means, one line of Markdown.
+    pub meaning: &'static str,
 }
 
 /// A parameter that cannot be right.

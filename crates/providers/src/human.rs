@@ -5,22 +5,32 @@ use serde_json::Value;
 use stepwell_core::error::ErrorObject;
 use stepwell_core::run::wait::{Question, WaitKind, WaitSpec};
 use stepwell_engine::forms::Form;
-use stepwell_engine::{Outcome, ParamProblem, Provider, Task};
+use stepwell_engine::{Outcome, Param, ParamProblem, Provider, Task};
 
 use crate::moment;
-use crate::params::{self, Kind};
+use crate::params::{self, Kind, Table};
 
 /// Asks people.
 #[derive(Debug, Default)]
 pub struct Human;
 
-const ASK: &[(&str, Kind, bool)] = &[
-    ("prompt", Kind::Text, true),
-    ("schema", Kind::Object, false),
-    ("options", Kind::List, false),
-    ("default", Kind::Any, false),
-    ("deadline", Kind::Moment, false),
-    ("assignee", Kind::Text, false),
+const ASK: &Table = &[
+    ("prompt", Kind::Text, true, "the question"),
+    (
+        "schema",
+        Kind::Object,
+        false,
+        "what an answer must be. One that does not fit is refused, and the question stays open",
+    ),
+    ("options", Kind::List, false, "the answers there are"),
+    ("deadline", Kind::Moment, false, "until when it can be answered"),
+    (
+        "default",
+        Kind::Any,
+        false,
+        "stands in for an answer after the deadline. Without it the step ends as `timed_out`, HUMAN_TIMEOUT",
+    ),
+    ("assignee", Kind::Text, false, "who should answer: `stepwell inbox --assignee anna`"),
 ];
 
 #[async_trait]
@@ -31,6 +41,10 @@ impl Provider for Human {
 
     fn result_keys(&self, _method: &str) -> &'static [&'static str] {
         &["result", "answered_by", "answered_at", "wait_id", "defaulted"]
+    }
+
+    fn params(&self, _method: &str) -> Option<Vec<Param>> {
+        Some(params::described(ASK))
     }
 
     fn check(&self, _method: &str, params: &Value) -> Vec<ParamProblem> {

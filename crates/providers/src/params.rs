@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::Timestamp;
 use stepwell_core::workflow::distance;
-use stepwell_engine::{ParamProblem, Task};
+use stepwell_engine::{Param, ParamProblem, Task};
 
 use crate::moment;
 
@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Object,
     /// An object whose values are strings.
     TextObject,
+    /// A workflow, written as in a file of its own.
+    Workflow,
     List,
     /// A list of strings.
     Texts,
@@ -47,7 +49,7 @@ impl Kind {
         }
         let fits = match self {
             Self::Text => value.is_string(),
-            Self::Object => value.is_object(),
+            Self::Object | Self::Workflow => value.is_object(),
             Self::TextObject => value.as_object().is_some_and(|all| all.values().all(Value::is_string)),
             Self::List => value.is_array(),
             Self::Texts => value.as_array().is_some_and(|all| all.iter().all(Value::is_string)),
@@ -85,10 +87,39 @@ impl Kind {
         }
     }
 
+    /// Returns the JSON Schema of what fits in a file, where a reference may stand for anything.
+    fn schema(self) -> Value {
+        let or_reference = |schema: Value| json!({ "anyOf": [schema, { "$ref": "#/$defs/reference" }] });
+        let seconds = json!({ "type": "number", "minimum": 0, "maximum": LONGEST });
+        match self {
+            Self::Text => json!({ "type": "string" }),
+            Self::Object => or_reference(json!({ "type": "object" })),
+            Self::Workflow => or_reference(json!({ "$ref": "#" })),
+            Self::TextObject => {
+                or_reference(json!({ "type": "object", "additionalProperties": { "type": "string" } }))
+            }
+            Self::List => or_reference(json!({ "type": "array" })),
+            Self::Texts => or_reference(json!({ "type": "array", "items": { "type": "string" } })),
+            Self::OneOf(words) => or_reference(json!({ "enum": words })),
+            Self::ExitCodes => {
+                let code = or_reference(json!({ "type": "integer", "minimum": 0, "maximum": 255 }));
+                json!({ "anyOf": [code, { "type": "array", "minItems": 1, "items": code }] })
+            }
+            Self::Seconds => or_reference(seconds),
+            Self::Limit => {
+                or_reference(json!({ "type": "number", "exclusiveMinimum": 0, "maximum": LONGEST }))
+            }
+            // A text is a time or holds a reference.
+            Self::Moment => json!({ "anyOf": [seconds, { "type": "string" }] }),
+            Self::Date => json!({ "type": "string" }),
+            Self::Any => json!({}),
+        }
+    }
+
     fn word(self) -> Cow<'static, str> {
         let word = match self {
             Self::Text => "a string",
-            Self::Object => "an object",
+            Self::Object | Self::Workflow => "an object",
             Self::TextObject => "an object of strings",
             Self::List => "a list",
             Self::Texts => "a list of strings",
@@ -106,8 +137,19 @@ impl Kind {
     }
 }
 
-/// (name, what it must be, required).
-pub(crate) type Table = [(&'static str, Kind, bool)];
+/// (name, what it must be, required, what it means in one line of Markdown).
+pub(crate) type Table = [(&'static str, Kind, bool, &'static str)];
+
+/// Returns the parameters of a table as the provider describes them.
+pub(crate) fn described(table: &Table) -> Vec<Param> {
+    let param = |(name, kind, required, meaning): &(&'static str, Kind, bool, &'static str)| Param {
+        name,
+        required: *required,
+        schema: kind.schema(),
+        meaning,
+    };
+    table.iter().map(param).collect()
+}
 
 /// Returns every problem of parameters as they stand in a definition. What holds a reference is not looked at.
 pub(crate) fn check(params: &Value, table: &Table) -> Vec<ParamProblem> {
@@ -124,14 +166,14 @@ fn problems(params: &Value, table: &Table, passes: fn(&Value) -> bool) -> Vec<Pa
     let given = params.as_object().unwrap_or(&empty);
     let mut problems = Vec::new();
     for (name, value) in given {
-        match table.iter().find(|(known, _, _)| known == name) {
+        match table.iter().find(|(known, ..)| known == name) {
             None => {
-                let near = table.iter().map(|(known, _, _)| *known).min_by_key(|known| distance(name, known));
+                let near = table.iter().map(|(known, ..)| *known).min_by_key(|known| distance(name, known));
                 let hint =
                     near.map_or_else(String::new, |near| format!("; the nearest known one is '{near}'"));
                 problems.push(problem(name, "unknown", format!("parameter '{name}' is not known{hint}")));
             }
-            Some((_, kind, _)) => {
+            Some((_, kind, ..)) => {
                 if let Some(fault) = kind.fault(value, passes) {
                     problems.push(problem(
                         name,
@@ -142,7 +184,9 @@ fn problems(params: &Value, table: &Table, passes: fn(&Value) -> bool) -> Vec<Pa
             }
         }
     }
-    for (name, _, _) in table.iter().filter(|(name, _, required)| *required && !given.contains_key(*name)) {
+    let is_missing =
+        |(name, _, required, _): &&(&str, Kind, bool, &str)| *required && !given.contains_key(*name);
+    for (name, ..) in table.iter().filter(is_missing) {
         problems.push(problem(name, "missing", format!("parameter '{name}' is missing")));
     }
     problems
@@ -192,7 +236,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const TABLE: &Table = &[("limit", Kind::Limit, false), ("names", Kind::List, false)];
+    const TABLE: &Table = &[("limit", Kind::Limit, false, ""), ("names", Kind::List, false, "")];
 
     #[test]
     fn a_limit_is_a_number_of_seconds_that_a_clock_can_keep() {
@@ -212,10 +256,10 @@ mod tests {
     #[test]
     fn words_lists_of_texts_and_exit_codes_are_judged_by_their_elements() {
         let table: &Table = &[
-            ("args", Kind::Texts, false),
-            ("env", Kind::TextObject, false),
-            ("parse", Kind::OneOf(&["json"]), false),
-            ("codes", Kind::ExitCodes, false),
+            ("args", Kind::Texts, false, ""),
+            ("env", Kind::TextObject, false, ""),
+            ("parse", Kind::OneOf(&["json"]), false, ""),
+            ("codes", Kind::ExitCodes, false, ""),
         ];
         let fault = |params: Value| check(&params, table).pop().map(|found| found.reason);
         for fitting in [

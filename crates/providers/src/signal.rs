@@ -3,16 +3,24 @@
 use async_trait::async_trait;
 use serde_json::Value;
 use stepwell_core::run::wait::{WaitKind, WaitSpec};
-use stepwell_engine::{Outcome, ParamProblem, Provider, Task};
+use stepwell_engine::{Outcome, Param, ParamProblem, Provider, Task};
 
-use crate::params::{self, Kind};
+use crate::params::{self, Kind, Table};
 
 /// Waits for signals.
 #[derive(Debug, Default)]
 pub struct Signal;
 
-const WAIT: &[(&str, Kind, bool)] =
-    &[("name", Kind::Text, true), ("timeout", Kind::Seconds, false), ("default", Kind::Any, false)];
+const WAIT: &Table = &[
+    ("name", Kind::Text, true, "which signal"),
+    ("timeout", Kind::Seconds, false, "how long to wait"),
+    (
+        "default",
+        Kind::Any,
+        false,
+        "stands in afterwards. Without it the step ends as `timed_out`, SIGNAL_TIMEOUT",
+    ),
+];
 
 #[async_trait]
 impl Provider for Signal {
@@ -22,6 +30,10 @@ impl Provider for Signal {
 
     fn result_keys(&self, _method: &str) -> &'static [&'static str] {
         &["result", "signal_id", "defaulted"]
+    }
+
+    fn params(&self, _method: &str) -> Option<Vec<Param>> {
+        Some(params::described(WAIT))
     }
 
     fn check(&self, _method: &str, params: &Value) -> Vec<ParamProblem> {

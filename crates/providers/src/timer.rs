@@ -3,19 +3,19 @@
 use async_trait::async_trait;
 use serde_json::Value;
 use stepwell_core::run::wait::{WaitKind, WaitSpec};
-use stepwell_engine::{Outcome, ParamProblem, Provider, Task};
+use stepwell_engine::{Outcome, Param, ParamProblem, Provider, Task};
 
 use crate::moment;
-use crate::params::{self, Kind};
+use crate::params::{self, Kind, Table};
 
 /// Lets time pass.
 #[derive(Debug, Default)]
 pub struct Timer;
 
-const SLEEP: &[(&str, Kind, bool)] = &[("seconds", Kind::Seconds, true)];
-const WAIT_UNTIL: &[(&str, Kind, bool)] = &[("until", Kind::Date, true)];
+const SLEEP: &Table = &[("seconds", Kind::Seconds, true, "how long")];
+const WAIT_UNTIL: &Table = &[("until", Kind::Date, true, "until when; a time in the past goes on at once")];
 
-fn table(method: &str) -> &'static [(&'static str, Kind, bool)] {
+fn table(method: &str) -> &'static Table {
     if method == "timer/sleep" { SLEEP } else { WAIT_UNTIL }
 }
 
@@ -27,6 +27,10 @@ impl Provider for Timer {
 
     fn result_keys(&self, _method: &str) -> &'static [&'static str] {
         &["result", "due_at", "fired_at"]
+    }
+
+    fn params(&self, method: &str) -> Option<Vec<Param>> {
+        Some(params::described(table(method)))
     }
 
     fn check(&self, method: &str, params: &Value) -> Vec<ParamProblem> {

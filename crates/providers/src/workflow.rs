@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::RunId;
 use stepwell_core::run::wait::{ChildStart, WaitKind, WaitSpec};
-use stepwell_engine::{Outcome, ParamProblem, Provider, Task};
+use stepwell_engine::{Outcome, Param, ParamProblem, Provider, Task};
 
-use crate::params::{self, Kind};
+use crate::params::{self, Kind, Table};
 
 /// Reads a workflow as its author wrote it (a file's content as JSON) and returns its definition.
 pub type ReadDefinition = dyn Fn(&Value) -> Result<Value, ErrorObject> + Send + Sync;
@@ -32,7 +32,15 @@ impl std::fmt::Debug for ChildRuns {
     }
 }
 
-const EXECUTE: &[(&str, Kind, bool)] = &[("workflow", Kind::Object, true), ("inputs", Kind::Object, false)];
+const EXECUTE: &Table = &[
+    (
+        "workflow",
+        Kind::Workflow,
+        true,
+        "a workflow as on this page, checked with the file. References in it are to its own steps and input",
+    ),
+    ("inputs", Kind::Object, false, "its `${input}`"),
+];
 
 #[async_trait]
 impl Provider for ChildRuns {
@@ -47,6 +55,10 @@ impl Provider for ChildRuns {
 
     fn result_keys(&self, _method: &str) -> &'static [&'static str] {
         &["result", "run_id"]
+    }
+
+    fn params(&self, _method: &str) -> Option<Vec<Param>> {
+        Some(params::described(EXECUTE))
     }
 
     fn check(&self, _method: &str, params: &Value) -> Vec<ParamProblem> {

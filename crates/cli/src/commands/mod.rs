@@ -18,6 +18,7 @@ pub(crate) mod prune;
 pub(crate) mod resume;
 pub(crate) mod retry;
 pub(crate) mod run;
+pub(crate) mod schema;
 pub(crate) mod settle;
 pub(crate) mod show;
 pub(crate) mod signal;
@@ -61,6 +62,7 @@ pub(crate) async fn carry_out(args: Args) -> Result<Exit, ErrorObject> {
         Command::Init(args) => init::init(shared, args),
         Command::Completions(args) => Ok(completions::completions(args)),
         Command::Man(args) => man::man(args),
+        Command::Schema => schema::schema(),
         Command::Explain(args) => explain::explain(shared, args),
     }
 }

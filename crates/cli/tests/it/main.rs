@@ -26,6 +26,7 @@ mod pty;
 mod readable;
 mod refusals;
 mod sandbox;
+mod schema;
 mod scripts;
 mod settings;
 mod state;

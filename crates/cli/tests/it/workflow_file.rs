@@ -1,7 +1,7 @@
 //! `docs/workflow-file.md` says what the program does: its examples run, its tables have exactly the keys, parameters
 //! and fields that there are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::sandbox::Sandbox;
 use crate::web;
 
-fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
@@ -19,14 +19,14 @@ fn page() -> String {
 }
 
 /// A whole workflow on the page, and what it says its run results in.
-struct Example {
+pub(crate) struct Example {
     line: usize,
-    source: String,
+    pub(crate) source: String,
     output: Option<Value>,
 }
 
 /// Returns every block that is marked `yaml` and not as a fragment; a `json` block after one is its output.
-fn examples() -> Vec<Example> {
+pub(crate) fn examples() -> Vec<Example> {
     let mut examples: Vec<Example> = Vec::new();
     let page = page();
     let mut lines = page.lines().enumerate();
@@ -119,22 +119,28 @@ fn listed(problems: &[Value], path: &str, mark: &str) -> BTreeSet<String> {
 /// A key that is like no other, so that the loader lists those it knows.
 const STRANGER: &str = "qqqqqqqqqqqqqqqqqqqqqqqq";
 
+/// Returns the rows of the first table of a section, without its head.
+fn rows(heading: &str, head: &str) -> Vec<String> {
+    let page = page();
+    let section = page.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}")).1;
+    let is_inside = |line: &&str| !line.starts_with('#');
+    let table = section.lines().take_while(is_inside).skip_while(|line| !line.starts_with(head));
+    table.take_while(|line| line.starts_with('|')).skip(2).map(str::to_owned).collect()
+}
+
 #[test]
-fn the_tables_have_the_keys_that_the_loader_knows() {
+fn the_tables_of_keys_say_what_the_loader_reads_by() {
+    for (heading, declared) in stepwell::load::tables() {
+        assert_eq!(rows(heading, "| key |"), declared, "{heading}:\n{}", declared.join("\n"));
+    }
     let sandbox = Sandbox::new();
     let source = format!(
-        r#"{{"{STRANGER}": 1, "steps": [
+        r#"{{"steps": [
             {{"name": "a", "method": "timer/sleep", "params": {{"seconds": 0}}}},
-            {{"name": "b", "method": "python/execute", "params": {{"code": "result = 1"}}, "{STRANGER}": 1,
-              "retry": {{"{STRANGER}": 1}}, "needs": [{{"step": "a", "kind": "{STRANGER}"}}, {{"step": "a", "{STRANGER}": 1}}]}}
+            {{"name": "b", "method": "timer/sleep", "params": {{"seconds": 0}}, "needs": [{{"step": "a", "kind": "{STRANGER}"}}]}}
         ]}}"#
     );
-    let problems = problems(&sandbox, &source);
-    let known = |path: &str| listed(&problems, &format!("{path}{STRANGER}"), "known keys: ");
-    assert_eq!(documented("## The workflow", "key"), known(""));
-    assert_eq!(documented("## A step", "key"), known("steps[1]."));
-    assert_eq!(documented("### Attempts: `retry`", "key"), known("steps[1].retry."));
-    let kinds = listed(&problems, "steps[1].needs[0].kind", "must be one of ");
+    let kinds = listed(&problems(&sandbox, &source), "steps[1].needs[0].kind", "must be one of ");
     assert_eq!(documented("## Needs", "kind"), kinds);
 }
 
@@ -159,25 +165,21 @@ fn every_method_has_a_section_with_its_parameters() {
     assert!(known.remove("execute"), "the page names it as an alias");
     assert_eq!(methods().into_iter().collect::<BTreeSet<_>>(), known);
 
-    let mut by_protocol: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let schema = sandbox.run(&["schema"]).json();
     for method in methods() {
-        let params = documented(&format!("### `{method}`"), "param");
-        let protocol = method.split('/').next().unwrap().to_owned();
-        by_protocol.entry(protocol).or_default().extend(params);
+        let declared = &schema["$defs"][&method];
+        let params = declared["properties"].as_object().unwrap_or_else(|| panic!("no params of {method}"));
+        let heading = format!("### `{method}`");
+        let known: BTreeSet<String> = params.keys().cloned().collect();
+        assert_eq!(documented(&heading, "param"), known, "the parameters of {method}");
+        for row in rows(&heading, "| param |") {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+            let name = cells[0].split('`').nth(1).expect("a name");
+            let is_required = declared["required"].as_array().unwrap().contains(&name.into());
+            assert_eq!(cells[2] == "required", is_required, "{method}: {row}");
+            assert_eq!(params[name]["description"], cells[3], "{method}: {row}");
+        }
     }
-    for (protocol, params) in by_protocol {
-        assert_eq!(params, declared(&protocol), "the parameters of {protocol}");
-    }
-}
-
-/// Returns the parameters in the tables of a provider's source: nothing that it says lists them.
-fn declared(protocol: &str) -> BTreeSet<String> {
-    let sources = repository().join("crates/providers/src");
-    let file = sources.join(protocol).join("provider.rs");
-    let file = if file.exists() { file } else { sources.join(format!("{protocol}.rs")) };
-    let source = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let entries = source.split("(\"").skip(1).filter_map(|rest| rest.split_once("\", Kind::"));
-    entries.map(|(name, _)| name.to_owned()).filter(|name| !name.contains('"')).collect()
 }
 
 /// One step of each method, all of which end by themselves.

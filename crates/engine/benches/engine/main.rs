@@ -1,9 +1,10 @@
-//! What a step costs: in memory, durable in one run, durable over many, wide, and after a restart.
+//! What a step costs: in a definition, in memory, durable in one run, durable over many, wide, and after a restart.
 //!
 //! `cargo bench -p stepwell-engine --bench engine [FILTER]`. Every number names its durability class; those that depend
 //! on the disk stand beside raw `SQLite` measured in the same process, since no absolute time is stable.
 #![allow(clippy::print_stdout, missing_docs, reason = "a bench prints its numbers")]
 
+mod definitions;
 mod footprint;
 mod restart;
 
@@ -123,6 +124,9 @@ fn wanted(name: &str) -> bool {
 fn main() {
     if restart::is_a_life() {
         return;
+    }
+    if wanted("load") {
+        definitions::measure();
     }
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {

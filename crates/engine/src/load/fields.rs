@@ -5,12 +5,14 @@ use stepwell_core::workflow::path::Path;
 
 use serde_json::Value;
 
+use super::keys::types::Read;
+use super::keys::{Key, Table};
 use super::node::{Kind, Member, Node, Position};
 use super::problem::Problem;
 
 /// A limit is at most so long, in seconds: 100 years. Whoever writes more means none, and a moment so far away cannot be
 /// told.
-const LONGEST: f64 = 100.0 * 365.25 * 86_400.0;
+pub(super) const LONGEST: f64 = 100.0 * 365.25 * 86_400.0;
 
 /// Collects problems of one object or of several.
 #[derive(Debug, Default)]
@@ -65,10 +67,6 @@ impl<'a> Object<'a> {
         }
     }
 
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.members.iter().any(|member| member.key == key)
-    }
-
     /// Returns the value of a key under any of its names. Null is as if the key were not there; two names at once
     /// are a problem.
     pub(super) fn get(&self, names: &[&'static str], problems: &mut Problems) -> Option<Field<'a>> {
@@ -90,6 +88,22 @@ impl<'a> Object<'a> {
             }
         }
         found.filter(|field| !field.node.is_null())
+    }
+
+    /// Returns the field of a key, under any of its names.
+    pub(super) fn field<T>(&self, key: &Key<T>, problems: &mut Problems) -> Option<Field<'a>> {
+        self.get(key.names, problems)
+    }
+
+    /// Returns the value of a key, if it is there and fits.
+    pub(super) fn read<T: Read>(&self, key: &Key<T>, problems: &mut Problems) -> Option<T::Output<'a>> {
+        key.value.read(&self.field(key, problems)?, problems)
+    }
+
+    /// Reports every key that is not in the table.
+    pub(super) fn only_of(&self, table: &Table, problems: &mut Problems) {
+        let known: Vec<&str> = table.iter().flat_map(|key| key.names()).copied().collect();
+        self.only(&known, problems);
     }
 
     /// Reports every key that is not known, naming the nearest one that is.

@@ -2,36 +2,15 @@
 
 use serde_json::{Map, Value};
 use stepwell_core::policy::retry::{Backoff, RetryPolicy};
-use stepwell_core::workflow::bad_name;
 use stepwell_core::workflow::definition::{Effect, ForEach, NeedKind, OnFailure, Priority, Step};
 use stepwell_core::workflow::path::Path;
 
 use super::fields::{Field, Object, Problems};
+use super::keys::types::{Name, Read, Shape};
+use super::keys::{Key, step as keys};
 use super::node::{Kind, Node, Position, to_map};
 use super::problem::Problem;
 use super::protocols::{self, Protocols};
-
-const KEYS: [&str; 19] = [
-    "id",
-    "name",
-    "protocol",
-    "method",
-    "params",
-    "parameters",
-    "dependencies",
-    "needs",
-    "depends_on",
-    "timeout",
-    "retry",
-    "priority",
-    "when",
-    "for_each",
-    "max_concurrent",
-    "on_failure",
-    "effect",
-    "metadata",
-    "tags",
-];
 
 /// What a workflow sets for steps that do not say.
 #[derive(Clone, Debug, Default)]
@@ -137,12 +116,10 @@ pub(super) fn read<'a>(
     };
     let Called { id, at, title, title_at } = names(&object, number, problems);
     problems.step = Some(id.clone());
-    object.only(&KEYS, problems);
+    object.only_of(keys::STEP, problems);
     let (protocol, method) = action(&object, protocols, problems);
     let draft = Draft {
-        params: object
-            .get(&["params", "parameters"], problems)
-            .filter(|field| field.object(problems).is_some()),
+        params: object.field(&keys::PARAMS, problems).filter(|field| field.object(problems).is_some()),
         needs: needs(&object, problems),
         when: when(&object, problems),
         for_each: for_each(&object, problems),
@@ -169,19 +146,18 @@ struct Called {
 
 /// Reads `id` and `name`, each of which stands in for the other.
 fn names(object: &Object, number: usize, problems: &mut Problems) -> Called {
-    let read = |key: &'static str, problems: &mut Problems| {
-        let field = object.get(&[key], problems)?;
-        let text = field.text(problems)?;
-        if let Some(reason) = bad_name(text) {
-            problems.at(&field, reason);
-        }
-        Some((text.to_owned(), field.node.at))
+    let read = |key: &Key<Name>, problems: &mut Problems| {
+        let field = object.field(key, problems)?;
+        let text = key.value.read(&field, problems).map(str::to_owned);
+        Some((text, field.node.at))
     };
-    let (id, name) = (read("id", problems), read("name", problems));
-    if !object.has("id") && !object.has("name") {
+    let (id, name) = (read(&keys::ID, problems), read(&keys::NAME, problems));
+    if id.is_none() && name.is_none() {
         let message = format!("step {} has neither 'id' nor 'name'", number + 1);
         problems.push(Problem::new(object.path.clone(), object.at, message).hint("give it one of them"));
     }
+    let known = |(text, at): (Option<String>, _)| Some((text?, at));
+    let (id, name) = (id.and_then(known), name.and_then(known));
     let (title, title_at) = match (&id, &name) {
         (Some((id, _)), Some((name, at))) if name != id => (Some(name.clone()), *at),
         _ => (None, None),
@@ -192,7 +168,7 @@ fn names(object: &Object, number: usize, problems: &mut Problems) -> Called {
 
 /// Reads `protocol` and `method`; the protocol is `None` if it is not known, which is then reported.
 fn action(object: &Object, registered: &dyn Protocols, problems: &mut Problems) -> (Option<String>, String) {
-    let protocol = object.get(&["protocol"], problems).and_then(|field| {
+    let protocol = object.field(&keys::PROTOCOL, problems).and_then(|field| {
         let text = field.text(problems)?;
         if !protocols::is_protocol(text) {
             problems.at(&field, format!("is no protocol such as 'python/v1', but {text:?}"));
@@ -200,7 +176,7 @@ fn action(object: &Object, registered: &dyn Protocols, problems: &mut Problems) 
         }
         Some((text, field))
     });
-    let Some(field) = object.get(&["method"], problems) else {
+    let Some(field) = object.field(&keys::METHOD, problems) else {
         let message = format!("{}'method' is missing", problems.subject());
         let problem = Problem::new(object.path.clone(), object.at, message);
         problems.push(problem.hint("such as 'python/execute'"));
@@ -213,7 +189,7 @@ fn action(object: &Object, registered: &dyn Protocols, problems: &mut Problems) 
     }
     let (asked, asked_field) = match &protocol {
         Some((text, protocol_field)) => (*text, protocol_field),
-        None if object.get(&["protocol"], problems).is_some() => return (None, String::new()),
+        None if object.field(&keys::PROTOCOL, problems).is_some() => return (None, String::new()),
         None => (method.split_once('/').map_or("python", |(name, _)| name), &field),
     };
     let method = if method.contains('/') {
@@ -240,20 +216,8 @@ fn action(object: &Object, registered: &dyn Protocols, problems: &mut Problems) 
     }
 }
 
-/// A file's `optional` is met by any end of the step (spec/gleitzeit.md §1.4) and so waits for one: the core's word
-/// for that is `sequential`. What the core calls `optional` does not wait for a step that has not begun.
-const NEED_KINDS: [(&str, NeedKind); 7] = [
-    ("required", NeedKind::Required),
-    ("optional", NeedKind::Sequential),
-    ("and", NeedKind::And),
-    ("or", NeedKind::Or),
-    ("xor", NeedKind::Xor),
-    ("sequential", NeedKind::Sequential),
-    ("parallel", NeedKind::Parallel),
-];
-
 fn needs(object: &Object, problems: &mut Problems) -> Vec<Named> {
-    let Some(field) = object.get(&["dependencies", "needs", "depends_on"], problems) else {
+    let Some(field) = object.field(&keys::NEEDS, problems) else {
         return Vec::new();
     };
     let Some(nodes) = field.list(problems) else { return Vec::new() };
@@ -263,11 +227,9 @@ fn needs(object: &Object, problems: &mut Problems) -> Vec<Named> {
         let (name, kind) = if let Some(name) = node.as_str() {
             (Some(name), Some(NeedKind::Required))
         } else if let Some(entry) = Object::new(node, path.clone()) {
-            entry.only(&["step", "kind"], problems);
-            let kind = entry
-                .get(&["kind"], problems)
-                .map_or(Some(NeedKind::Required), |kind| kind.choice(&NEED_KINDS, problems));
-            let step = entry.get(&["step"], problems);
+            entry.only_of(keys::NEED, problems);
+            let kind = or_default(&entry, &keys::KIND, NeedKind::Required, problems);
+            let step = entry.field(&keys::NEEDED, problems);
             if step.is_none() {
                 let message = format!("{}a dependency without 'step'", problems.subject());
                 problems.push(Problem::new(path.clone(), node.at, message));
@@ -290,7 +252,7 @@ fn needs(object: &Object, problems: &mut Problems) -> Vec<Named> {
 }
 
 fn when<'a>(object: &Object<'a>, problems: &mut Problems) -> Vec<Condition<'a>> {
-    let Some(field) = object.get(&["when"], problems) else { return Vec::new() };
+    let Some(field) = object.field(&keys::WHEN, problems) else { return Vec::new() };
     match &field.node.kind {
         Kind::List(nodes) => {
             let mut conditions = Vec::with_capacity(nodes.len());
@@ -314,10 +276,10 @@ fn when<'a>(object: &Object<'a>, problems: &mut Problems) -> Vec<Condition<'a>> 
 }
 
 fn for_each<'a>(object: &Object<'a>, problems: &mut Problems) -> Option<Elements<'a>> {
-    let field = object.get(&["for_each"], problems);
+    let field = object.field(&keys::FOR_EACH, problems);
     let mut max_concurrent = None;
-    if let Some(limit) = object.get(&["max_concurrent"], problems) {
-        max_concurrent = limit.integer(1, u32::MAX, problems);
+    if let Some(limit) = object.field(&keys::MAX_CONCURRENT, problems) {
+        max_concurrent = keys::MAX_CONCURRENT.value.read(&limit, problems);
         if field.is_none() {
             problems.at(&limit, "needs 'for_each' beside it: a step without it has one execution");
         }
@@ -332,62 +294,33 @@ fn for_each<'a>(object: &Object<'a>, problems: &mut Problems) -> Option<Elements
     Some(Elements { items: field, max_concurrent })
 }
 
-pub(super) const PRIORITIES: [(&str, Priority); 5] = [
-    ("low", Priority::Low),
-    ("normal", Priority::Normal),
-    ("high", Priority::High),
-    ("urgent", Priority::Critical),
-    ("critical", Priority::Critical),
-];
-
-/// Reads a priority as a word or as 1 high, 2 normal, 3 low.
-pub(super) fn priority(field: &Field, problems: &mut Problems) -> Option<Priority> {
-    if let Kind::Scalar(Value::Number(number)) = &field.node.kind {
-        let known = [Priority::High, Priority::Normal, Priority::Low];
-        let found = number.as_u64().and_then(|n| known.get((n as usize).checked_sub(1)?).copied());
-        if found.is_none() {
-            problems.at(field, format!("as a number is 1 (high), 2 (normal) or 3 (low), not {number}"));
-        }
-        return found;
-    }
-    field.choice(&PRIORITIES, problems)
-}
-
-pub(super) fn on_failure(field: &Field, problems: &mut Problems) -> Option<OnFailure> {
-    let words = [("fail", OnFailure::Fail), ("continue", OnFailure::Continue), ("stop", OnFailure::Stop)];
-    field.choice(&words, problems)
-}
-
 fn settings(
     object: &Object,
     protocol: Option<&str>,
     defaults: &Defaults,
     problems: &mut Problems,
 ) -> Settings {
-    let effects = [("at_least_once", Effect::AtLeastOnce), ("at_most_once", Effect::AtMostOnce)];
     let mut read = Settings {
         priority: defaults.priority,
         on_failure: defaults.on_failure.clone(),
         ..Settings::default()
     };
-    if let Some(field) = object.get(&["timeout"], problems) {
+    if let Some(field) = object.field(&keys::TIMEOUT, problems) {
         refuse_on_waits(&field, protocol, problems);
-        read.timeout_ms = field.limit(problems);
+        read.timeout_ms = keys::TIMEOUT.value.read(&field, problems);
     }
-    if let Some(field) = object.get(&["retry"], problems) {
+    if let Some(field) = object.field(&keys::ATTEMPTS, problems) {
         refuse_on_waits(&field, protocol, problems);
         read.retry = retry(&field, problems);
     }
-    if let Some(field) = object.get(&["priority"], problems) {
-        read.priority = priority(&field, problems).unwrap_or_default();
+    if let Some(priority) = object.read(&keys::PRIORITY, problems) {
+        read.priority = priority;
     }
-    if let Some(field) = object.get(&["on_failure"], problems) {
-        read.on_failure = on_failure(&field, problems).unwrap_or_default();
+    if let Some(on_failure) = object.read(&keys::FAILURE, problems) {
+        read.on_failure = on_failure;
     }
-    if let Some(field) = object.get(&["effect"], problems) {
-        read.effect = field.choice(&effects, problems).unwrap_or_default();
-    }
-    read.metadata = metadata(object, problems);
+    read.effect = object.read(&keys::EFFECTS, problems).unwrap_or_default();
+    read.metadata = metadata(object, &keys::METADATA, &keys::TAGGED, problems);
     read
 }
 
@@ -405,32 +338,27 @@ fn refuse_on_waits(field: &Field, protocol: Option<&str>, problems: &mut Problem
     problems.at(field, format!("means nothing on a {name} step{instead}"));
 }
 
+/// Returns the value of a key, or what holds without it; `None` if something else is there.
+fn or_default<'a, T: Read>(
+    object: &Object<'a>,
+    key: &Key<T>,
+    default: T::Output<'a>,
+    problems: &mut Problems,
+) -> Option<T::Output<'a>> {
+    match object.field(key, problems) {
+        Some(field) => key.value.read(&field, problems),
+        None => Some(default),
+    }
+}
+
 fn retry(field: &Field, problems: &mut Problems) -> Option<RetryPolicy> {
     let object = field.object(problems)?;
-    object.only(
-        &[
-            "max_attempts",
-            "backoff",
-            "backoff_strategy",
-            "base_delay",
-            "initial_delay",
-            "max_delay",
-            "jitter",
-        ],
-        problems,
-    );
-    let strategies =
-        [("fixed", Backoff::Fixed), ("linear", Backoff::Linear), ("exponential", Backoff::Exponential)];
-    let attempts = object.get(&["max_attempts"], problems).map_or(Some(3), |f| f.integer(1, 10, problems));
-    let backoff = object
-        .get(&["backoff", "backoff_strategy"], problems)
-        .map_or(Some(Backoff::Exponential), |f| f.choice(&strategies, problems));
-    let base = object
-        .get(&["base_delay", "initial_delay"], problems)
-        .map_or(Some(1_000), |f| f.seconds(0.1, 60.0, problems));
-    let max =
-        object.get(&["max_delay"], problems).map_or(Some(300_000), |f| f.seconds(1.0, 3600.0, problems));
-    let jitter = object.get(&["jitter"], problems).map_or(Some(true), |f| f.boolean(problems));
+    object.only_of(keys::RETRY, problems);
+    let attempts = or_default(&object, &keys::MAX_ATTEMPTS, 3, problems);
+    let backoff = or_default(&object, &keys::GROWTH, Backoff::Exponential, problems);
+    let base = or_default(&object, &keys::BASE_DELAY, 1_000, problems);
+    let max = or_default(&object, &keys::MAX_DELAY, 300_000, problems);
+    let jitter = or_default(&object, &keys::JITTER, true, problems);
     Some(RetryPolicy {
         max_retries: attempts? - 1,
         backoff: backoff?,
@@ -443,11 +371,16 @@ fn retry(field: &Field, problems: &mut Problems) -> Option<RetryPolicy> {
     })
 }
 
-/// Reads `metadata` and merges `tags`, an object of scalars, into it.
-pub(super) fn metadata(object: &Object, problems: &mut Problems) -> Map<String, Value> {
-    let field = object.get(&["metadata"], problems);
+/// Reads metadata and merges tags, an object of scalars, into it.
+pub(super) fn metadata(
+    object: &Object,
+    metadata: &Key<Shape>,
+    tags: &Key<Shape>,
+    problems: &mut Problems,
+) -> Map<String, Value> {
+    let field = object.field(metadata, problems);
     let mut merged = field.and_then(|field| field.members(problems)).map(to_map).unwrap_or_default();
-    let Some(tags) = object.get(&["tags"], problems) else { return merged };
+    let Some(tags) = object.field(tags, problems) else { return merged };
     for member in tags.members(problems).unwrap_or_default() {
         let path = tags.path.join(member.key.as_str());
         if !matches!(member.value.kind, Kind::Scalar(_)) {

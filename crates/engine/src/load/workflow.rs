@@ -5,36 +5,16 @@ use stepwell_core::error::Code;
 use stepwell_core::workflow::definition::Definition;
 use stepwell_core::workflow::path::Path;
 use stepwell_core::workflow::template::Names;
-use stepwell_core::workflow::{Problem as CoreProblem, Workflow, bad_name};
+use stepwell_core::workflow::{Problem as CoreProblem, Workflow};
 
 use super::Loaded;
-use super::fields::{Field, Object, Problems};
+use super::fields::{Object, Problems};
+use super::keys::workflow as keys;
 use super::node::{Kind, Node};
 use super::problem::{Invalid, Problem};
 use super::protocols::{self, Protocols};
 use super::references::{self, Index};
 use super::step::{self, Defaults, Draft};
-
-const KEYS: [&str; 18] = [
-    "id",
-    "name",
-    "description",
-    "steps",
-    "tasks",
-    "metadata",
-    "tags",
-    "providers",
-    "max_concurrent",
-    "max_parallel_tasks",
-    "timeout",
-    "priority",
-    "on_failure",
-    "strict",
-    "type",
-    "batch",
-    "template",
-    "protocol",
-];
 
 /// Reads a definition from its root.
 pub(super) fn read(root: &Node, protocols: &dyn Protocols, strict: bool) -> Result<Loaded, Invalid> {
@@ -54,7 +34,7 @@ pub(super) fn read(root: &Node, protocols: &dyn Protocols, strict: bool) -> Resu
         problems.push(problem);
         return Err(Invalid { problems: problems.list });
     }
-    object.only(&KEYS, &mut problems);
+    object.only_of(keys::WORKFLOW, &mut problems);
     let settings = settings(&object, protocols, &mut problems);
     let drafts = drafts(&object, &settings.defaults, protocols, &mut problems);
     let (edges, mut warnings) = relations(&drafts, protocols, &mut problems);
@@ -107,9 +87,9 @@ fn of_core(problem: &CoreProblem) -> Problem {
 
 /// Batch files are another kind of document.
 fn batch_file(object: &Object, problems: &mut Problems) -> Option<Problem> {
-    let kind = object.get(&["type"], problems);
+    let kind = object.field(&keys::TYPE, problems);
     let named = kind.as_ref().and_then(|field| field.node.as_str());
-    let batch = object.get(&["batch"], problems);
+    let batch = object.field(&keys::BATCH, problems);
     let field = match (named, batch) {
         (Some("batch"), _) => kind?,
         (_, Some(batch)) => batch,
@@ -117,8 +97,8 @@ fn batch_file(object: &Object, problems: &mut Problems) -> Option<Problem> {
             if let Some(kind) = kind {
                 problems.at(&kind, "can only be 'batch'");
             }
-            for key in ["template", "protocol"] {
-                if let Some(field) = object.get(&[key], problems) {
+            for key in [&keys::TEMPLATE, &keys::PROTOCOL] {
+                if let Some(field) = object.field(key, problems) {
                     problems.at(&field, "has a meaning only in a batch file");
                 }
             }
@@ -143,42 +123,29 @@ struct Settings {
 }
 
 fn settings(object: &Object, registered: &dyn Protocols, problems: &mut Problems) -> Settings {
-    let mut read = Settings::default();
-    let name = |field: Field, problems: &mut Problems| {
-        let text = field.text(problems)?;
-        if let Some(reason) = bad_name(text) {
-            problems.at(&field, reason);
-        }
-        Some(text.to_owned())
-    };
-    read.id = object.get(&["id"], problems).and_then(|field| name(field, problems));
-    read.name = object.get(&["name"], problems).and_then(|field| name(field, problems));
-    if let Some(field) = object.get(&["description"], problems) {
-        field.text_within(1000, problems).unwrap_or_default().clone_into(&mut read.description);
-    }
-    read.metadata = step::metadata(object, problems);
+    let id = object.read(&keys::ID, problems).map(str::to_owned);
+    let name = object.read(&keys::NAME, problems).map(str::to_owned);
+    let description = object.read(&keys::DESCRIPTION, problems).unwrap_or_default().to_owned();
+    let metadata = step::metadata(object, &keys::METADATA, &keys::TAGGED, problems);
     providers(object, registered, problems);
-    if let Some(field) = object.get(&["max_concurrent", "max_parallel_tasks"], problems) {
-        read.max_concurrent = field.integer(1, u32::MAX, problems);
+    Settings {
+        id,
+        name,
+        description,
+        metadata,
+        max_concurrent: object.read(&keys::MAX_CONCURRENT, problems),
+        timeout_ms: object.read(&keys::TIMEOUT, problems),
+        defaults: Defaults {
+            priority: object.read(&keys::PRIORITY, problems).unwrap_or_default(),
+            on_failure: object.read(&keys::FAILURE, problems).unwrap_or_default(),
+        },
+        strict: object.read(&keys::STRICT, problems).unwrap_or_default(),
     }
-    if let Some(field) = object.get(&["timeout"], problems) {
-        read.timeout_ms = field.limit(problems);
-    }
-    if let Some(field) = object.get(&["priority"], problems) {
-        read.defaults.priority = step::priority(&field, problems).unwrap_or_default();
-    }
-    if let Some(field) = object.get(&["on_failure"], problems) {
-        read.defaults.on_failure = step::on_failure(&field, problems).unwrap_or_default();
-    }
-    if let Some(field) = object.get(&["strict"], problems) {
-        read.strict = field.boolean(problems).unwrap_or_default();
-    }
-    read
 }
 
 /// Checks that every listed protocol is registered.
 fn providers(object: &Object, registered: &dyn Protocols, problems: &mut Problems) {
-    let Some(field) = object.get(&["providers"], problems) else { return };
+    let Some(field) = object.field(&keys::PROVIDERS, problems) else { return };
     for (i, node) in field.list(problems).unwrap_or_default().iter().enumerate() {
         let path = field.path.join(i);
         match node.as_str() {
@@ -201,7 +168,7 @@ fn drafts<'a>(
     protocols: &dyn Protocols,
     problems: &mut Problems,
 ) -> Vec<Draft<'a>> {
-    let Some(field) = object.get(&["steps", "tasks"], problems) else {
+    let Some(field) = object.field(&keys::STEPS, problems) else {
         let message = "a workflow needs 'steps', a list of at least one";
         problems.push(Problem::new(Path::root(), object.at, message));
         return Vec::new();

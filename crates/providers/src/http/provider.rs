@@ -8,7 +8,7 @@ use reqwest::Client;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_engine::{Outcome, ParamProblem, Provider, Task};
+use stepwell_engine::{Outcome, Param, ParamProblem, Provider, Task};
 use tokio::time::Instant;
 
 use super::answer;
@@ -17,21 +17,21 @@ use super::exchange::Exchange;
 use super::failure::Fault;
 use super::request::{self, Asked, Expected};
 use super::secrets::Secrets;
-use crate::params::{self, Kind};
+use crate::params::{self, Kind, Table};
 
 /// A request may take so long unless it says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-const REQUEST: &[(&str, Kind, bool)] = &[
-    ("url", Kind::Text, true),
-    ("method", Kind::Text, false),
-    ("headers", Kind::Object, false),
-    ("query", Kind::Object, false),
-    ("json", Kind::Any, false),
-    ("body", Kind::Text, false),
-    ("form", Kind::Object, false),
-    ("expect_status", Kind::Any, false),
-    ("timeout", Kind::Limit, false),
+const REQUEST: &Table = &[
+    ("url", Kind::Text, true, "where to: http or https"),
+    ("method", Kind::Text, false, "GET, POST, …"),
+    ("headers", Kind::Object, false, "headers by name"),
+    ("query", Kind::Object, false, "added to the URL's own query"),
+    ("json", Kind::Any, false, "the body, as JSON"),
+    ("body", Kind::Text, false, "the body, as text"),
+    ("form", Kind::Object, false, "the body, as the fields of a form"),
+    ("expect_status", Kind::Any, false, "the status codes that mean success"),
+    ("timeout", Kind::Limit, false, "of one attempt. The smaller of this and the step's `timeout` counts"),
 ];
 
 /// Makes HTTP requests.
@@ -68,6 +68,10 @@ impl Provider for Http {
 
     fn result_keys(&self, _method: &str) -> &'static [&'static str] {
         &["result", "status_code", "headers", "execution_time"]
+    }
+
+    fn params(&self, _method: &str) -> Option<Vec<Param>> {
+        Some(params::described(REQUEST))
     }
 
     fn check(&self, _method: &str, params: &Value) -> Vec<ParamProblem> {

@@ -8,26 +8,26 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_engine::{Failure, Outcome, ParamProblem, Provider, Task};
+use stepwell_engine::{Failure, Outcome, Param, ParamProblem, Provider, Task};
 
 use super::attempt::Job;
 use super::failure::ProgramFailure;
 use super::launch::Launch;
 use super::program::{DEFAULT_PATH, in_roots, is_path, on_path};
 use crate::isolation::{Isolation, WallsError, cpu_seconds};
-use crate::params::{self, Kind, problem};
+use crate::params::{self, Kind, Table, problem};
 
 /// A program may run so long unless it says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 
-const RUN: &[(&str, Kind, bool)] = &[
-    ("command", Kind::Text, true),
-    ("args", Kind::Texts, false),
-    ("stdin", Kind::Text, false),
-    ("env", Kind::TextObject, false),
-    ("timeout", Kind::Limit, false),
-    ("expect_exit", Kind::ExitCodes, false),
-    ("parse", Kind::OneOf(&["json"]), false),
+const RUN: &Table = &[
+    ("command", Kind::Text, true, "the program: a name found in `PATH`, or a path"),
+    ("args", Kind::Texts, false, "its arguments, as they are: no shell reads them"),
+    ("stdin", Kind::Text, false, "what it reads on standard input"),
+    ("env", Kind::TextObject, false, "variables beside those that every program sees"),
+    ("timeout", Kind::Limit, false, "of one attempt. The smaller of this and the step's `timeout` counts"),
+    ("expect_exit", Kind::ExitCodes, false, "the exit codes that mean success"),
+    ("parse", Kind::OneOf(&["json"]), false, "reads the whole standard output as JSON"),
 ];
 
 /// Runs programs.
@@ -51,6 +51,10 @@ impl Provider for Process {
 
     fn result_keys(&self, _method: &str) -> &'static [&'static str] {
         &["result", "output", "stderr", "exit_code", "execution_time"]
+    }
+
+    fn params(&self, _method: &str) -> Option<Vec<Param>> {
+        Some(params::described(RUN))
     }
 
     fn check(&self, _method: &str, params: &Value) -> Vec<ParamProblem> {

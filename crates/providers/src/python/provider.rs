@@ -8,12 +8,12 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::workflow::python_source::PythonSource;
 use stepwell_core::workflow::template::{Names, Scope};
 use stepwell_engine::params::missing_reference;
-use stepwell_engine::{Failure, Outcome, ParamProblem, Provider, Task};
+use stepwell_engine::{Failure, Outcome, Param, ParamProblem, Provider, Task};
 
 use super::suspects::Suspects;
 use super::{PythonFailure, PythonPool, PythonSettings, PythonTask, Source};
 use crate::isolation::Isolation;
-use crate::params::{self, Kind};
+use crate::params::{self, Kind, Table};
 
 /// A script may run so long unless it says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -21,14 +21,14 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Where the values that `${…}` in code stands for go, among the parameters.
 const BINDINGS: &str = "\u{0}bindings";
 
-const EXECUTE: &[(&str, Kind, bool)] = &[
-    ("code", Kind::Text, false),
-    ("file", Kind::Text, false),
-    ("file_path", Kind::Text, false),
-    ("args", Kind::Object, false),
-    ("context", Kind::Object, false),
-    ("timeout", Kind::Limit, false),
-    (BINDINGS, Kind::List, false),
+const EXECUTE: &Table = &[
+    ("code", Kind::Text, false, "the script"),
+    ("file", Kind::Text, false, "the path of the script"),
+    ("file_path", Kind::Text, false, "another name of `file`"),
+    ("args", Kind::Object, false, "the variable `args`"),
+    ("context", Kind::Object, false, "another name of `args`"),
+    ("timeout", Kind::Limit, false, "of one attempt. The smaller of this and the step's `timeout` counts"),
+    (BINDINGS, Kind::List, false, "not for people"),
 ];
 
 /// Runs Python scripts.
@@ -84,6 +84,12 @@ impl Provider for Python {
         let bindings: Vec<Value> =
             resolved.bindings.into_iter().map(|(name, value)| json!([name, value])).collect();
         Ok(vec![("code".into(), resolved.code.into()), (BINDINGS.into(), bindings.into())])
+    }
+
+    fn params(&self, _method: &str) -> Option<Vec<Param>> {
+        let mut described = params::described(EXECUTE);
+        described.retain(|param| param.name != BINDINGS);
+        Some(described)
     }
 
     fn check(&self, _method: &str, params: &Value) -> Vec<ParamProblem> {

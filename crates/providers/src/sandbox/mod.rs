@@ -129,6 +129,11 @@ impl Sandbox {
         Self { mode, support }
     }
 
+    /// Returns whether there are to be walls.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
     /// Returns why steps will run without walls though some are wanted; none if they run as wanted.
     ///
     /// # Errors
