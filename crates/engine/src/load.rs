@@ -5,8 +5,9 @@
 //! is ignored. Nothing is stored or run here.
 //!
 //! Start reading at [`text`]; `workflow.rs` and `step.rs` read the keys, `references.rs` what steps say about each
-//! other.
+//! other, `batch.rs` makes steps of files.
 
+mod batch;
 mod fields;
 mod json;
 mod node;
@@ -24,6 +25,7 @@ use stepwell_core::error::Code;
 use stepwell_core::workflow::Workflow;
 use stepwell_core::workflow::path::Path;
 
+pub use batch::{BatchRequest, Files, batch};
 use node::Node;
 pub use node::Position;
 pub use problem::{Invalid, Problem};

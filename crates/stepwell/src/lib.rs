@@ -45,7 +45,8 @@ pub fn registry(roots: Vec<PathBuf>) -> Registry {
     }
     // A run of the library or the command line is its user's own, wherever a worker carries it on.
     python.trust_base_dir = true;
-    stepwell_providers::registry(python, Arc::new(read_child))
+    let roots = python.roots.clone();
+    stepwell_providers::registry(python, Arc::new(read_child)).within(roots)
 }
 
 /// Reads the workflow of a child run, written inline as in a workflow file.

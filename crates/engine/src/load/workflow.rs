@@ -7,13 +7,13 @@ use stepwell_core::workflow::path::Path;
 use stepwell_core::workflow::template::Names;
 use stepwell_core::workflow::{Problem as CoreProblem, Workflow, bad_name};
 
-use super::Loaded;
 use super::fields::{Field, Object, Problems};
 use super::node::{Kind, Node};
 use super::problem::{Invalid, Problem};
 use super::protocols::{self, Protocols};
 use super::references::{self, Index};
 use super::step::{self, Defaults, Draft};
+use super::{Loaded, batch};
 
 const KEYS: [&str; 18] = [
     "id",
@@ -50,9 +50,8 @@ pub(super) fn read(root: &Node, protocols: &dyn Protocols, strict: bool) -> Resu
     for (path, at) in root.duplicates() {
         problems.push(Problem::new(path.clone(), at, format!("the key '{path}' comes twice")));
     }
-    if let Some(problem) = batch_file(&object, &mut problems) {
-        problems.push(problem);
-        return Err(Invalid { problems: problems.list });
+    if batch::is_batch(&object, &mut problems) {
+        return batch::read(&object, protocols, strict, problems);
     }
     object.only(&KEYS, &mut problems);
     let settings = settings(&object, protocols, &mut problems);
@@ -70,7 +69,15 @@ pub(super) fn read(root: &Node, protocols: &dyn Protocols, strict: bool) -> Resu
         step.needs = references::to_needs(needs, &drafts);
         step
     });
-    let mut definition = Definition::new("workflow", steps.collect());
+    finish(Definition::new("workflow", steps.collect()), settings, warnings)
+}
+
+/// Makes a workflow of the steps and what else was read.
+pub(super) fn finish(
+    mut definition: Definition,
+    settings: Settings,
+    warnings: Vec<Problem>,
+) -> Result<Loaded, Invalid> {
     definition.description = settings.description;
     definition.metadata = settings.metadata;
     definition.max_concurrent = settings.max_concurrent;
@@ -93,7 +100,7 @@ pub(super) fn read(root: &Node, protocols: &dyn Protocols, strict: bool) -> Resu
 }
 
 /// Sorts problems by where they stand; those without a line come as they were found.
-fn in_order(mut problems: Vec<Problem>) -> Invalid {
+pub(super) fn in_order(mut problems: Vec<Problem>) -> Invalid {
     problems.sort_by_key(|problem| problem.at);
     Invalid { problems }
 }
@@ -109,44 +116,20 @@ fn of_core(problem: &CoreProblem) -> Problem {
     }
 }
 
-/// Batch files are another kind of document.
-fn batch_file(object: &Object, problems: &mut Problems) -> Option<Problem> {
-    let kind = object.get(&["type"], problems);
-    let named = kind.as_ref().and_then(|field| field.node.as_str());
-    let batch = object.get(&["batch"], problems);
-    let field = match (named, batch) {
-        (Some("batch"), _) => kind?,
-        (_, Some(batch)) => batch,
-        _ => {
-            if let Some(kind) = kind {
-                problems.at(&kind, "can only be 'batch'");
-            }
-            for key in ["template", "protocol"] {
-                if let Some(field) = object.get(&[key], problems) {
-                    problems.at(&field, "has a meaning only in a batch file");
-                }
-            }
-            return None;
-        }
-    };
-    let message = "batch files cannot be run yet";
-    let hint = "list the files as steps, or use the batch methods of the client";
-    Some(Problem::new(field.path, field.key_at, message).hint(hint).with("reason", "unsupported"))
-}
-
+/// What a file says about the workflow as a whole.
 #[derive(Debug, Default)]
-struct Settings {
-    id: Option<String>,
-    name: Option<String>,
-    description: String,
-    metadata: Map<String, Value>,
-    max_concurrent: Option<u32>,
-    timeout_ms: Option<u64>,
-    defaults: Defaults,
-    strict: bool,
+pub(super) struct Settings {
+    pub(super) id: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) description: String,
+    pub(super) metadata: Map<String, Value>,
+    pub(super) max_concurrent: Option<u32>,
+    pub(super) timeout_ms: Option<u64>,
+    pub(super) defaults: Defaults,
+    pub(super) strict: bool,
 }
 
-fn settings(object: &Object, registered: &dyn Protocols, problems: &mut Problems) -> Settings {
+pub(super) fn settings(object: &Object, registered: &dyn Protocols, problems: &mut Problems) -> Settings {
     let mut read = Settings::default();
     let name = |field: Field, problems: &mut Problems| {
         let text = field.text(problems)?;
@@ -253,7 +236,7 @@ fn shadowed(drafts: &[Draft], index: &Index, problems: &mut Problems) -> Vec<Pro
 }
 
 /// Lets providers judge parameters.
-fn check_params(drafts: &[Draft], protocols: &dyn Protocols, problems: &mut Problems) {
+pub(super) fn check_params(drafts: &[Draft], protocols: &dyn Protocols, problems: &mut Problems) {
     let empty = Node { at: None, kind: Kind::Object(Vec::new()) };
     for draft in drafts {
         let Some(protocol) = &draft.protocol else { continue };
