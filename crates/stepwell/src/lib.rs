@@ -32,7 +32,7 @@ use stepwell_providers::python::PythonSettings;
 
 pub use stepwell_core as core;
 pub use stepwell_engine::{
-    Engine, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, load,
+    Engine, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, batch, load,
 };
 pub use stepwell_store::{Store, open as open_store};
 
