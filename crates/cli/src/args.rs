@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    answer, cancel, events, explain, inbox, list, retry, run, show, signal, validate, worker,
+    answer, batch, cancel, events, explain, inbox, list, retry, run, show, signal, validate, worker,
 };
 
 /// Runs workflows so that no step is ever lost.
@@ -38,6 +38,8 @@ impl Shared {
 pub(crate) enum Command {
     /// Runs a workflow file and follows it to its end
     Run(run::Args),
+    /// Does one thing with many files, as one run: a step per file
+    Batch(batch::Args),
     /// Continues a run here and now and follows it
     Resume(One),
     /// Tries a failed run again and follows it; what is completed stays

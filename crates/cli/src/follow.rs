@@ -92,7 +92,7 @@ pub(crate) fn say_waits(run: &Run) {
 }
 
 /// Waits until the store has failed for so long that it is no hiccup.
-async fn failing(fault: &mut tokio::sync::watch::Receiver<Option<ErrorObject>>) -> ErrorObject {
+pub(crate) async fn failing(fault: &mut tokio::sync::watch::Receiver<Option<ErrorObject>>) -> ErrorObject {
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
     loop {
         let failed = fault.borrow_and_update().clone();
@@ -116,7 +116,7 @@ async fn result(engine: &Engine, run: &RunId, json: bool) -> Result<Exit, ErrorO
     output::is_done(format!("the run itself is {}: `stepwell show {id}`", known.status()));
     if json {
         output::json(&shape::run(&known, row.seq));
-        return Ok(Exit::of_run(known.status()));
+        return Ok(Exit::of_run(&known));
     }
     // A step that ran several times is told as it ended last.
     let latest: HashMap<&str, &Execution> =
@@ -131,7 +131,7 @@ async fn result(engine: &Engine, run: &RunId, json: bool) -> Result<Exit, ErrorO
         Some(error) => say_failed(&known, error),
         None => output::talk(&format!("run {run} is {}", known.status())),
     }
-    Ok(Exit::of_run(known.status()))
+    Ok(Exit::of_run(&known))
 }
 
 /// Says why a run failed and what to do next.

@@ -10,6 +10,7 @@ mod exit;
 mod follow;
 mod hints;
 mod output;
+mod progress;
 mod project;
 mod scripts;
 mod shape;

@@ -101,7 +101,12 @@ fn unfit(file: &Path) -> Option<(String, String)> {
 pub(crate) fn registry(beside: &[PathBuf]) -> Result<Registry, ErrorObject> {
     let mut roots = vec![working_dir()?];
     roots.extend(beside.iter().filter_map(|file| file.canonicalize().ok()?.parent().map(Path::to_owned)));
-    Ok(stepwell::registry(roots))
+    Ok(registry_within(roots))
+}
+
+/// Returns the providers of the command line for files in these directories; relative paths start at the first.
+pub(crate) fn registry_within(roots: Vec<PathBuf>) -> Registry {
+    stepwell::registry(roots)
 }
 
 /// Opens an engine over the store of a command that takes no work.

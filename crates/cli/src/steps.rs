@@ -99,7 +99,7 @@ fn cut<'t>(lines: impl Iterator<Item = &'t str>, limit: Limit) -> (Vec<String>, 
 }
 
 /// Shows a result on the line of its step; `--json` has all of it.
-fn brief(result: &Value) -> String {
+pub(crate) fn brief(result: &Value) -> String {
     const WIDTH: usize = 100;
     let shown = match result {
         Value::Null => return String::new(),
