@@ -5,8 +5,8 @@ use stepwell::{AllowPrivate, UnknownRule};
 use stepwell_providers::sandbox::Mode;
 
 use crate::commands::{
-    answer, backup, completions, demo, doctor, events, explain, graph, inbox, init, list, man, prune, resume,
-    retry, run, settle, show, signal, state, validate, worker,
+    answer, backup, batch, completions, demo, doctor, events, explain, graph, inbox, init, list, man, prune,
+    resume, retry, run, settle, show, signal, state, validate, worker,
 };
 
 /// Runs workflows so that no step is ever lost.
@@ -60,6 +60,8 @@ fn rule(word: &str) -> Result<String, UnknownRule> {
 pub(crate) enum Command {
     /// Runs a workflow file and follows it to its end
     Run(run::Args),
+    /// Does one thing with many files, as one run: a step per file
+    Batch(batch::Args),
     /// Continues a run here and now and follows it
     Resume(resume::Args),
     /// Tries a failed run again and follows it; what is completed stays

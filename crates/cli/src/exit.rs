@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::run::Run;
 use stepwell_core::status::RunStatus;
+use stepwell_engine::batch::is_batch;
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,10 +59,12 @@ impl Exit {
         }
     }
 
-    /// Returns how `run` ends for a run of that status.
-    pub(crate) fn of_run(status: RunStatus) -> Self {
-        match status {
+    /// Returns how a command ends that followed this run. A batch in which a file failed is completed all the same.
+    pub(crate) fn of_run(run: &Run) -> Self {
+        let has_failed = || run.executions().iter().any(|execution| execution.status.is_failure());
+        match run.status() {
             RunStatus::Failed | RunStatus::Cancelled => Self::Failed,
+            RunStatus::Completed if is_batch(run.workflow().definition()) && has_failed() => Self::Failed,
             RunStatus::Pending | RunStatus::Running | RunStatus::Paused | RunStatus::Completed => Self::Ok,
         }
     }

@@ -165,7 +165,7 @@ async fn result(engine: &Engine, run: &RunId, is_live: bool, json: bool) -> Resu
     output::is_done(format!("the run itself is {}: `stepwell show {id}`", known.status()));
     if json {
         output::json(&shape::run(&known, row.seq));
-        return Ok(Exit::of_run(known.status()));
+        return Ok(Exit::of_run(&known));
     }
     // A step that ran several times is told as it ended last.
     let latest: HashMap<&str, &Execution> =
@@ -187,7 +187,7 @@ async fn result(engine: &Engine, run: &RunId, is_live: bool, json: bool) -> Resu
         _ if is_live => {}
         _ => output::talk(&format!("run {run} is {}", known.status())),
     }
-    Ok(Exit::of_run(known.status()))
+    Ok(Exit::of_run(&known))
 }
 
 /// Says why a run failed and what to do next.

@@ -15,6 +15,7 @@ mod hints;
 mod live;
 mod machine;
 mod output;
+mod progress;
 mod project;
 #[cfg(test)]
 mod reference;

@@ -147,13 +147,17 @@ pub(crate) fn registry(beside: &[PathBuf]) -> Result<Registry, ErrorObject> {
 
 /// Returns the providers of a command that carries out steps, as the settings of the project and the arguments want them.
 pub(crate) fn registry_at_work(beside: &[PathBuf], work: &Work) -> Result<Registry, ErrorObject> {
-    let dir = working_dir()?;
-    let project = root(&dir);
+    registry_within(roots(working_dir()?, beside), work)
+}
+
+/// Returns the same for files in these directories; relative paths start at the first.
+pub(crate) fn registry_within(roots: Vec<PathBuf>, work: &Work) -> Result<Registry, ErrorObject> {
+    let project = root(&working_dir()?);
     let settings = Settings::of(&project)?.of_providers(&project, work)?;
     if let Some(missing) = settings.python.isolation.sandbox.shortfall()? {
         output::talk(&format!("steps run without a sandbox: {missing}"));
     }
-    Ok(stepwell::registry_with(settings, roots(dir, beside)))
+    Ok(stepwell::registry_with(settings, roots))
 }
 
 /// Returns where files may lie: in the working directory and in those of the workflow files that were named.

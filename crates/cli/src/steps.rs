@@ -116,7 +116,7 @@ fn cut<'t>(lines: impl Iterator<Item = &'t str>, limit: Limit) -> (Vec<String>, 
 }
 
 /// Shows a result on the line of its step.
-fn brief(result: &Value) -> String {
+pub(crate) fn brief(result: &Value) -> String {
     let shown = in_brief(result);
     if shown.is_empty() && !result.is_string() { shown } else { format!("  {shown}") }
 }

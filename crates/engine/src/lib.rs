@@ -8,6 +8,7 @@
 //! for how work is carried out.
 
 mod attempt;
+pub mod batch;
 mod cache;
 mod clock;
 mod engine;

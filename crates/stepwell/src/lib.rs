@@ -31,7 +31,7 @@ use stepwell_core::error::ErrorObject;
 
 pub use stepwell_core as core;
 pub use stepwell_engine::{
-    Engine, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, load,
+    Engine, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, batch, load,
 };
 pub use stepwell_providers::http::{AllowPrivate, HttpSettings, UnknownRule};
 pub use stepwell_providers::python::PythonSettings;
@@ -60,7 +60,8 @@ pub fn registry_with(settings: Settings, roots: Vec<PathBuf>) -> Registry {
     }
     // A run of the library or the command line is its user's own, wherever a worker carries it on.
     python.isolation.trust_base_dir = true;
-    stepwell_providers::registry(python, http, Arc::new(read_child))
+    let roots = python.isolation.roots.clone();
+    stepwell_providers::registry(python, http, Arc::new(read_child)).within(roots)
 }
 
 /// Reads the workflow of a child run, written inline as in a workflow file.

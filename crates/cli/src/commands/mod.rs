@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod backup;
+pub(crate) mod batch;
 pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod demo;
@@ -40,6 +41,7 @@ pub(crate) async fn carry_out(args: Args) -> Result<Exit, ErrorObject> {
     let shared = &args.shared;
     match &args.command {
         Command::Run(args) => run::run(shared, args).await,
+        Command::Batch(args) => batch::batch(shared, args).await,
         Command::Resume(args) => resume::resume(shared, args).await,
         Command::Retry(args) => retry::retry(shared, args).await,
         Command::Pause(args) => pause::pause(shared, args).await,

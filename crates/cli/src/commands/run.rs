@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, Seq};
 use stepwell_core::status::RunStatus;
+use stepwell_engine::batch::is_batch;
 use stepwell_engine::{Engine, Leases, Start};
 
 use crate::args::{Shared, Work};
@@ -59,6 +60,13 @@ pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObjec
         ..Start::of(loaded.workflow)
     };
     let opened = project::open_store(shared.store()).await?;
+    let start = match &start.run_id {
+        Some(run) if is_batch(start.workflow.definition()) => {
+            let workflow = super::batch::as_started(&*opened, run, start.workflow.clone()).await?;
+            Start { workflow, ..start }
+        }
+        _ => start,
+    };
     if args.detach {
         if project::store_url(shared.store())? == "memory:" {
             let message = "a store in memory ends with this command, so nobody could carry the run on";

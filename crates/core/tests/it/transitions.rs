@@ -187,3 +187,11 @@ fn what_a_command_does_to_an_execution_in_each_status() {
     }
     insta::assert_snapshot!(table);
 }
+
+#[test]
+fn a_run_of_no_step_completes_as_it_starts() {
+    let world = World::of(Definition::new("nothing", Vec::new()));
+    assert_eq!(world.run.status(), RunStatus::Completed);
+    assert_eq!(**world.run.output(), serde_json::Value::Null);
+    assert!(world.run.views().is_empty());
+}
