@@ -83,13 +83,17 @@ impl FileError {
 impl Roots {
     /// Takes the directories as roots; those that do not exist now hold no files.
     pub fn new(directories: impl IntoIterator<Item = PathBuf>) -> Self {
-        let directories = directories.into_iter().filter_map(|root| root.canonicalize().ok()).collect();
-        Self { directories }
+        let mut roots = Self::default();
+        for directory in directories {
+            roots.add(&directory);
+        }
+        roots
     }
 
-    /// Adds a directory, if it exists.
+    /// Adds a directory, if it exists and is not among them.
     pub fn add(&mut self, directory: &Path) {
-        self.directories.extend(directory.canonicalize().ok());
+        let real = directory.canonicalize().ok();
+        self.directories.extend(real.filter(|real| !self.directories.contains(real)));
     }
 
     /// Opens `path` (relative paths start at `base`) and checks what was opened.

@@ -15,7 +15,7 @@ use stepwell_providers::Process;
 use stepwell_providers::isolation::Isolation;
 
 use crate::house::House;
-use crate::support::{FAMILY, eventually, kill, parent_of, pid_in, read_pid, runs, signal};
+use crate::support::{FAMILY, eventually, family, kill, parent_of, pid_in, read_pid, runs, signal};
 
 async fn house() -> House {
     house_with(|_| {}).await
@@ -321,13 +321,6 @@ async fn a_timeout_kills_and_is_told_with_what_was_printed() {
     assert_eq!(run.execution("a", Ordinal(1)).expect("attempted").status.as_str(), "timed_out");
 }
 
-/// Returns the numbers of the processes of [`FAMILY`].
-fn family(house: &House) -> Vec<i64> {
-    ["plain", "session", "daemon"]
-        .map(|name| read_pid(&house.path(name)).unwrap_or_else(|| panic!("{name} has started")))
-        .to_vec()
-}
-
 /// spec/gleitzeit.md §8, G24: so none writes a file a second later, not even from a session of its own.
 #[tokio::test]
 async fn descendants_are_gone_after_every_kind_of_end() {
@@ -345,7 +338,7 @@ async fn descendants_are_gone_after_every_kind_of_end() {
         }
         let run = house.run(&house.step(&params), json!(null)).await;
         assert_eq!(run.error().map(|error| error.code), code, "{ending}: {:?}", run.error());
-        for pid in family(&house) {
+        for pid in family(&house.path("")) {
             assert!(!runs(pid), "{ending}: process {pid} still runs");
         }
     }
@@ -360,7 +353,7 @@ async fn cancelling_a_run_ends_its_program_and_its_descendants() {
     let own = pid_in(&house.path("own")).await;
     house.engine.cancel(&run, None).await.expect("it can be cancelled");
     assert_eq!(house.rest(&run).await.status(), RunStatus::Cancelled);
-    let all = [own, parent_of(own)].into_iter().chain(family(&house)).collect::<Vec<_>>();
+    let all = [own, parent_of(own)].into_iter().chain(family(&house.path(""))).collect::<Vec<_>>();
     eventually("all are gone", || all.iter().all(|pid| !runs(*pid))).await;
 }
 
@@ -433,7 +426,7 @@ async fn a_guard_that_was_stopped_still_kills_in_time() {
     params["timeout"] = json!(8);
     let error = house.failure(&params, json!(null)).await;
     assert_eq!(error.code, Code::TASK_TIMEOUT);
-    for pid in family(&house) {
+    for pid in family(&house.path("")) {
         assert!(!runs(pid), "process {pid} still runs");
     }
 }

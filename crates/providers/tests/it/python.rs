@@ -14,7 +14,7 @@ use stepwell_providers::python::{
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{FAMILY, eventually, kill, parent_of, pid_in, read_pid, runs, signal, within};
+use crate::support::{FAMILY, eventually, family, kill, parent_of, pid_in, runs, signal, within};
 
 /// A pool with a directory of its own, which is also its root and where scripts start.
 struct Bench {
@@ -528,12 +528,6 @@ async fn a_timeout_ends_the_script_in_time_and_keeps_what_it_printed() {
     }
 }
 
-fn family(bench: &Bench) -> Vec<i64> {
-    ["plain", "session", "daemon"]
-        .map(|name| read_pid(&bench.path(name)).unwrap_or_else(|| panic!("{name} has started")))
-        .to_vec()
-}
-
 #[tokio::test]
 async fn descendants_are_gone_after_every_kind_of_end() {
     for (ending, what) in [
@@ -551,7 +545,7 @@ async fn descendants_are_gone_after_every_kind_of_end() {
         }
         let ended = bench.run(task).await;
         assert_eq!(ended.is_ok(), what == "ends well", "{what}: {ended:?}");
-        for pid in family(&bench) {
+        for pid in family(&bench.path("")) {
             assert!(!runs(pid), "{what}: process {pid} still runs");
         }
     }
@@ -585,7 +579,7 @@ async fn cancel_ends_the_script_and_its_descendants() {
     let failure = running.await.expect("no panic").expect_err("cancelled");
     assert!(begun.elapsed() < Duration::from_secs(30), "not ended by the cancellation");
     assert!(matches!(failure, PythonFailure::Cancelled { .. }), "{failure:?}");
-    for pid in family(&bench) {
+    for pid in family(&bench.path("")) {
         assert!(!runs(pid), "process {pid} still runs");
     }
     let before = CancellationToken::new();
@@ -602,7 +596,7 @@ async fn a_dropped_run_leaves_nothing_running() {
         bench.start(bench.code(&format!("{FAMILY}open('all', 'w').write('1')\ntime.sleep(60)")));
     pid_in(&bench.path("all")).await;
     running.abort();
-    let pids = family(&bench);
+    let pids = family(&bench.path(""));
     eventually("all are gone", || pids.iter().all(|pid| !runs(*pid))).await;
     assert_eq!(bench.ok("result = 1").await.result, json!(1));
 }
@@ -792,7 +786,7 @@ async fn a_task_whose_parent_or_its_guard_dies_is_killed_with_its_descendants_an
         assert!(matches!(failure, PythonFailure::ParentLost { .. }), "{name} to the {whom}: {failure:?}");
         assert!(failure.is_retryable());
         assert_eq!(printed(&failure).0, "began\n", "{name} to the {whom}");
-        for pid in [child].into_iter().chain(family(&bench)) {
+        for pid in [child].into_iter().chain(family(&bench.path(""))) {
             assert!(!runs(pid), "{name} to the {whom}: process {pid} still runs");
         }
         eventually("parent and guard are gone", || !runs(parent) && !runs(guard)).await;
@@ -844,7 +838,7 @@ async fn a_parent_that_does_not_answer_is_given_up() {
     let guard = stop(parent);
     let failure = running.await.expect("no panic").expect_err("times out");
     assert!(matches!(failure, PythonFailure::TimedOut { .. }), "{failure:?}");
-    for pid in [child, parent, guard].into_iter().chain(family(&bench)) {
+    for pid in [child, parent, guard].into_iter().chain(family(&bench.path(""))) {
         assert!(!runs(pid), "process {pid} still runs");
     }
     assert_eq!(bench.ok("result = 1").await.result, json!(1));
@@ -921,7 +915,7 @@ async fn shutdown_ends_everything_and_refuses_later_tasks() {
         let parent = pid_in(&bench.path("parent")).await;
         let guard = parent_of(parent);
         bench.pool.shutdown().await;
-        for pid in [parent, guard].into_iter().chain(family(&bench)) {
+        for pid in [parent, guard].into_iter().chain(family(&bench.path(""))) {
             assert!(!runs(pid), "process {pid} still runs");
         }
         assert!(matches!(running.await.expect("no panic"), Err(PythonFailure::Closed)));

@@ -68,3 +68,10 @@ if os.fork() == 0:                                  # the classic daemon: fork, 
 while not all(os.path.exists(n) and os.path.getsize(n) for n in ('plain', 'session', 'daemon')):
     time.sleep(0.01)
 ";
+
+/// Returns the numbers of the processes of [`FAMILY`], which started in that directory.
+pub(crate) fn family(directory: &Path) -> Vec<i64> {
+    ["plain", "session", "daemon"]
+        .map(|name| read_pid(&directory.join(name)).unwrap_or_else(|| panic!("{name} has started")))
+        .to_vec()
+}
