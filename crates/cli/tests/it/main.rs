@@ -6,6 +6,7 @@ mod damage;
 mod diagnostics;
 mod error_pages;
 mod full_disk;
+mod fuzz;
 mod guidance;
 mod imports;
 mod large;

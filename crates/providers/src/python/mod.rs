@@ -26,6 +26,8 @@ mod capture;
 mod failure;
 mod parent;
 mod pool;
+#[doc(hidden)]
+pub mod probe;
 mod provider;
 mod settings;
 mod suspects;
