@@ -75,6 +75,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Returns what was read, as a value; none if it was one already.
+    pub fn document(&self) -> Option<Value> {
+        self.document.as_ref().map(Node::to_value)
+    }
+
     /// Returns a warning about a parameter of a step, which is known by its number in the definition.
     pub fn about_param(&self, step: usize, name: &str, message: impl Into<String>) -> Problem {
         let steps = self.document.as_ref().and_then(|document| document.member(keys::workflow::STEPS.names));

@@ -13,6 +13,7 @@ mod exits;
 mod full_disk;
 mod gleitzeit;
 mod graph;
+mod fuzz;
 mod guidance;
 mod hand;
 mod help;

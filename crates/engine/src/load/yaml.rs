@@ -15,11 +15,29 @@ pub(super) struct Unreadable {
     pub(super) at: Option<Position>,
 }
 
+/// The parser recurses. For [`MAX_DEPTH`] levels it takes more stack than the threads of a runtime have.
+const STACK: usize = 32 << 20;
+
+/// Lists and objects are nested no deeper.
+const MAX_DEPTH: usize = 100;
+
 /// Reads one document.
 ///
 /// # Errors
 /// What the parser found first; a key that comes twice is left to [`Node::duplicates`] unless it would be lost.
 pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
+    std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().name("yaml".into()).stack_size(STACK);
+        match reader.spawn_scoped(scope, || read_here(text)) {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(error) => {
+                Err(Unreadable { message: format!("no thread can be started to read it: {error}"), at: None })
+            }
+        }
+    })
+}
+
+fn read_here(text: &str) -> Result<Node, Unreadable> {
     match parse(text, DuplicateKeyPolicy::Error) {
         Err(serde_saphyr::Error::DuplicateMappingKey { key, location }) => {
             let node = parse(text, DuplicateKeyPolicy::LastWins).map_err(|error| unreadable(&error, text))?;
@@ -39,7 +57,7 @@ pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
 fn parse(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node, serde_saphyr::Error> {
     let options = serde_saphyr::options! {
         // A definition of 100 000 steps is large but honest; what aliases repeat has limits of its own.
-        budget: serde_saphyr::budget! { max_nodes: 4_000_000, max_events: 16_000_000, max_depth: 100 },
+        budget: serde_saphyr::budget! { max_nodes: 4_000_000, max_events: 16_000_000, max_depth: MAX_DEPTH },
         duplicate_keys: duplicate_keys,
         strict_booleans: true,
         with_snippet: false,
@@ -229,6 +247,14 @@ mod tests {
             let rest = &text[found.start as usize..];
             assert!(rest.starts_with(at), "{text:?}: {found:?} {rest:?}");
         }
+    }
+
+    #[test]
+    fn a_document_as_deep_as_may_be_fits_into_any_thread() {
+        let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        let small = std::thread::Builder::new().stack_size(128 << 10);
+        let read = small.spawn(move || [MAX_DEPTH - 1, 10_000].map(|levels| read(&nested(levels)).is_ok()));
+        assert_eq!(read.unwrap().join().unwrap(), [true, false]);
     }
 
     #[test]

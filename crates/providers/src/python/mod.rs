@@ -26,6 +26,8 @@ mod attempt;
 mod failure;
 mod parent;
 mod pool;
+#[doc(hidden)]
+pub mod probe;
 mod provider;
 mod settings;
 mod suspects;
