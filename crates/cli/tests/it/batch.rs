@@ -133,6 +133,19 @@ template:
     assert!(plain.err.contains("is a workflow file and no batch file"), "{}", plain.err);
 }
 
+#[test]
+fn the_example_over_the_data_of_the_repository_runs() {
+    let repository = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let sandbox = Sandbox::new();
+    let mut command =
+        sandbox.command(&["--store", "memory:", "batch", "examples/workflows/batch_columns.yaml", "--json"]);
+    let told = Told::of(&command.current_dir(repository).output().unwrap());
+    assert_eq!(told.code, 0, "{told:?}");
+    let result = told.json();
+    assert_eq!(result["total_files"], 4);
+    assert_eq!(result["results"]["examples/data/sales.csv"]["result"]["rows"], 361);
+}
+
 /// G11
 #[test]
 fn no_more_files_than_allowed_are_worked_on_at_once_and_as_many_are() {

@@ -50,6 +50,9 @@ pub(crate) fn examples() -> Vec<Example> {
 #[test]
 fn every_example_loads_and_those_that_need_nobody_result_in_what_the_page_says() {
     let sandbox = Sandbox::new();
+    std::fs::create_dir_all(sandbox.path().join("texts/notes")).unwrap();
+    sandbox.write("texts/a.txt", "one two three");
+    sandbox.write("texts/notes/b.txt", "four five");
     let examples = examples();
     assert!(examples.len() >= 10, "the page has examples");
     for Example { line, source, output } in examples {
@@ -59,6 +62,13 @@ fn every_example_loads_and_those_that_need_nobody_result_in_what_the_page_says()
         assert_eq!(checked.code, 0, "line {line}: {checked:?}");
         if ["human/ask", "signal/wait", "http/request"].iter().any(|method| source.contains(method)) {
             assert_eq!(output, None, "line {line}: it needs somebody");
+            continue;
+        }
+        if source.contains("batch:") {
+            let told = sandbox.run(&["--store", "memory:", "batch", "--json", &file]).json();
+            let results = told["results"].as_object().expect("an entry per file").iter();
+            let results: Value = results.map(|(path, came)| (path.clone(), came["result"].clone())).collect();
+            assert_eq!(Some(results), output, "line {line}");
             continue;
         }
         let run = sandbox.run(&["--store", "memory:", "run", "--json", &file]);
@@ -142,6 +152,20 @@ fn the_tables_of_keys_say_what_the_loader_reads_by() {
     );
     let kinds = listed(&problems(&sandbox, &source), "steps[1].needs[0].kind", "must be one of ");
     assert_eq!(documented("## Needs", "kind"), kinds);
+}
+
+#[test]
+fn the_tables_of_batch_files_have_the_keys_that_the_loader_knows() {
+    let sandbox = Sandbox::new();
+    let template = r#"{"method": "python/execute", "code": ""}"#;
+    let source =
+        format!(r#"{{"{STRANGER}": 1, "batch": {{"files": [], "{STRANGER}": 1}}, "template": {template}}}"#);
+    let problems = problems(&sandbox, &source);
+    let known = |path: &str| listed(&problems, &format!("{path}{STRANGER}"), "known keys: ");
+    let whole = documented("## Batch files", "key");
+    let of_batch = documented("### Which files: `batch`", "key");
+    assert_eq!(of_batch, known("batch."));
+    assert_eq!(whole, known("").union(&of_batch).cloned().collect());
 }
 
 /// Returns the headings `### method` of the page, without their marks.

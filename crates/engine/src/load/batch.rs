@@ -17,8 +17,8 @@ use stepwell_core::workflow::path::Path;
 
 use super::Loaded;
 use super::fields::{Field, Object, Problems};
+use super::keys::batch as keys;
 use super::keys::workflow::STEPS;
-use super::keys::{batch as keys, names};
 use super::node::Position;
 use super::problem::{Invalid, Problem};
 use super::protocols::Protocols;
@@ -141,15 +141,17 @@ pub(super) fn read(
 }
 
 fn refuse_keys(object: &Object, problems: &mut Problems) {
-    for key in ["steps", "tasks"] {
-        if let Some(field) = object.get(&[key], problems) {
-            let message = format!("'{key}' cannot stand in a batch file");
+    let mut found = Problems::default();
+    object.only_of(keys::FILE, &mut found);
+    for mut problem in found.list {
+        let key = problem.path.to_string();
+        if STEPS.names.contains(&key.as_str()) {
+            problem.message = format!("'{key}' cannot stand in a batch file");
             let hint = "each of its files becomes a step; a workflow file has steps and no 'batch'";
-            problems.push(Problem::new(field.path, field.key_at, message).hint(hint));
+            problem = problem.hint(hint);
         }
+        problems.push(problem);
     }
-    let known: Vec<&str> = names(keys::FILE).chain(STEPS.names.iter().copied()).collect();
-    object.only(&known, problems);
 }
 
 /// Where the files come from, as far as it could be read.
@@ -194,7 +196,10 @@ fn section(object: &Object, problems: &mut Problems) -> (Source, Option<u32>) {
             }
             source.files = paths(&listed, problems).map(Files::Listed);
         }
-        (Some(_), Some(listed)) => problems.at(&listed, "cannot stand beside 'directory'; give one of them"),
+        (Some(_), Some(listed)) => {
+            let message = "'files' cannot stand beside 'directory'; give one of them";
+            problems.push(Problem::new(listed.path, listed.key_at, message));
+        }
         (None, None) => problems.at(&field, "needs 'directory' or 'files'"),
     }
     (source, max_concurrent)

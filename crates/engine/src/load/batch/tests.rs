@@ -286,7 +286,7 @@ template:
             "-28001 3:21: metadata.pattern: 'pattern' in 'metadata' is what a batch sets itself",
             "-28001 4:17: max_concurrent: 'max_concurrent' must be a whole number, at least 1, not 0",
             "-28001 5:1: tiemout: unknown key 'tiemout' (did you mean 'timeout'?)",
-            "-28001 8:10: batch.files: 'files' cannot stand beside 'directory'; give one of them",
+            "-28001 8:3: batch.files: 'files' cannot stand beside 'directory'; give one of them",
             "-28001 9:3: batch.patern: unknown key 'patern' (did you mean 'pattern'?)",
             "-28001 12:12: template.timeout: step 'template': 'timeout' must be a number of seconds, more than 0 and at \
              most 100 years, not \"soon\"",

@@ -77,9 +77,9 @@ static ON_FAILURE: Key<&Choice<stepwell_core::workflow::definition::OnFailure>> 
 
 pub(in crate::load) static DIRECTORY: Key<Shape> = Key {
     names: &["directory"],
-    value: Shape { told: "text", schema: || json!({ "type": "string" }) },
-    default: "none",
-    meaning: "where the files are. One of `directory` and `files` is needed",
+    value: Shape { told: "path", schema: || json!({ "type": "string" }) },
+    default: "this or `files`",
+    meaning: "where they lie. One that is not there is CONFIGURATION_ERROR",
 };
 
 pub(in crate::load) static FILES: Key<Shape> = Key {
@@ -88,22 +88,22 @@ pub(in crate::load) static FILES: Key<Shape> = Key {
         told: "list of paths",
         schema: || json!({ "type": "array", "items": { "type": "string", "minLength": 1 } }),
     },
-    default: "none",
-    meaning: "the files",
+    default: "this or `directory`",
+    meaning: "these; of repeated ones the first",
 };
 
 pub(in crate::load) static PATTERN: Key<Shape> = Key {
     names: &["pattern"],
     value: Shape { told: "text", schema: || json!({ "type": "string" }) },
     default: "`*`",
-    meaning: "which files of the `directory`",
+    meaning: "which of those below the directory",
 };
 
 pub(in crate::load) static MAX_CONCURRENT: Key<Integer> = Key {
     names: &["max_concurrent"],
     value: Integer { least: 1, most: u32::MAX },
     default: "5",
-    meaning: "so many files at once",
+    meaning: "so many at once",
 };
 
 static METHOD: Key<Shape> = Key {
