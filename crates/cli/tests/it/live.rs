@@ -9,6 +9,7 @@ steps:
   - {name: quick, method: python/execute, params: {code: \"result = 24\"}}
   - {name: cool, method: timer/sleep, params: {seconds: 3600}}
   - {name: go, method: signal/wait, params: {name: 'go on'}}
+  - {name: each, for_each: [1, 2, 3], method: python/execute, params: {code: \"result = 1\"}}
 ";
 
 const ASKS: &str = "id: asks
@@ -55,7 +56,8 @@ fn a_run_on_a_terminal_is_seen_while_it_goes_on_and_told_as_a_table_at_its_end()
         has("  ✓ quick  completed")
             && has("  … cool   waiting")
             && has("  ? go     waiting")
-            && has("1 of 3 steps")
+            && has("2 of 4 steps")
+            && has("  3/3")
     });
     terminal.shows("go waits for signal 'go on': `stepwell signal b1 'go on'`");
     let before = terminal.shows(" · 2 s");
