@@ -226,7 +226,9 @@ fn tell(run: &RunId, event: &Event) {
 fn tell_wait(run: &RunId, wait: &WaitId, step: &str, spec: &WaitSpec) {
     let (what, commands) = waits_for(run, wait, step, spec);
     output::talk_message(&what);
-    commands.iter().for_each(|command| output::talk(command));
+    for command in commands {
+        output::talk(&command);
+    }
 }
 
 /// Returns what is waited for, as a message, and lines that say what to type to answer it.

@@ -135,7 +135,7 @@ fn a_question_is_asked_on_the_terminal_field_by_field_and_the_run_goes_on_with_t
     terminal.types("9\r");
     let text = terminal.shows("1  pizza");
     assert!(
-        text.contains(r#"  approve: answered by "#) && text.contains(r#"{"approved":true,"count":9}"#),
+        text.contains("  approve: answered by ") && text.contains(r#"{"approved":true,"count":9}"#),
         "{text}"
     );
     terminal.types("2\r");
