@@ -69,6 +69,7 @@ fn median(all: &[Took], of: impl Fn(&Took) -> Duration) -> Duration {
 }
 
 #[expect(unsafe_code, reason = "only wait4 tells what a process that has ended used")]
+#[expect(clippy::zombie_processes, reason = "wait4 is the wait")]
 fn run(dir: &Path, is_plain: bool) -> Took {
     let (mut pty, pts) = open().expect("the system has terminals");
     pty.resize(Size::new(40, 120)).expect("the terminal is ours");

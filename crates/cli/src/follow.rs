@@ -72,8 +72,11 @@ async fn follow(
 ) -> Result<Exit, ErrorObject> {
     let is_live = how.is_live(json);
     let end = if is_live {
+        // What is over already is in the picture that it begins with; events that are in it too change nothing.
+        let row =
+            engine.store().run(run).await.map_err(|error| stepwell_engine::error::from_store(&error))?;
         let known = engine.inspect(run).await?;
-        view::watch(engine, &known, after, !how.no_input, stop).await?
+        view::watch(engine, &known, row.seq, !how.no_input, stop).await?
     } else {
         listen(engine, run, after, stop).await?
     };
@@ -223,7 +226,9 @@ fn tell(run: &RunId, event: &Event) {
 fn tell_wait(run: &RunId, wait: &WaitId, step: &str, spec: &WaitSpec) {
     let (what, commands) = waits_for(run, wait, step, spec);
     output::talk_message(&what);
-    commands.iter().for_each(|command| output::talk(command));
+    for command in commands {
+        output::talk(&command);
+    }
 }
 
 /// Returns what is waited for, as a message, and lines that say what to type to answer it.

@@ -85,7 +85,9 @@ async fn asked(engine: &Engine, row: &WaitRow, by: Option<String>) -> Result<Opt
         Closed::Left => {
             output::talk(&format!("{} is left open", row.wait));
             let question = shape::question(row).unwrap_or_default();
-            follow::answer_with(&row.wait, &question).iter().for_each(|line| output::talk(line));
+            for line in follow::answer_with(&row.wait, &question) {
+                output::talk(&line);
+            }
             Ok(None)
         }
         Closed::Elsewhere => {

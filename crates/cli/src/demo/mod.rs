@@ -2,16 +2,16 @@
 //! its own. What the narration claims is read from the journal and from the files that the steps wrote; a claim that does
 //! not hold is a failure of the demo.
 //!
-//! `stage.rs` has the project, the children and the pauses; here is what is shown.
+//! `stage.rs` has the project, the children and the pauses, `journal.rs` what is read from a journal; here is what is shown.
 
+mod journal;
 pub(crate) mod stage;
 
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::run::event::Event;
-use stepwell_core::run::wait::Resolution;
-use stepwell_store::Recorded;
 
+use journal::{Journal, sorted};
 use stage::Stage;
 
 use crate::values::counted;
@@ -20,6 +20,9 @@ const TOUR: &str = include_str!("tour.yaml");
 
 /// The id of the run that is shown.
 const RUN: &str = "tour";
+
+/// What is finished when it is killed, by name.
+const FINISHED: [&str; 4] = ["credit", "order", "rates", "stock"];
 
 /// Something that was said, and whether it is so.
 #[derive(Debug)]
@@ -30,106 +33,96 @@ pub(crate) struct Claim {
 
 /// Shows all, and returns what was claimed.
 pub(crate) async fn tour(stage: &mut Stage) -> Result<Vec<Claim>, ErrorObject> {
-    stage.write("tour.yaml", TOUR)?;
-    stage.say("Stepwell runs workflows so that no finished step is ever lost. Here is one, in a project of its own:");
-    stage.say(&format!("{}\n", stage.dir().display()));
-    TOUR.lines().for_each(|line| stage.say(&format!("    {line}")));
-    stage.pause().await;
-
-    stage.title("1. It runs");
-    stage.say("`order` leads to three branches; `rates` is refused once and tried again; `offer` needs all of them.");
-    stage.say("While `offer` is under way, the process that runs it is killed: kill -9, nothing can be saved first.");
-    stage.pause().await;
-    stage.start(&["run", "tour.yaml", "--run-id", RUN], false)?;
-    stage.until(RUN, |journal| attempts(journal, "offer") == 1).await?;
-    stage.until_file("interrupted").await?;
-    let pid = stage.kill().await?;
-    let killed = stage.events(RUN).await?;
-    stage.say(&format!("\nkill -9 {pid}. What stands in its store is what is known of it now:"));
     let mut claims = Vec::new();
-    let done = ["order", "rates", "stock", "credit"];
-    claim(stage, &mut claims, "four steps are finished: order, rates, stock, credit", {
-        done.iter().all(|step| completions(&killed, step) == 1) && completions(&killed, "offer") == 0
-    });
-    claim(stage, &mut claims, "the three branches were begun by the commit that finished `order`", {
-        let begun = |step: &str| {
-            position(
-                &killed,
-                |event| matches!(event, Event::StepActivated { step: of, .. } if of.as_str() == step),
-            )
-        };
-        let first = position(&killed, |event| matches!(event, Event::StepCompleted { .. }));
-        let mut begun: Vec<usize> = done[1..].iter().filter_map(|step| begun(step)).collect();
-        begun.sort_unstable();
-        first.is_some_and(|first| begun == [first + 1, first + 2, first + 3])
-    });
-    claim(stage, &mut claims, "`rates` failed once and was tried again after a while", {
-        let refused = |event: &Event| matches!(event, Event::AttemptFailed { step, retry_at: Some(_), .. } if step.as_str() == "rates");
-        attempts(&killed, "rates") == 2
-            && killed.iter().filter(|recorded| refused(&recorded.event)).count() == 1
-    });
+    opening(stage).await?;
+    let killed = it_is_killed(stage).await?;
+    let mut claim = |says: &str, holds: bool| claims.push(told(stage, says, holds));
+    claim("four steps are finished: order, rates, stock, credit", killed.completed() == FINISHED);
+    claim(
+        "the three branches were begun by the commit that finished `order`",
+        killed.begins_branches_at_once(),
+    );
+    let refused = killed.count(|event| matches!(event, Event::AttemptFailed { retry_at: Some(_), .. }));
+    claim(
+        "`rates` failed once and was tried again after a while",
+        refused == 1 && killed.attempts("rates") == 2,
+    );
     stage.pause().await;
 
     stage.title("2. It says why it stands still");
     stage.command(&["show", RUN]).await?;
     stage.pause().await;
 
+    let exit = it_goes_on(stage).await?;
+    stage.pause().await;
+
+    stage.title("4. What the journal says");
+    let journal = Journal(stage.events(RUN).await?);
+    let effects = stage.read("effects.log")?;
+    let wrote = |step: &str| effects.lines().filter(|line| *line == step).count();
+    let mut claim = |says: &str, holds: bool| claims.push(told(stage, says, holds));
+    let ended = journal.count(|event| matches!(event, Event::RunCompleted { .. }));
+    claim("the run is completed", exit == Some(0) && ended == 1);
+    for step in ["order", "stock", "credit", "letter"] {
+        let is_once = journal.attempts(step) == 1 && wrote(step) == 1;
+        claim(&format!("`{step}` was attempted once and had its effect once"), is_once);
+    }
+    let is_twice = |step: &str| journal.attempts(step) == 2 && wrote(step) == 2;
+    claim("`rates` was attempted twice, and not again after the kill", is_twice("rates"));
+    let lost = journal.count(|event| matches!(event, Event::AttemptLost { .. }));
+    let says = "`offer` was attempted twice: the first attempt is journaled as lost with its process";
+    claim(says, is_twice("offer") && lost == 1);
+    let answered = journal.answered_by();
+    let by = answered.first().map_or("nobody", String::as_str);
+    claim(&format!("the question was answered once, by {by}"), answered.len() == 1);
+    let all = [&FINISHED[..], &["offer", "approve", "letter"]].concat();
+    claim("no step was completed twice, by two processes and a kill", journal.completed() == sorted(all));
+    let events = counted(journal.0.len(), "event");
+    claim(&format!("the journal has {events} without a gap"), journal.has_no_gap());
+    Ok(claims)
+}
+
+async fn opening(stage: &mut Stage) -> Result<(), ErrorObject> {
+    stage.write("tour.yaml", TOUR)?;
+    stage.say("Stepwell runs workflows so that no finished step is ever lost. Here is one, in a project of its own:");
+    stage.say(&format!("{}\n", stage.dir().display()));
+    TOUR.lines().for_each(|line| stage.say(&format!("    {line}")));
+    stage.pause().await;
+    Ok(())
+}
+
+/// Runs the workflow up to its slow step, kills it there, and returns what is known then.
+async fn it_is_killed(stage: &mut Stage) -> Result<Journal, ErrorObject> {
+    stage.title("1. It runs");
+    stage.say("`order` leads to three branches; `rates` is refused once and tried again; `offer` needs all of them.");
+    stage.say("While `offer` is under way, the process that runs it is killed: kill -9, nothing can be saved first.");
+    stage.pause().await;
+    stage.start(&["run", "tour.yaml", "--run-id", RUN], false)?;
+    stage.until_file("interrupted").await?;
+    let pid = stage.kill().await?;
+    stage.say(&format!("\nkill -9 {pid}. What stands in its store is what is known of it now:"));
+    Ok(Journal(stage.events(RUN).await?))
+}
+
+/// Resumes the run, has its question answered, and returns how it exited.
+async fn it_goes_on(stage: &mut Stage) -> Result<Option<i32>, ErrorObject> {
     stage.title("3. It goes on where it was, and asks");
     stage.say(
         "What was finished stays finished; `offer` was under way and is tried again. Then a person is asked.",
     );
     stage.pause().await;
-    let is_asked = stage.is_attended();
-    stage.start(&["resume", RUN], is_asked)?;
-    let journal = stage.until(RUN, |journal| question(journal).is_some()).await?;
-    if !is_asked && let Some(wait) = question(&journal) {
+    let is_attended = stage.is_attended();
+    stage.start(&["resume", RUN], is_attended)?;
+    if !is_attended {
+        let wait = loop {
+            let journal = Journal(stage.news(RUN).await?);
+            if let Some(wait) = journal.question() {
+                break wait;
+            }
+        };
         stage.command(&["answer", &wait, "--text", "yes", "--by", "demo"]).await?;
     }
-    let exit = stage.wait().await?;
-    stage.pause().await;
-
-    stage.title("4. What the journal says");
-    let journal = stage.events(RUN).await?;
-    let effects = stage.read("effects.log")?;
-    let wrote = |step: &str| effects.lines().filter(|line| *line == step).count();
-    claim(stage, &mut claims, "the run is completed", {
-        exit == Some(0) && matches!(journal.last().map(|last| &last.event), Some(Event::RunCompleted { .. }))
-    });
-    for step in ["order", "stock", "credit", "letter"] {
-        let says = format!("`{step}` was attempted once and had its effect once");
-        claim(stage, &mut claims, &says, attempts(&journal, step) == 1 && wrote(step) == 1);
-    }
-    claim(stage, &mut claims, "`rates` was attempted twice, and not again after the kill", {
-        attempts(&journal, "rates") == 2 && wrote("rates") == 2
-    });
-    claim(
-        stage,
-        &mut claims,
-        "`offer` was attempted twice: the first attempt is journaled as lost with its process",
-        {
-            let lost =
-                |event: &Event| matches!(event, Event::AttemptLost { step, .. } if step.as_str() == "offer");
-            attempts(&journal, "offer") == 2
-                && wrote("offer") == 2
-                && journal.iter().any(|recorded| lost(&recorded.event))
-        },
-    );
-    let answers: Vec<&Event> =
-        journal.iter().map(|recorded| &recorded.event).filter(|event| answer(event).is_some()).collect();
-    let by = answers.first().and_then(|event| answer(event)).unwrap_or_default();
-    claim(stage, &mut claims, &format!("the question was answered once, by {by}"), answers.len() == 1);
-    claim(stage, &mut claims, "no step was completed twice, by two processes and a kill", {
-        ["order", "rates", "stock", "credit", "offer", "letter"]
-            .iter()
-            .all(|step| completions(&journal, step) == 1)
-    });
-    claim(
-        stage,
-        &mut claims,
-        &format!("the journal has {} without a gap", counted(journal.len(), "event")),
-        journal.iter().zip(1..).all(|(recorded, seq)| recorded.seq.0 == seq),
-    );
-    Ok(claims)
+    stage.wait().await
 }
 
 /// Returns the claims as programs read them.
@@ -147,39 +140,7 @@ pub(crate) fn refuted(claims: &[Claim]) -> Option<ErrorObject> {
     Some(ErrorObject::new(Code::INTERNAL_ERROR, message).with("claims", wrong))
 }
 
-fn claim(stage: &Stage, claims: &mut Vec<Claim>, says: &str, holds: bool) {
+fn told(stage: &Stage, says: &str, holds: bool) -> Claim {
     stage.say(&format!("  {} {says}", if holds { "✓" } else { "✗ it is not so that" }));
-    claims.push(Claim { says: says.to_owned(), holds });
-}
-
-fn attempts(journal: &[Recorded], name: &str) -> usize {
-    let of = |event: &Event| matches!(event, Event::AttemptStarted(started) if started.step.as_str() == name);
-    journal.iter().filter(|recorded| of(&recorded.event)).count()
-}
-
-fn completions(journal: &[Recorded], name: &str) -> usize {
-    let of = |event: &Event| matches!(event, Event::StepCompleted { step, .. } if step.as_str() == name);
-    journal.iter().filter(|recorded| of(&recorded.event)).count()
-}
-
-fn position(journal: &[Recorded], is: impl Fn(&Event) -> bool) -> Option<usize> {
-    journal.iter().position(|recorded| is(&recorded.event))
-}
-
-/// Returns the id of the question that the run asks.
-fn question(journal: &[Recorded]) -> Option<String> {
-    journal.iter().find_map(|recorded| match &recorded.event {
-        Event::WaitOpened { wait, .. } => Some(wait.to_string()),
-        _ => None,
-    })
-}
-
-/// Returns who answered, if somebody did.
-fn answer(event: &Event) -> Option<String> {
-    match event {
-        Event::WaitResolved { resolution: Resolution::Answered { by, .. }, .. } => {
-            Some(by.clone().unwrap_or_else(|| "nobody in particular".into()))
-        }
-        _ => None,
-    }
+    Claim { says: says.to_owned(), holds }
 }

@@ -138,23 +138,13 @@ impl Stage {
         }
     }
 
-    /// Waits until the journal of a run says that, and returns it.
-    pub(crate) async fn until(
-        &mut self,
-        run: &str,
-        is_so: impl Fn(&[Recorded]) -> bool,
-    ) -> Result<Vec<Recorded>, ErrorObject> {
+    /// Waits for news of a run, or a moment, and returns its journal. Fails if the command that goes on has ended.
+    pub(crate) async fn news(&mut self, run: &str) -> Result<Vec<Recorded>, ErrorObject> {
+        self.is_going_on()?;
         let mut changes = self.store.changes();
-        loop {
-            changes.mark_unchanged();
-            let journal = self.events(run).await?;
-            if is_so(&journal) {
-                return Ok(journal);
-            }
-            self.is_going_on()?;
-            // Other processes tell of what they change a moment later.
-            let _looked_anyway = tokio::time::timeout(Duration::from_millis(250), changes.changed()).await;
-        }
+        // Other processes tell of what they change a moment later.
+        let _looked_anyway = tokio::time::timeout(Duration::from_millis(100), changes.changed()).await;
+        self.events(run).await
     }
 
     /// Waits until a step has written that file.

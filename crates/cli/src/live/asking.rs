@@ -162,3 +162,71 @@ impl Asking {
         line
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn asking(question: Question, deadline: Option<Timestamp>) -> Asking {
+        let default = deadline.map(|_| Arc::new(json!(false)));
+        let spec = WaitSpec { deadline, default, ..WaitSpec::step(WaitKind::Human(question)) };
+        Asking::of(&"wait_1".into(), "approve", &spec).unwrap()
+    }
+
+    fn typed(asking: &mut Asking, text: &str) -> Pressed {
+        text.chars().for_each(|c| drop(asking.press(Key::Letter(c))));
+        asking.press(Key::Enter)
+    }
+
+    #[test]
+    fn a_question_is_shown_with_its_prompt_its_field_and_what_is_wrong() {
+        let question = Question {
+            prompt: "20 % off “Desk calendar 2026”? (480 in stock, enough for 15 weeks)\nrun r1 is completed\u{1b}[A".into(),
+            schema: Some(json!({
+                "type": "object", "required": ["approved"],
+                "properties": {
+                    "approved": {"type": "boolean", "title": "Approve the discount"},
+                    "channel": {"enum": ["shop", "web"], "description": "Where it is sold", "default": "web"},
+                },
+            })),
+            assignee: Some("anna".into()),
+            ..Question::default()
+        };
+        let mut asking = asking(question, None);
+        let mut shown = String::new();
+        for text in ["", "perhaps", "yes"] {
+            if !text.is_empty() {
+                assert_eq!(typed(&mut asking, text), Pressed::Typing);
+            }
+            for columns in [40, 80, 200] {
+                let (lines, cursor) = asking.lines(columns, 2, "jo", Timestamp(0));
+                for line in lines {
+                    shown.push_str(line.fit(columns - 1).painted(false).trim_end());
+                    shown.push('\n');
+                }
+                assert_eq!(cursor, 4);
+            }
+        }
+        insta::assert_snapshot!(shown);
+        assert_eq!(typed(&mut asking, ""), Pressed::Answer(json!({"approved": true, "channel": "web"})));
+        assert_eq!(typed(&mut asking, "x"), Pressed::Typing, "it is on its way");
+        asking.refused("it does not fit");
+        assert_eq!(typed(&mut asking, "no"), Pressed::Typing);
+        assert_eq!(asking.press(Key::Leave), Pressed::Leave);
+    }
+
+    #[test]
+    fn a_deadline_is_shown_with_what_happens_then() {
+        let asking = asking(Question::default(), Some(Timestamp(300_000_000)));
+        let head = asking.lines(200, 0, "jo", Timestamp(5_000_000)).0[0].painted(false);
+        assert!(
+            head.starts_with("  ? approve asks, until ")
+                && head.ends_with(" (4 min 55 s left), then the answer is no"),
+            "{head}"
+        );
+    }
+}

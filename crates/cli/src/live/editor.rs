@@ -87,7 +87,9 @@ mod tests {
 
     fn typed(keys: &[Key]) -> Editor {
         let mut editor = Editor::default();
-        keys.iter().for_each(|key| editor.press(*key));
+        for key in keys {
+            editor.press(*key);
+        }
         editor
     }
 
@@ -95,17 +97,17 @@ mod tests {
     fn letters_go_where_the_cursor_is() {
         let letters: Vec<Key> = "zwölf eier".chars().map(Key::Letter).collect();
         let mut editor = typed(&letters);
-        [Key::Home, Key::Right, Key::Right, Key::Right, Key::Backspace, Key::Letter('o')]
-            .iter()
-            .for_each(|key| editor.press(*key));
+        for key in [Key::Home, Key::Right, Key::Right, Key::Right, Key::Backspace, Key::Letter('o')] {
+            editor.press(key);
+        }
         assert_eq!(editor.text, "zwolf eier");
-        [Key::End, Key::DropWord, Key::Letter('x'), Key::Left, Key::Delete]
-            .iter()
-            .for_each(|key| editor.press(*key));
+        for key in [Key::End, Key::DropWord, Key::Letter('x'), Key::Left, Key::Delete] {
+            editor.press(key);
+        }
         assert_eq!(editor.text, "zwolf ");
-        [Key::Left, Key::DropLine, Key::Delete, Key::Delete, Key::Left]
-            .iter()
-            .for_each(|key| editor.press(*key));
+        for key in [Key::Left, Key::DropLine, Key::Delete, Key::Delete, Key::Left] {
+            editor.press(key);
+        }
         assert_eq!(editor.take(), "");
     }
 

@@ -79,8 +79,7 @@ impl Form {
     pub(crate) fn wants(&self) -> Vec<String> {
         let Some(field) = self.field() else { return Vec::new() };
         let schema = &field.schema;
-        let mut facts = Vec::new();
-        facts.extend(kind(field));
+        let mut facts = vec![kind(field)];
         facts.extend(bounds(schema));
         if self.is_object && !field.required {
             facts.push("optional".into());
@@ -112,7 +111,7 @@ impl Form {
     /// Returns what an empty line means for the field that is asked now, if it means anything.
     pub(crate) fn on_empty(&self) -> Option<String> {
         let field = self.field()?;
-        match self.fallback(field) {
+        match field.fallback() {
             Some(value) => Some(format!("Enter alone: {}", text_of(&value))),
             None if self.is_left_out(field) => Some("Enter alone leaves it out".into()),
             None => None,
@@ -130,7 +129,7 @@ impl Form {
         let field = &self.fields[at];
         let typed = typed.trim();
         let value = if typed.is_empty() {
-            match self.fallback(field) {
+            match field.fallback() {
                 Some(value) => Some(value),
                 None if self.is_left_out(field) => None,
                 None => return Entered::Wrong(vec!["it needs an answer; \"\" is the empty text".into()]),
@@ -160,11 +159,6 @@ impl Form {
         self.left.first().map(|at| &self.fields[*at])
     }
 
-    /// Returns what stands for an empty line: what was entered before, else the default of the schema.
-    fn fallback(&self, field: &Field) -> Option<Value> {
-        field.entered.clone().or_else(|| field.schema.get("default").cloned())
-    }
-
     fn is_left_out(&self, field: &Field) -> bool {
         self.is_object && !field.required
     }
@@ -190,9 +184,7 @@ impl Form {
             }
             wrong.get_or_insert(faults);
         }
-        Err(wrong.unwrap_or_else(|| {
-            vec![format!("{typed} is not {}", kind(field).unwrap_or_else(|| "JSON".into()))]
-        }))
+        Err(wrong.unwrap_or_else(|| vec![format!("{typed} is not {}", kind(field))]))
     }
 
     /// Returns what is wrong with a value for a field, whatever the others are.
@@ -232,6 +224,13 @@ impl Form {
             self.left = (0..self.fields.len()).collect();
         }
         Entered::Wrong(faults.iter().map(|fault| told(&fault.path, &fault.message)).collect())
+    }
+}
+
+impl Field {
+    /// Returns what stands for an empty line: what was entered before, else the default of the schema.
+    fn fallback(&self) -> Option<Value> {
+        self.entered.clone().or_else(|| self.schema.get("default").cloned())
     }
 }
 
@@ -279,9 +278,9 @@ fn types(schema: &Value) -> Vec<&str> {
 }
 
 /// Returns what a field wants, in words.
-fn kind(field: &Field) -> Option<String> {
+fn kind(field: &Field) -> String {
     if !field.choices.is_empty() {
-        return Some("one of".into());
+        return "one of".into();
     }
     let word = |kind: &str| match kind {
         "string" => "text".to_owned(),
@@ -292,7 +291,7 @@ fn kind(field: &Field) -> Option<String> {
         other => other.to_owned(),
     };
     let words: Vec<String> = types(&field.schema).into_iter().map(word).collect();
-    if words.is_empty() { Some("JSON or text".into()) } else { Some(words.join(" or ")) }
+    if words.is_empty() { "JSON or text".into() } else { words.join(" or ") }
 }
 
 /// Returns the limits of a schema, in words.
@@ -308,7 +307,8 @@ fn bounds(schema: &Value) -> Vec<String> {
     match (schema.get("minimum"), schema.get("maximum")) {
         (Some(least), Some(most)) => bounds.push(format!("{least} to {most}")),
         _ => {
-            bounds.extend([limit("minimum", "at least "), limit("maximum", "at most ")].into_iter().flatten())
+            bounds
+                .extend([limit("minimum", "at least "), limit("maximum", "at most ")].into_iter().flatten());
         }
     }
     let others = [

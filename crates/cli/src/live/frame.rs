@@ -262,7 +262,7 @@ mod tests {
         })
     }
 
-    fn completed(step: &str, execution: u32, output: serde_json::Value) -> Event {
+    fn completed(step: &str, execution: u32, output: &serde_json::Value) -> Event {
         Event::StepCompleted {
             step: step.into(),
             execution: Ordinal(execution),
@@ -300,9 +300,11 @@ mod tests {
         let steps = ["place", "load", "rates", "regions", "approve", "cool", "go", "child", "report"];
         let mut model = model(&steps);
         let mut note = |event: Event, seconds: i64| drop(model.note(&event, at(seconds)));
-        steps[..8].iter().for_each(|step| note(activated(step), 0));
+        for step in &steps[..8] {
+            note(activated(step), 0);
+        }
         note(started("place", 1), 0);
-        note(completed("place", 1, json!({"report": "examples/out/sales_report.md"})), 1);
+        note(completed("place", 1, &json!({"report": "examples/out/sales_report.md"})), 1);
         note(started("load", 1), 1);
         let said = Arc::new(json!("loaded 12 months\nloaded 24 months\n"));
         note(
@@ -325,7 +327,7 @@ mod tests {
             note(Event::StepActivated { step: step.clone(), execution, by, blocked: false }, 2);
             note(Event::AttemptStarted(AttemptStarted { step, execution, attempt: 1, session: 1 }), 2);
         }
-        note(completed("regions[]", 2, json!(1)), 3);
+        note(completed("regions[]", 2, &json!(1)), 3);
         let question = Question {
             prompt: "20 % off \u{1b}[2J“Desk calendar”?\nrun r1 is completed".into(),
             ..Question::default()
@@ -390,7 +392,7 @@ mod tests {
                 120 => drop(model.note(&failed(step, 1, "refused", Some(at(60))), at(1))),
                 200 => drop(model.note(&opened(step, WaitKind::Timer, Some(at(70))), at(1))),
                 250 | 299 => {}
-                _ => drop(model.note(&completed(step, 1, json!(number)), at(1 + number as i64 / 100))),
+                _ => drop(model.note(&completed(step, 1, &json!(number)), at(1 + number as i64 / 100))),
             }
         }
         insta::assert_snapshot!(shown(&model, 9, at(30)));
@@ -425,9 +427,13 @@ mod tests {
                 error: None,
             },
         ];
-        events.iter().for_each(|event| drop(model.note(event, at(1))));
+        for event in &events {
+            model.note(event, at(1));
+        }
         let once = shown(&model, 9, at(2));
-        events.iter().for_each(|event| drop(model.note(event, at(1))));
+        for event in &events {
+            model.note(event, at(1));
+        }
         assert_eq!(shown(&model, 9, at(2)), once);
         assert_eq!(model.done(), (3, 3));
         model.note(
@@ -453,7 +459,7 @@ mod tests {
         let resolution = Resolution::Answered { value: Arc::new(json!("pizza")), by: None };
         let (wait, step, execution) = ("wait_ask".into(), "ask".into(), Ordinal(1));
         model.note(&Event::WaitResolved { wait, step, execution, resolution }, at(1));
-        model.note(&completed("ask", 1, json!("pizza")), at(1));
+        model.note(&completed("ask", 1, &json!("pizza")), at(1));
         assert!(model.waits.is_empty() && shown(&model, 9, at(1)).contains("pizza"));
     }
 }

@@ -114,7 +114,7 @@ impl Model {
             (row.began, row.ended, row.due) = (execution.started_at, execution.finished_at, execution.due_at);
             row.by_failure = execution.status != ExecutionStatus::Completed && execution.error.is_some();
             row.said = match &execution.error {
-                Some(error) => error.message.clone(),
+                Some(error) => few(&error.message),
                 None => steps::in_brief(&view(execution)["result"]),
             };
             if let Some(of) = elements {
@@ -183,7 +183,7 @@ impl Model {
                         row.due = Some(*due);
                     }
                 }
-                self.says(step, *execution, error.message.clone());
+                self.says(step, *execution, few(&error.message));
             }
             Event::AttemptLost { step, execution, .. } => {
                 self.turns(step, *execution, Is::Ready);
@@ -193,7 +193,7 @@ impl Model {
             Event::RetryDue { step, execution } => self.turns(step, *execution, Is::Ready),
             Event::StepFailed { step, execution, timed_out, error, .. } => {
                 self.ends(step, *execution, if *timed_out { Is::TimedOut } else { Is::Failed }, at);
-                self.says(step, *execution, error.message.clone());
+                self.says(step, *execution, few(&error.message));
             }
             Event::StepSkipped { step, execution, reason, error } => {
                 self.exists(step, *execution, None);
@@ -242,7 +242,7 @@ impl Model {
             Event::Emitted { step, execution, data, .. } => {
                 let said = data.as_str().map_or_else(|| data.to_string(), str::to_owned);
                 let newest = said.lines().rev().find(|line| !line.trim().is_empty());
-                self.says(step, *execution, newest.unwrap_or_default().to_owned());
+                self.says(step, *execution, few(newest.unwrap_or_default()));
             }
             Event::RunCreated { .. }
             | Event::MemoRecorded { .. }
@@ -398,6 +398,12 @@ impl Row {
 
 fn is_live(status: ExecutionStatus) -> bool {
     matches!(status, ExecutionStatus::Running | ExecutionStatus::Waiting)
+}
+
+/// Returns as much of a text as a line could show.
+fn few(text: &str) -> String {
+    const WIDEST: usize = 500;
+    text.lines().next().unwrap_or_default().chars().take(WIDEST).collect()
 }
 
 fn why_skipped(reason: SkipReason) -> &'static str {

@@ -138,9 +138,44 @@ fn give_back_on_panic() {
         let told = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             if give_back() {
-                write("\r\n");
+                write("\n");
             }
             told(panic);
         }));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use pty_process::blocking::{Command, open};
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_on_a_line_of_its_own_and_the_terminal_is_given_back() {
+        let (mut pty, pts) = open().unwrap();
+        let args = ["--exact", "live::tty::tests::panics_on_a_terminal", "--ignored", "--nocapture"];
+        let mut child = Command::new(std::env::current_exe().unwrap()).args(args).spawn(pts).unwrap();
+        let mut told = Vec::new();
+        // Once nobody has the other side open, reading fails.
+        let _ended = pty.read_to_end(&mut told);
+        child.wait().unwrap();
+        let told = String::from_utf8_lossy(&told);
+        assert!(told.contains("  > half a li\r\n\r\nthread "), "{told:?}");
+        let mode = tcgetattr(&pty).unwrap().local_modes;
+        assert!(mode.contains(LocalModes::ICANON | LocalModes::ECHO), "{mode:?}");
+    }
+
+    #[test]
+    #[ignore = "it is started on a terminal by the test above"]
+    fn panics_on_a_terminal() {
+        let tty = Tty::take().expect("it runs on a terminal");
+        assert!(
+            !tcgetattr(tty.keys()).unwrap().local_modes.intersects(LocalModes::ICANON | LocalModes::ECHO)
+        );
+        write("\n  > half a li");
+        panic!("as it is to");
+    }
 }

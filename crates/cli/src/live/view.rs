@@ -32,6 +32,9 @@ use crate::text;
 /// Between two pictures there is so much time.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Beside a question so many lines of the run are seen.
+const LEAST: usize = 4;
+
 /// What is drawn of a run, and who is asked.
 #[derive(Debug)]
 struct View {
@@ -193,7 +196,9 @@ impl View {
             by: user(),
         };
         let open: Vec<WaitId> = view.model.waits.iter().map(|wait| wait.wait.clone()).collect();
-        open.iter().for_each(|wait| view.opened(wait));
+        for wait in &open {
+            view.opened(wait);
+        }
         view
     }
 
@@ -223,7 +228,9 @@ impl View {
             self.left.insert(wait.clone());
             let (what, commands) = waits_for(&self.model.run, wait, open.step.as_str(), &open.spec);
             self.say(&what);
-            commands.iter().for_each(|command| self.say(&text::line(command)));
+            for command in commands {
+                self.say(&text::line(&command));
+            }
         }
     }
 
@@ -295,8 +302,9 @@ impl View {
     fn leave(&mut self) {
         let Some(asking) = self.asking.take() else { return };
         self.say(&format!("  {} is left open", asking.step));
-        let commands = answer_with(&asking.wait, asking.question());
-        commands.iter().for_each(|command| self.say(&text::line(command)));
+        for command in answer_with(&asking.wait, asking.question()) {
+            self.say(&text::line(&command));
+        }
         self.left.insert(asking.wait);
     }
 
@@ -347,8 +355,6 @@ impl View {
         let Some(asking) = &self.asking else {
             return Frame { lines: frame::picture(&self.model, columns, room, now), cursor: None };
         };
-        /// Beside a question so much of the run is seen.
-        const LEAST: usize = 4;
         let others = self.to_ask().filter(|open| open.wait != asking.wait).count();
         let (asked, cursor) = asking.lines(size.columns, others, &self.by, now);
         let rows = room.saturating_sub(asked.len()).max(LEAST.min(room));

@@ -85,7 +85,7 @@ fn on_a_terminal_the_demo_waits_for_enter_and_its_question_is_answered_there() {
     };
     go_on("name: letter");
     go_on("1. It runs");
-    go_on("kill -9");
+    go_on("What stands in its store");
     go_on("its worker is gone");
     go_on("3. It goes on");
     terminal.shows("| Send the offer over 200.0 euro?");

@@ -9,6 +9,7 @@ steps:
   - {name: quick, method: python/execute, params: {code: \"result = 24\"}}
   - {name: cool, method: timer/sleep, params: {seconds: 3600}}
   - {name: go, method: signal/wait, params: {name: 'go on'}}
+  - {name: each, for_each: [1, 2, 3], method: python/execute, params: {code: \"result = 1\"}}
 ";
 
 const ASKS: &str = "id: asks
@@ -55,7 +56,8 @@ fn a_run_on_a_terminal_is_seen_while_it_goes_on_and_told_as_a_table_at_its_end()
         has("  ✓ quick  completed")
             && has("  … cool   waiting")
             && has("  ? go     waiting")
-            && has("1 of 3 steps")
+            && has("2 of 4 steps")
+            && has("  3/3")
     });
     terminal.shows("go waits for signal 'go on': `stepwell signal b1 'go on'`");
     let before = terminal.shows(" · 2 s");
@@ -133,7 +135,7 @@ fn a_question_is_asked_on_the_terminal_field_by_field_and_the_run_goes_on_with_t
     terminal.types("9\r");
     let text = terminal.shows("1  pizza");
     assert!(
-        text.contains(r#"  approve: answered by "#) && text.contains(r#"{"approved":true,"count":9}"#),
+        text.contains("  approve: answered by ") && text.contains(r#"{"approved":true,"count":9}"#),
         "{text}"
     );
     terminal.types("2\r");
