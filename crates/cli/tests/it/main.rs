@@ -15,6 +15,7 @@ mod fuzz;
 mod gleitzeit;
 mod graph;
 mod guidance;
+mod guide;
 mod hand;
 mod help;
 mod http;
