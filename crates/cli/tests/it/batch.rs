@@ -285,6 +285,19 @@ fn an_interrupted_batch_says_how_to_go_on() {
     assert_eq!(fs::read_to_string(sandbox.path().join("log")).unwrap().lines().count(), 40);
 }
 
+#[test]
+fn a_batch_may_be_left_to_a_worker_and_told_of_later() {
+    let sandbox = with_files(3);
+    sandbox.write("log.py", LOGS);
+    let batch = ["batch", "data", "--script", "log.py", "--run-id", "b1"];
+    let told = sandbox.run(&[&batch[..], &["--detach"]].concat());
+    assert_eq!((told.code, &*told.out), (0, "b1\n"), "{told:?}");
+    assert!(told.err.contains("no worker is alive"), "{}", told.err);
+    let told = sandbox.run(&batch);
+    assert_eq!((told.code, told.out.lines().count()), (0, 3), "{told:?}");
+    assert!(told.err.starts_with("run b1 goes on: 3 files\n"), "{}", told.err);
+}
+
 /// G21, and the exit codes of spec/gleitzeit.md §6.
 #[test]
 fn what_is_not_there_is_told_before_anything_runs() {
