@@ -349,12 +349,14 @@ fn files(args: &Args, roots: &mut Vec<PathBuf>) -> Result<Files, ErrorObject> {
         let message = format!("'{}' is a directory: give one directory alone, or files", directory.display());
         return Err(wrong("DIR|FILE", message));
     }
-    let parents: HashSet<PathBuf> = args.inputs.iter().flat_map(|file| parent(file)).collect();
+    let known = roots[0].canonicalize().unwrap_or_else(|_| roots[0].clone());
+    let parents: HashSet<PathBuf> =
+        args.inputs.iter().filter_map(|file| parent(file)).filter(|dir| !dir.starts_with(&known)).collect();
     roots.extend(parents);
     Ok(Files::Listed(args.inputs.clone()))
 }
 
-/// Returns the directory that a file lies in, links followed, and the one that its path names.
+/// Returns the directory that a file really lies in, links followed.
 fn parent(file: &Path) -> Option<PathBuf> {
     file.canonicalize().ok()?.parent().map(Path::to_owned)
 }
