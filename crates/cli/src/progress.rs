@@ -1,11 +1,14 @@
 //! How far a batch is: a bar on a terminal, else a line from time to time.
 
+use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use stepwell_core::ids::StepName;
 use stepwell_core::run::Run;
 use stepwell_core::run::event::Event;
+use stepwell_core::status::ExecutionStatus;
 
 use crate::output;
 
@@ -16,9 +19,10 @@ const LINES: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Progress {
     total: usize,
-    done: usize,
+    /// Steps that have ended.
+    ended: HashSet<StepName>,
     failed: usize,
-    /// Done before it was looked at.
+    /// So many had ended before it was looked at.
     before: usize,
     since: Instant,
     /// None: nobody watches.
@@ -30,33 +34,28 @@ impl Progress {
     /// Begins with how a run stands.
     pub(crate) fn of(run: &Run) -> Self {
         let ended = run.executions().iter().filter(|execution| execution.status.is_terminal());
+        let failed = ended.clone().filter(|execution| execution.status != ExecutionStatus::Completed).count();
+        let ended: HashSet<StepName> = ended.map(|execution| execution.step.clone()).collect();
         let total = run.workflow().len();
-        let done = ended.clone().count();
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("[{bar:30}] {msg}").expect("it is a template");
             let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
             bar.with_style(style.progress_chars("=> "))
         });
-        Self {
-            total,
-            done,
-            failed: ended.filter(|execution| execution.status.is_failure()).count(),
-            before: done,
-            since: Instant::now(),
-            bar,
-            said: Instant::now(),
-        }
+        Self { total, before: ended.len(), ended, failed, since: Instant::now(), bar, said: Instant::now() }
     }
 
     /// Takes note of an event.
     pub(crate) fn note(&mut self, event: &Event) {
-        match event {
-            Event::StepCompleted { .. } => self.done += 1,
-            Event::StepFailed { .. } | Event::StepSkipped { .. } | Event::StepCancelled { .. } => {
-                self.done += 1;
-                self.failed += 1;
-            }
-            _ => {}
+        let (step, well) = match event {
+            Event::StepCompleted { step, .. } => (step, true),
+            Event::StepFailed { step, .. }
+            | Event::StepSkipped { step, .. }
+            | Event::StepCancelled { step, .. } => (step, false),
+            _ => return,
+        };
+        if self.ended.insert(step.clone()) && !well {
+            self.failed += 1;
         }
     }
 
@@ -64,7 +63,7 @@ impl Progress {
     pub(crate) fn show(&mut self) {
         if let Some(bar) = &self.bar {
             bar.set_message(self.told());
-            bar.set_position(self.done as u64);
+            bar.set_position(self.ended.len() as u64);
         } else if self.said.elapsed() >= LINES {
             self.said = Instant::now();
             output::talk(&self.told());
@@ -88,7 +87,8 @@ impl Progress {
 
     /// Returns it in words: `120 of 5000 files, 3 failed, 251 a second, 19 s left`.
     pub(crate) fn told(&self) -> String {
-        told(self.total, self.done, self.failed, self.done - self.before, self.since.elapsed())
+        let done = self.ended.len();
+        told(self.total, done, self.failed, done - self.before, self.since.elapsed())
     }
 }
 

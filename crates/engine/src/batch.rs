@@ -1,4 +1,4 @@
-//! Batches: many inputs, one run, one summary. What a batch is made of is read by [`load::batch`](crate::load::batch) and
+//! Batches: many inputs, one run, one summary. What a batch is made of is read by [`load::batch`](fn@crate::load::batch) and
 //! by batch files; here is what came of it, and how it is written down.
 
 mod markdown;

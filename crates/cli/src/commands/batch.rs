@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, Seq};
+use stepwell_core::run::Run;
 use stepwell_core::run::event::Event;
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::Workflow;
@@ -54,10 +55,13 @@ pub(crate) struct Args {
     #[arg(short, long = "metadata", value_name = "K=V")]
     metadata: Vec<String>,
     /// Writes a report with everything: .json or .md
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "detach")]
     output: Option<PathBuf>,
     #[command(flatten)]
     work: Work,
+    /// Returns as soon as the start is durable; a worker carries the run
+    #[arg(long)]
+    detach: bool,
 }
 
 pub(crate) async fn batch(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
@@ -77,6 +81,9 @@ pub(crate) async fn batch(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
         run_id: Some(run.clone()),
         ..Start::of(as_started(&*opened, &run, workflow).await?)
     };
+    if args.detach {
+        return super::run::detach(shared, opened, registry, start).await;
+    }
     let mut stop = Stop::listen()?;
     let engine =
         project::engine_over(opened, Leases::Tree(run.clone()), registry, &format!("batch {run}")).await?;
@@ -93,21 +100,22 @@ async fn carry_out(
     json: bool,
     stop: &mut Stop,
 ) -> Result<Exit, ErrorObject> {
-    let started = engine.start(start).await?;
-    let row = engine.store().run(run).await.map_err(super::stored)?;
-    let after = if started.existed { row.seq } else { Seq(0) };
-    let progress = Progress::of(&engine.inspect(run).await?);
-    match (started.existed, row.state.status) {
-        (true, status) if status.is_terminal() => {
-            output::talk(&format!("run {run} is {status} already; this is what came of it"));
-        }
-        (true, _) => output::talk(&format!("run {run} goes on: {}", progress.told())),
-        (false, _) => output::talk(&format!("run {run}: {}", progress.told())),
+    let existed = engine.start(start).await?.existed;
+    // Asked first, so that nothing is missed: what is journaled between the two is read again.
+    let seq = engine.store().run(run).await.map_err(super::stored)?.seq;
+    let known = engine.inspect(run).await?;
+    if existed && known.status().is_terminal() {
+        output::talk(&format!("run {run} is {} already; this is what came of it", known.status()));
+        return finish(&known, report, json);
     }
-    if follow(engine, run, after, progress, stop).await? {
+    let progress = Progress::of(&known);
+    drop(known);
+    let verb = if existed { " goes on" } else { "" };
+    output::talk(&format!("run {run}{verb}: {}", progress.told()));
+    if follow(engine, run, seq, progress, stop).await? {
         return Ok(Exit::Interrupted);
     }
-    finish(engine, run, report, json).await
+    finish(&engine.inspect(run).await?, report, json)
 }
 
 /// Follows the run to its end and shows how far it is. Returns whether it was interrupted.
@@ -155,14 +163,9 @@ async fn follow(
 }
 
 /// Prints what came of the files.
-async fn finish(
-    engine: &Engine,
-    run: &RunId,
-    report: Option<&Report>,
-    json: bool,
-) -> Result<Exit, ErrorObject> {
-    let known = engine.inspect(run).await?;
-    let Some(result) = BatchResult::of(&known) else {
+fn finish(known: &Run, report: Option<&Report>, json: bool) -> Result<Exit, ErrorObject> {
+    let run = known.id();
+    let Some(result) = BatchResult::of(known) else {
         return Err(ErrorObject::new(Code::INTERNAL_ERROR, format!("run {run} is none of a batch")));
     };
     let id = text::word(run.as_str());
@@ -198,7 +201,7 @@ async fn finish(
         result.successful,
         result.failed
     ));
-    Ok(Exit::of_run(&known))
+    Ok(Exit::of_run(known))
 }
 
 fn say_file(path: &str, came: &FileResult) {
@@ -361,12 +364,14 @@ fn files(args: &Args, roots: &mut Vec<PathBuf>) -> Result<Files, ErrorObject> {
         let message = format!("'{}' is a directory: give one directory alone, or files", directory.display());
         return Err(wrong("DIR|FILE", message));
     }
-    let parents: HashSet<PathBuf> = args.inputs.iter().flat_map(|file| parent(file)).collect();
+    let known = roots[0].canonicalize().unwrap_or_else(|_| roots[0].clone());
+    let parents: HashSet<PathBuf> =
+        args.inputs.iter().filter_map(|file| parent(file)).filter(|dir| !dir.starts_with(&known)).collect();
     roots.extend(parents);
     Ok(Files::Listed(args.inputs.clone()))
 }
 
-/// Returns the directory that a file lies in, links followed, and the one that its path names.
+/// Returns the directory that a file really lies in, links followed.
 fn parent(file: &Path) -> Option<PathBuf> {
     file.canonicalize().ok()?.parent().map(Path::to_owned)
 }

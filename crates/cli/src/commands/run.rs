@@ -1,13 +1,15 @@
 //! `stepwell run`: starts a workflow file and follows it to its end.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, Seq};
 use stepwell_core::status::RunStatus;
 use stepwell_engine::batch::is_batch;
-use stepwell_engine::{Engine, Leases, Start};
+use stepwell_engine::{Leases, Registry, Start};
+use stepwell_store::Store;
 
 use crate::args::{Shared, Work};
 use crate::exit::Exit;
@@ -68,12 +70,7 @@ pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObjec
         _ => start,
     };
     if args.detach {
-        if project::store_url(shared.store())? == "memory:" {
-            let message = "a store in memory ends with this command, so nobody could carry the run on";
-            return Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", "--detach"));
-        }
-        let engine = project::engine_over(opened, Leases::None, registry, "run --detach").await?;
-        return detach(&engine, start, shared.json).await;
+        return detach(shared, opened, registry, start).await;
     }
     // The id is chosen here so that this process takes the work of this run, and of no other.
     let run = start.run_id.clone().unwrap_or_else(stepwell_engine::new_run_id);
@@ -116,10 +113,21 @@ fn input(args: &Args) -> Result<Value, ErrorObject> {
     }
 }
 
-async fn detach(engine: &Engine, start: Start, json: bool) -> Result<Exit, ErrorObject> {
+/// Starts a run for a worker to carry.
+pub(super) async fn detach(
+    shared: &Shared,
+    opened: Arc<dyn Store>,
+    registry: Registry,
+    start: Start,
+) -> Result<Exit, ErrorObject> {
+    if project::store_url(shared.store())? == "memory:" {
+        let message = "a store in memory ends with this command, so nobody could carry the run on";
+        return Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", "--detach"));
+    }
+    let engine = project::engine_over(opened, Leases::None, registry, "run --detach").await?;
     let run = engine.start(start).await?.run;
     output::is_done(format!("run {run} itself is started"));
-    if json {
+    if shared.json {
         output::json(&serde_json::json!({ "run_id": run }));
     } else {
         output::data(run.as_str());

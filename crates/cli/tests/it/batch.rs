@@ -285,6 +285,51 @@ fn an_interrupted_batch_says_how_to_go_on() {
     assert_eq!(fs::read_to_string(sandbox.path().join("log")).unwrap().lines().count(), 40);
 }
 
+#[test]
+fn a_batch_may_be_left_to_a_worker_and_told_of_later() {
+    let sandbox = with_files(3);
+    sandbox.write("log.py", LOGS);
+    let batch = ["batch", "data", "--script", "log.py", "--run-id", "b1"];
+    let told = sandbox.run(&[&batch[..], &["--detach"]].concat());
+    assert_eq!((told.code, &*told.out), (0, "b1\n"), "{told:?}");
+    assert!(told.err.contains("no worker is alive"), "{}", told.err);
+    let told = sandbox.run(&batch);
+    assert_eq!((told.code, told.out.lines().count()), (0, 3), "{told:?}");
+    assert!(told.err.starts_with("run b1 goes on: 3 files\n"), "{}", told.err);
+}
+
+/// G12
+#[test]
+fn a_kill_while_a_report_is_written_leaves_the_old_one_or_the_new_one() {
+    let sandbox = with_files(3);
+    sandbox.write("large.py", "result = 'x' * 1_000_000\n");
+    let batch = ["batch", "data", "--script", "large.py", "--run-id", "b1"];
+    assert_eq!(sandbox.run(&batch).code, 0);
+    let report = sandbox.write("report.md", "old");
+    let again = [&batch[..], &["--output", "report.md"]].concat();
+    let mut child = sandbox.command(&again).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let is_temporary = |name: &OsStr| name.as_bytes().starts_with(b".stepwell-");
+    loop {
+        let mut names = fs::read_dir(sandbox.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        if names.any(|name| is_temporary(&name)) {
+            send(child.id(), libc::SIGKILL);
+            child.wait().unwrap();
+            break;
+        }
+        if child.try_wait().unwrap().is_some() {
+            break;
+        }
+    }
+    let found = fs::read_to_string(&report).unwrap();
+    assert!(
+        found == "old" || found.matches("x".repeat(1_000_000).as_str()).count() == 10,
+        "{} bytes",
+        found.len()
+    );
+    assert_eq!(sandbox.run(&again).code, 0);
+    assert!(fs::metadata(&report).unwrap().len() > 3_000_000, "none of the contents is cut");
+}
+
 /// G21, and the exit codes of spec/gleitzeit.md §6.
 #[test]
 fn what_is_not_there_is_told_before_anything_runs() {
