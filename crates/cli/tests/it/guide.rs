@@ -74,7 +74,8 @@ fn the_guide_can_be_typed_as_it_stands() {
                     let begin = Instant::now();
                     let told = loop {
                         let told = shell.command(&line).output().unwrap();
-                        let is_early = line.starts_with("stepwell answer") && told.status.code() == Some(4);
+                        let is_early =
+                            line.starts_with("stepwell answer") && matches!(told.status.code(), Some(4 | 5));
                         if !is_early || begin.elapsed() > Duration::from_secs(60) {
                             break told;
                         }

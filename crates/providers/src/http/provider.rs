@@ -23,15 +23,30 @@ use crate::params::{self, Kind, Table};
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 const REQUEST: &Table = &[
-    ("url", Kind::Text, true, "where to: http or https"),
-    ("method", Kind::Text, false, "GET, POST, …"),
-    ("headers", Kind::Object, false, "headers by name"),
-    ("query", Kind::Object, false, "added to the URL's own query"),
+    (
+        "url",
+        Kind::Text,
+        true,
+        "`http://…` or `https://…`. User and password in it are sent as `Authorization`",
+    ),
+    ("method", Kind::Text, false, "what is asked of the server"),
+    (
+        "headers",
+        Kind::Object,
+        false,
+        "a list is a header that comes several times, `null` one that does not come. `Host`, `Content-Length` and others that follow from the request are refused",
+    ),
+    ("query", Kind::Object, false, "added to the query of the URL"),
     ("json", Kind::Any, false, "the body, as JSON"),
-    ("body", Kind::Text, false, "the body, as text"),
-    ("form", Kind::Object, false, "the body, as the fields of a form"),
-    ("expect_status", Kind::Any, false, "the status codes that mean success"),
-    ("timeout", Kind::Limit, false, "of one attempt. The smaller of this and the step's `timeout` counts"),
+    (
+        "body",
+        Kind::Text,
+        false,
+        "the body, as `text/plain` unless `Content-Type` says otherwise. One of `json`, `form` and `body` can be given",
+    ),
+    ("form", Kind::Object, false, "the body, as a form"),
+    ("expect_status", Kind::Any, false, "what is a success. Any other status fails the attempt"),
+    ("timeout", Kind::Limit, false, "of the whole request. Beyond it: PROVIDER_TIMEOUT"),
 ];
 
 /// Makes HTTP requests.

@@ -21,13 +21,23 @@ use crate::params::{self, Kind, Table, problem};
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 
 const RUN: &Table = &[
-    ("command", Kind::Text, true, "the program: a name found in `PATH`, or a path"),
-    ("args", Kind::Texts, false, "its arguments, as they are: no shell reads them"),
-    ("stdin", Kind::Text, false, "what it reads on standard input"),
-    ("env", Kind::TextObject, false, "variables beside those that every program sees"),
+    (
+        "command",
+        Kind::Text,
+        true,
+        "the program: a name, looked for on the `PATH`, or a path (with a `/`) to a file that can be executed, inside [the same directories as a script](#what-a-script-sees)",
+    ),
+    ("args", Kind::Texts, false, "its arguments"),
+    ("stdin", Kind::Text, false, "what it can read from its standard input"),
+    ("env", Kind::TextObject, false, "variables, beside the few that [a script has](#what-a-script-sees)"),
     ("timeout", Kind::Limit, false, "of one attempt. The smaller of this and the step's `timeout` counts"),
     ("expect_exit", Kind::ExitCodes, false, "the exit codes that mean success"),
-    ("parse", Kind::OneOf(&["json"]), false, "reads the whole standard output as JSON"),
+    (
+        "parse",
+        Kind::OneOf(&["json"]),
+        false,
+        "takes its standard output for one JSON value; what is none is TASK_RESULT_INVALID, tried once",
+    ),
 ];
 
 /// Runs programs.

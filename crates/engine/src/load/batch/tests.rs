@@ -291,7 +291,7 @@ template:
             "-28001 12:12: template.timeout: step 'template': 'timeout' must be a number of seconds, more than 0 and at \
              most 100 years, not \"soon\"",
             "-28001 13:3: template.code: the parameter 'code' stands in 'params' too; give it once",
-            "-28001 13:9: template.code: step 'template': line 1: '${nobody…}': nothing is called 'nobody'; write '$${' for \
+            "-28001 13:19: template.code: step 'template': line 1: '${nobody…}': nothing is called 'nobody'; write '$${' for \
              the text '${'",
             "-32602 14:9: template.kode: step 'template': parameter 'kode' is not known",
             "-28001 15:9: template.args: 'template.args' must be an object: the path of each file goes into it as \

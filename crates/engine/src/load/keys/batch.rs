@@ -23,7 +23,7 @@ pub(in crate::load) static FILE: &Table = &[
     &workflow::STRICT,
 ];
 
-pub(in crate::load) static SECTION: &Table = &[&DIRECTORY, &FILES, &PATTERN, &MAX_CONCURRENT];
+pub(in crate::load) static SECTION: &Table = &[&DIRECTORY, &PATTERN, &FILES, &MAX_CONCURRENT];
 
 /// What a template says of its steps. Its other keys are parameters.
 pub(in crate::load) static SETTINGS: &Table = &[
