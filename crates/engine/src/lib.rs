@@ -34,5 +34,7 @@ pub use attempt::{FailureBehind, Reporter, Resolved, RunInfo};
 pub use clock::{Clock, SystemClock};
 pub use engine::{Engine, Leases, Options, Start, Started, new_run_id};
 pub use mailbox::Receipt;
-pub use provider::{Completion, Failure, Outcome, ParamProblem, Provider, Registry, Task, handler_of};
+pub use provider::{
+    Completion, Failure, Outcome, Outside, ParamProblem, Provider, Registry, Task, handler_of,
+};
 pub use watch::Follow;

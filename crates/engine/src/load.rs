@@ -17,12 +17,13 @@ mod step;
 mod workflow;
 mod yaml;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
 use stepwell_core::error::Code;
 use stepwell_core::workflow::Workflow;
-use stepwell_core::workflow::path::Path;
+use stepwell_core::workflow::path::Path as Place;
 
 use node::Node;
 pub use node::Position;
@@ -74,7 +75,7 @@ pub fn text(text: &str, format: Format, protocols: &dyn Protocols, strict: bool)
         Format::Json => json::read(text),
     };
     let node = node
-        .map_err(|unreadable| Invalid::one(Problem::new(Path::root(), unreadable.at, unreadable.message)))?;
+        .map_err(|unreadable| Invalid::one(Problem::new(Place::root(), unreadable.at, unreadable.message)))?;
     workflow::read(&node, protocols, strict)
 }
 
@@ -91,38 +92,57 @@ pub fn value(value: &Value, protocols: &dyn Protocols, strict: bool) -> Result<L
 /// # Errors
 /// `CONFIGURATION_ERROR` with `data.path` if the file is missing, cannot be read or has another suffix; else every
 /// problem of its text.
-pub fn file(path: &std::path::Path, protocols: &dyn Protocols, strict: bool) -> Result<Loaded, Invalid> {
-    let refuse = |message: String, reason: &str| {
-        let problem = Problem::new(Path::root(), None, message).code(Code::CONFIGURATION_ERROR);
-        Err(Invalid::one(problem.with("path", path.display().to_string()).with("reason", reason)))
-    };
+pub fn file(path: &Path, protocols: &dyn Protocols, strict: bool) -> Result<Loaded, Invalid> {
     let shown = path.display();
-    let suffix = path.extension().and_then(|suffix| suffix.to_str()).map(str::to_ascii_lowercase);
-    let format = match suffix.as_deref() {
-        Some("yaml" | "yml") => Format::Yaml,
-        Some("json") => Format::Json,
-        _ => {
-            return refuse(
-                format!("'{shown}' is no workflow file: it must end in .yaml, .yml or .json"),
-                "suffix",
-            );
-        }
-    };
+    if format_of(path).is_none() {
+        return Err(no_workflow_file(path));
+    }
     match std::fs::read(path) {
-        Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(content) => {
-                text(content.strip_prefix('\u{feff}').unwrap_or(&content), format, protocols, strict)
-            }
-            Err(_) => refuse(format!("'{shown}' is not UTF-8"), "not_utf8"),
-        },
+        Ok(content) => bytes(path, content, protocols, strict),
         Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
-            refuse(format!("'{shown}' is a directory, no workflow file"), "directory")
+            Err(unusable(path, format!("'{shown}' is a directory, no workflow file"), "directory"))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            refuse(format!("there is no file '{shown}'"), "not_found")
+            Err(unusable(path, format!("there is no file '{shown}'"), "not_found"))
         }
-        Err(error) => refuse(format!("'{shown}' cannot be read: {error}"), "unreadable"),
+        Err(error) => Err(unusable(path, format!("'{shown}' cannot be read: {error}"), "unreadable")),
     }
+}
+
+/// Reads what a workflow file of that name holds.
+///
+/// # Errors
+/// As [`file`].
+pub fn bytes(
+    path: &Path,
+    content: Vec<u8>,
+    protocols: &dyn Protocols,
+    strict: bool,
+) -> Result<Loaded, Invalid> {
+    let Some(format) = format_of(path) else { return Err(no_workflow_file(path)) };
+    match String::from_utf8(content) {
+        Ok(content) => text(content.strip_prefix('\u{feff}').unwrap_or(&content), format, protocols, strict),
+        Err(_) => Err(unusable(path, format!("'{}' is not UTF-8", path.display()), "not_utf8")),
+    }
+}
+
+/// Returns what a file of that name is written in, if it can be a workflow file.
+pub fn format_of(path: &Path) -> Option<Format> {
+    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "yaml" | "yml" => Some(Format::Yaml),
+        "json" => Some(Format::Json),
+        _ => None,
+    }
+}
+
+fn no_workflow_file(path: &Path) -> Invalid {
+    let message = format!("'{}' is no workflow file: it must end in .yaml, .yml or .json", path.display());
+    unusable(path, message, "suffix")
+}
+
+fn unusable(path: &Path, message: String, reason: &str) -> Invalid {
+    let problem = Problem::new(Place::root(), None, message).code(Code::CONFIGURATION_ERROR);
+    Invalid::one(problem.with("path", path.display().to_string()).with("reason", reason))
 }
 
 #[cfg(test)]

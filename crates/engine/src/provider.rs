@@ -11,11 +11,14 @@ use stepwell_core::ids::{Ordinal, StepName, Timestamp};
 use stepwell_core::run::event::{Payload, Target};
 use stepwell_core::run::wait::WaitSpec;
 use stepwell_core::workflow::definition::{Action, Step};
+use stepwell_core::workflow::path::Path;
 use stepwell_core::workflow::template::{Names, Scope};
 use stepwell_core::workflow::{StepIx, Workflow};
+use stepwell_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{FailureBehind, Reporter, Resolved, RunInfo};
+use crate::load::{Invalid, Problem};
 
 /// What carries out attempts of steps of one protocol, or of one function.
 #[async_trait]
@@ -60,11 +63,27 @@ pub trait Provider: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Looks at what literal parameters name outside of the definition, such as a file, when a run is submitted.
+    /// Without a store only what needs none is looked at. The path of a problem is that within the parameters.
+    async fn check_outside(&self, method: &str, params: &Value, outside: &Outside<'_>) -> Vec<Problem> {
+        let _ = (method, params, outside);
+        Vec::new()
+    }
+
     /// Carries out one attempt. It should end soon after `task.cancel` is cancelled.
     async fn execute(&self, task: Task) -> Outcome;
 
     /// Ends what the provider keeps running between attempts.
     async fn shutdown(&self) {}
+}
+
+/// What a definition can name that is not in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Outside<'a> {
+    /// Directory that relative paths of the run start at.
+    pub base_dir: Option<&'a str>,
+    /// The store it is submitted to; none: it is only checked.
+    pub store: Option<&'a dyn Store>,
 }
 
 /// A parameter that cannot be right.
@@ -234,6 +253,26 @@ impl Registry {
             handlers.push("fn:*".into());
         }
         handlers
+    }
+
+    /// Looks at everything that a definition names outside of itself. Steps of child runs are the matter of whoever
+    /// starts those.
+    ///
+    /// # Errors
+    /// Every problem there is.
+    pub async fn check_outside(&self, workflow: &Workflow, outside: &Outside<'_>) -> Result<(), Invalid> {
+        let mut problems = Vec::new();
+        for (i, step) in workflow.definition().steps.iter().enumerate() {
+            let Action::Provider { protocol, method, params } = &step.action else { continue };
+            let Some(provider) = self.protocol(protocol) else { continue };
+            for mut problem in provider.check_outside(method, params, outside).await {
+                problem.message = format!("step '{}': {}", step.name, problem.message);
+                problem.step = Some(step.name.to_string());
+                problem.path = Path::root().join("steps").join(i).join("params").concat(&problem.path);
+                problems.push(problem);
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Invalid { problems }) }
     }
 
     pub(crate) async fn shutdown(&self) {

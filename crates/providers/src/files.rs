@@ -5,7 +5,7 @@
 //! descriptor and never the path again.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,13 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default)]
 pub struct Roots {
     directories: Vec<PathBuf>,
+}
+
+/// The roots of a process, and of each run the directory it was submitted from.
+#[derive(Clone, Debug)]
+pub struct Places {
+    directories: Vec<PathBuf>,
+    trust_base_dir: bool,
 }
 
 /// A regular file inside the roots, open for reading.
@@ -76,6 +83,45 @@ impl FileError {
             Self::TooLarge { .. } => "too_large",
             Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => "not_found",
             Self::Unreadable { .. } => "unreadable",
+        }
+    }
+}
+
+impl Places {
+    /// Takes the directories as roots. `trust_base_dir`: for each run, the directory it was submitted from is one too.
+    pub fn new(directories: Vec<PathBuf>, trust_base_dir: bool) -> Self {
+        Self { directories, trust_base_dir }
+    }
+
+    /// Returns where relative paths of a run start: where it was submitted, if that lies in the roots, else the first
+    /// root.
+    pub fn base_dir(&self, submitted: Option<&str>) -> PathBuf {
+        let resolved = submitted.and_then(|dir| Path::new(dir).canonicalize().ok());
+        let within = |root: &PathBuf, dir: &Path| root.canonicalize().is_ok_and(|root| dir.starts_with(root));
+        let inside =
+            |dir: &PathBuf| self.trust_base_dir || self.directories.iter().any(|root| within(root, dir));
+        let first = || self.directories.first().cloned();
+        resolved.filter(inside).or_else(first).unwrap_or_else(|| PathBuf::from("."))
+    }
+
+    /// Reads a file that a run names, and returns where it really is as well.
+    pub fn read(
+        &self,
+        submitted: Option<&str>,
+        path: &Path,
+        limit: u64,
+    ) -> Result<(PathBuf, Vec<u8>), FileError> {
+        let base = self.base_dir(submitted);
+        let mut roots = Roots::new(self.directories.iter().cloned());
+        if self.trust_base_dir {
+            roots.add(&base);
+        }
+        let RootedFile { file, path } = roots.open(&base, path)?;
+        let mut content = Vec::new();
+        match file.take(limit.saturating_add(1)).read_to_end(&mut content) {
+            Err(source) => Err(FileError::Unreadable { path, source }),
+            Ok(size) if size as u64 > limit => Err(FileError::TooLarge { path, limit_bytes: limit }),
+            Ok(_) => Ok((path, content)),
         }
     }
 }

@@ -36,7 +36,7 @@ pub(crate) async fn carry_out(args: Args) -> Result<Exit, ErrorObject> {
         Command::Signal(args) => signal::signal(shared, args).await,
         Command::Cancel(args) => cancel::cancel(shared, args).await,
         Command::Worker(args) => worker::worker(shared, args).await,
-        Command::Validate(args) => validate::validate(shared, args),
+        Command::Validate(args) => validate::validate(shared, args).await,
         Command::Explain(args) => explain::explain(shared, args),
     }
 }

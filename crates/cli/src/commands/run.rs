@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, Seq};
 use stepwell_core::status::RunStatus;
-use stepwell_engine::{Engine, Leases, Start, load};
+use stepwell_engine::{Engine, Leases, Outside, Start, load};
 
 use crate::args::{Reach, Shared};
 use crate::exit::Exit;
@@ -41,13 +41,18 @@ pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObjec
     let loaded = load::file(&args.file, &registry, false)
         .map_err(|invalid| output::in_file(invalid.to_error(), &args.file))?;
     let dir = project::working_dir()?;
+    let base_dir = dir.display().to_string();
+    // What the store knows of is looked at when the run is submitted.
+    let outside = Outside { base_dir: Some(&base_dir), store: None };
+    let checked = registry.check_outside(&loaded.workflow, &outside).await;
+    checked.map_err(|invalid| output::in_file(invalid.to_error(), &args.file))?;
     for warning in loaded.warnings.iter().chain(&scripts::missing(&loaded.workflow, &dir)) {
         output::warning(warning, &args.file);
     }
     let start = Start {
         input: input(args)?,
         metadata: values::pairs("--metadata", &args.metadata, true)?,
-        base_dir: Some(dir.display().to_string()),
+        base_dir: Some(base_dir),
         run_id: args.run_id.as_deref().map(RunId::from),
         ..Start::of(loaded.workflow)
     };

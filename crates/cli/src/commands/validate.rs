@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_engine::{Registry, load};
+use stepwell_engine::{Outside, Registry, load};
 
 use crate::args::{Reach, Shared};
 use crate::exit::Exit;
@@ -21,14 +21,14 @@ pub(crate) struct Args {
     strict: bool,
 }
 
-pub(crate) fn validate(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
+pub(crate) async fn validate(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     let registry = project::registry(&args.files, &Reach::default())?;
     let dir = project::working_dir()?;
     let mut shown = Vec::new();
     let mut exit = Exit::Ok;
     for file in &args.files {
         let name = file.display().to_string();
-        match loaded(file, &registry, args.strict, &dir) {
+        match loaded(file, &registry, args.strict, &dir).await {
             Ok(loaded) => {
                 let warnings: Vec<Value> =
                     loaded.warnings.iter().map(|w| in_file(&w.to_json(), &name)).collect();
@@ -61,9 +61,17 @@ pub(crate) fn validate(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject
     Ok(exit)
 }
 
-/// Reads a file; scripts that are not there are among its warnings.
-fn loaded(file: &Path, registry: &Registry, strict: bool, dir: &Path) -> Result<load::Loaded, load::Invalid> {
+/// Reads a file and the workflow files that it names; scripts that are not there are among its warnings.
+async fn loaded(
+    file: &Path,
+    registry: &Registry,
+    strict: bool,
+    dir: &Path,
+) -> Result<load::Loaded, load::Invalid> {
     let mut loaded = load::file(file, registry, strict)?;
+    let base_dir = dir.display().to_string();
+    let outside = Outside { base_dir: Some(&base_dir), store: None };
+    registry.check_outside(&loaded.workflow, &outside).await?;
     let missing = scripts::missing(&loaded.workflow, dir);
     if strict && !missing.is_empty() {
         return Err(load::Invalid { problems: missing });

@@ -1,6 +1,5 @@
 //! `python/v1` as the engine sees it: parameters in, result object or error with its code out.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +12,7 @@ use stepwell_engine::{Failure, Outcome, ParamProblem, Provider, Task};
 
 use super::suspects::Suspects;
 use super::{PythonFailure, PythonPool, PythonSettings, PythonTask, Source};
+use crate::files::Places;
 use crate::params::{self, Kind};
 
 /// A script may run so long unless it says otherwise.
@@ -36,32 +36,18 @@ const EXECUTE: &[(&str, Kind, bool)] = &[
 pub struct Python {
     pool: PythonPool,
     suspects: Suspects,
-    roots: Vec<PathBuf>,
-    trust_base_dir: bool,
+    places: Places,
 }
 
 impl Python {
     /// Returns a provider; no interpreter is started before the first script.
     pub fn new(settings: PythonSettings) -> Self {
         Self {
-            roots: settings.roots.clone(),
-            trust_base_dir: settings.trust_base_dir,
+            places: Places::new(settings.roots.clone(), settings.trust_base_dir),
             suspects: Suspects::default(),
             pool: PythonPool::new(settings),
         }
     }
-
-    /// Returns where relative paths of a run start: where it was submitted, if that lies in the roots, else the first
-    /// root.
-    fn base_dir(&self, given: Option<&str>) -> PathBuf {
-        let resolved = given.and_then(|dir| Path::new(dir).canonicalize().ok());
-        let inside = |dir: &PathBuf| self.trust_base_dir || self.roots.iter().any(|root| within(dir, root));
-        resolved.filter(inside).or_else(|| self.roots.first().cloned()).unwrap_or_else(|| PathBuf::from("."))
-    }
-}
-
-fn within(dir: &Path, root: &Path) -> bool {
-    root.canonicalize().is_ok_and(|root| dir.starts_with(root))
 }
 
 #[async_trait]
@@ -173,7 +159,7 @@ impl Python {
             args: given("args").or_else(|| given("context")).cloned().unwrap_or_else(|| json!({})),
             bindings: bindings.collect(),
             timeout,
-            base_dir: self.base_dir(task.run.base_dir.as_deref()),
+            base_dir: self.places.base_dir(task.run.base_dir.as_deref()),
             alone: self.suspects.contain(&task.idempotency_key),
         }
     }

@@ -11,6 +11,7 @@ use stepwell_core::run::Run;
 use stepwell_core::status::RunStatus;
 use stepwell_engine::load;
 use stepwell_engine::{Engine, Options, Registry, Start};
+use stepwell_providers::Written;
 use stepwell_providers::http::HttpSettings;
 use stepwell_providers::python::{Python, PythonSettings};
 use stepwell_store::MemoryStore;
@@ -133,7 +134,7 @@ async fn a_limit_that_no_clock_can_keep_is_refused() {
 
 #[tokio::test]
 async fn moments_are_judged_before_anything_runs() {
-    let read = |v: &Value| Ok(v.clone());
+    let read = |_: Written<'_>| unreachable!("no child is read");
     let registry =
         stepwell_providers::registry(PythonSettings::default(), HttpSettings::default(), Arc::new(read));
     let fault = |method: &str, params: Value| {
