@@ -102,7 +102,8 @@ pub(crate) fn error(error: &ErrorObject, as_json: bool) -> Exit {
 
 /// Adds the file to every problem that has a place in it; of one that is not there, where it was looked for.
 pub(crate) fn in_file(mut error: ErrorObject, file: &Path) -> ErrorObject {
-    let is_missing = error.data.get("reason").is_some_and(|reason| reason == "not_found");
+    let is_missing = error.code == Code::CONFIGURATION_ERROR
+        && error.data.get("reason").is_some_and(|reason| reason == "not_found");
     if let (true, true, Ok(dir)) = (is_missing, file.is_relative(), std::env::current_dir()) {
         error.message = format!("{} in {}", error.message, dir.display());
     }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_engine::Registry;
 use stepwell_engine::load::{self, Invalid, Loaded, Problem};
+use stepwell_engine::{Outside, Registry};
 
 use crate::diagnostics::{self, Severity};
 use crate::exit::Exit;
@@ -21,13 +21,16 @@ pub(crate) struct WorkflowFile {
     pub(crate) outcome: Result<Loaded, Invalid>,
 }
 
-/// Reads a file. Scripts that its steps name and that are not in `dir` are among its warnings; with `strict` warnings are
-/// problems.
-pub(crate) fn read(path: &Path, registry: &Registry, strict: bool, dir: &Path) -> WorkflowFile {
+/// Reads a file and the workflow files that it names, from `dir`. Scripts that its steps name and that are not there are
+/// among its warnings; with `strict` warnings are problems.
+pub(crate) async fn read(path: &Path, registry: &Registry, strict: bool, dir: &Path) -> WorkflowFile {
     let (text, outcome) = match load::open(path) {
         Ok(source) => {
-            let outcome = source.load(registry, strict).and_then(|loaded| with_scripts(loaded, strict, dir));
-            (source.text, outcome)
+            let outcome = match source.load(registry, strict) {
+                Ok(loaded) => with_others(loaded, registry, dir).await,
+                Err(invalid) => Err(invalid),
+            };
+            (source.text, outcome.and_then(|loaded| with_scripts(loaded, strict, dir)))
         }
         Err(invalid) => (String::new(), Err(invalid)),
     };
@@ -38,13 +41,31 @@ pub(crate) fn read(path: &Path, registry: &Registry, strict: bool, dir: &Path) -
 ///
 /// # Errors
 /// How the command ends where there is no definition, which is told already.
-pub(crate) fn load(path: &Path, registry: &Registry, dir: &Path, as_json: bool) -> Result<Loaded, Exit> {
-    let file = read(path, registry, false, dir);
+pub(crate) async fn load(
+    path: &Path,
+    registry: &Registry,
+    dir: &Path,
+    as_json: bool,
+) -> Result<Loaded, Exit> {
+    let file = read(path, registry, false, dir).await;
     match &file.outcome {
         Err(invalid) if as_json => return Err(output::error(&file.error(invalid), true)),
         _ => file.tell(),
     }
     file.outcome.map_err(|invalid| Exit::of(&invalid.to_error()))
+}
+
+/// Looks at the workflow files that steps name. What only the store knows is looked at when the run is submitted.
+async fn with_others(loaded: Loaded, registry: &Registry, dir: &Path) -> Result<Loaded, Invalid> {
+    let base_dir = dir.display().to_string();
+    let outside = Outside { base_dir: Some(&base_dir), store: None };
+    match registry.check_outside(&loaded.workflow, &outside).await {
+        Ok(()) => Ok(loaded),
+        Err(Invalid { problems }) => {
+            let problems = problems.into_iter().map(|problem| loaded.placed(problem)).collect();
+            Err(Invalid { problems })
+        }
+    }
 }
 
 fn with_scripts(mut loaded: Loaded, strict: bool, dir: &Path) -> Result<Loaded, Invalid> {

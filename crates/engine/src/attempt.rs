@@ -19,6 +19,7 @@ use stepwell_core::workflow::definition::{Action, Step};
 use stepwell_store::{LazyEvent, LeaseRef, Purpose};
 use tokio_util::sync::CancellationToken;
 
+use crate::error::from_store;
 use crate::held::Hold;
 use crate::mailbox::{Cached, Refused};
 use crate::params;
@@ -118,6 +119,19 @@ impl Reporter {
         };
         let submitted = self.shared.submit_leased(&self.run, command, self.lease.clone()).await;
         submitted.map(|_| ()).map_err(Refused::into_error)
+    }
+
+    /// Returns the definition of the newest run of a workflow in the store: by name, and by version if one is given.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn newest_definition(
+        &self,
+        workflow: &str,
+        version: Option<&str>,
+    ) -> Result<Option<Value>, ErrorObject> {
+        let found = self.shared.store.newest_definition(workflow, version).await;
+        found.map_err(|error| from_store(&error))
     }
 
     /// Returns the moment, on the engine's clock.

@@ -18,7 +18,7 @@ use crate::clock::{Clock, SystemClock, random_id};
 use crate::error::{from_store, run_exists};
 use crate::forms;
 use crate::mailbox::{Receipt, Refused};
-use crate::provider::Registry;
+use crate::provider::{Outside, Registry};
 use crate::shared::Shared;
 use crate::{outbox, session, timers, worker};
 
@@ -197,7 +197,8 @@ impl Engine {
     /// Starts a run; durable when this returns. An id that exists with the same request returns that run.
     ///
     /// # Errors
-    /// `RUN_EXISTS` if the id is taken by another request, `INVALID_PARAMS` for a bad id or metadata, or the store.
+    /// `RUN_EXISTS` if the id is taken by another request, `INVALID_PARAMS` for a bad id or metadata, everything that is
+    /// wrong with what the definition names outside of itself, or the store.
     pub async fn start(&self, start: Start) -> Result<Started, ErrorObject> {
         let run = start.run_id.clone().unwrap_or_else(|| self.new_run_id());
         check_run_id(&run)?;
@@ -217,6 +218,8 @@ impl Engine {
         {
             return Ok(existing);
         }
+        let outside = Outside { base_dir: create.base_dir.as_deref(), store: Some(&*self.shared.store) };
+        self.shared.registry.check_outside(&create.workflow, &outside).await?;
         let command = Command::Create(Box::new(create.clone()));
         match self.shared.submit(&run, command, None).await {
             Ok(_) => Ok(Started { run, existed: false }),

@@ -36,5 +36,7 @@ pub use attempt::{FailureBehind, Reporter, Resolved, RunInfo};
 pub use clock::{Clock, SystemClock};
 pub use engine::{Engine, Leases, Options, Start, Started, new_run_id};
 pub use mailbox::Receipt;
-pub use provider::{Completion, Failure, Outcome, Param, ParamProblem, Provider, Registry, Task, handler_of};
+pub use provider::{
+    Completion, Failure, Outcome, Outside, Param, ParamProblem, Provider, Registry, Task, handler_of,
+};
 pub use watch::Follow;

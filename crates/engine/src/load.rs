@@ -20,12 +20,13 @@ mod step;
 mod workflow;
 mod yaml;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
 use stepwell_core::error::Code;
 use stepwell_core::workflow::Workflow;
-use stepwell_core::workflow::path::{Part, Path};
+use stepwell_core::workflow::path::{Part, Path as Place};
 
 pub use batch::{BatchRequest, Files, batch};
 pub use keys::tables;
@@ -54,6 +55,17 @@ pub struct Source {
 }
 
 impl Source {
+    /// Takes what a workflow file of that name holds.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn of(path: &Path, content: Vec<u8>) -> Result<Self, Invalid> {
+        let Some(format) = format_of(path) else { return Err(no_workflow_file(path)) };
+        let text = String::from_utf8(content)
+            .map_err(|_| unusable(path, format!("'{}' is not UTF-8", path.display()), "not_utf8"))?;
+        Ok(Self { text: text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text), format })
+    }
+
     /// Reads the definition.
     ///
     /// # Errors
@@ -89,12 +101,21 @@ impl Loaded {
         let key = |member: Option<&Member>, key: &keys::Key<_>| {
             Part::from(member.map_or(key.names[0], |member| member.key.as_str()))
         };
-        let path = Path::root()
+        let path = Place::root()
             .join(key(steps, &keys::workflow::STEPS))
             .join(step)
             .join(key(params, &keys::step::PARAMS))
             .join(name);
         Problem::new(path, value.and_then(|member| member.value.at), message)
+    }
+
+    /// Returns a problem of a parameter, whose path is that in the definition, with its place in what was read.
+    pub fn placed(&self, mut problem: Problem) -> Problem {
+        if let [_, Part::Index(step), _, Part::Key(name), ..] = problem.path.parts() {
+            let place = self.about_param(*step, name, "");
+            (problem.path, problem.at) = (place.path, place.at);
+        }
+        problem
     }
 }
 
@@ -125,7 +146,7 @@ pub fn text(text: &str, format: Format, protocols: &dyn Protocols, strict: bool)
         Format::Json => json::read(text),
     };
     let node = node
-        .map_err(|unreadable| Invalid::one(Problem::new(Path::root(), unreadable.at, unreadable.message)))?;
+        .map_err(|unreadable| Invalid::one(Problem::new(Place::root(), unreadable.at, unreadable.message)))?;
     match workflow::read(&node, protocols, strict) {
         Ok(mut loaded) => {
             for warning in &mut loaded.warnings {
@@ -153,7 +174,7 @@ pub fn value(value: &Value, protocols: &dyn Protocols, strict: bool) -> Result<L
 ///
 /// # Errors
 /// Those of [`open`], else every problem of its text.
-pub fn file(path: &std::path::Path, protocols: &dyn Protocols, strict: bool) -> Result<Loaded, Invalid> {
+pub fn file(path: &Path, protocols: &dyn Protocols, strict: bool) -> Result<Loaded, Invalid> {
     open(path)?.load(protocols, strict)
 }
 
@@ -161,39 +182,40 @@ pub fn file(path: &std::path::Path, protocols: &dyn Protocols, strict: bool) -> 
 ///
 /// # Errors
 /// `CONFIGURATION_ERROR` with `data.path` if the file is missing, cannot be read or has another suffix.
-pub fn open(path: &std::path::Path) -> Result<Source, Invalid> {
-    let refuse = |message: String, reason: &str| {
-        let problem = Problem::new(Path::root(), None, message).code(Code::CONFIGURATION_ERROR);
-        Err(Invalid::one(problem.with("path", path.display().to_string()).with("reason", reason)))
-    };
+pub fn open(path: &Path) -> Result<Source, Invalid> {
     let shown = path.display();
-    let suffix = path.extension().and_then(|suffix| suffix.to_str()).map(str::to_ascii_lowercase);
-    let format = match suffix.as_deref() {
-        Some("yaml" | "yml") => Format::Yaml,
-        Some("json") => Format::Json,
-        _ => {
-            return refuse(
-                format!("'{shown}' is no workflow file: it must end in .yaml, .yml or .json"),
-                "suffix",
-            );
-        }
-    };
+    if format_of(path).is_none() {
+        return Err(no_workflow_file(path));
+    }
     match std::fs::read(path) {
-        Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => {
-                let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-                Ok(Source { text, format })
-            }
-            Err(_) => refuse(format!("'{shown}' is not UTF-8"), "not_utf8"),
-        },
+        Ok(content) => Source::of(path, content),
         Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
-            refuse(format!("'{shown}' is a directory, no workflow file"), "directory")
+            Err(unusable(path, format!("'{shown}' is a directory, no workflow file"), "directory"))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            refuse(format!("there is no file '{shown}'"), "not_found")
+            Err(unusable(path, format!("there is no file '{shown}'"), "not_found"))
         }
-        Err(error) => refuse(format!("'{shown}' cannot be read: {error}"), "unreadable"),
+        Err(error) => Err(unusable(path, format!("'{shown}' cannot be read: {error}"), "unreadable")),
     }
+}
+
+/// Returns what a file of that name is written in, if it can be a workflow file.
+pub fn format_of(path: &Path) -> Option<Format> {
+    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "yaml" | "yml" => Some(Format::Yaml),
+        "json" => Some(Format::Json),
+        _ => None,
+    }
+}
+
+fn no_workflow_file(path: &Path) -> Invalid {
+    let message = format!("'{}' is no workflow file: it must end in .yaml, .yml or .json", path.display());
+    unusable(path, message, "suffix")
+}
+
+fn unusable(path: &Path, message: String, reason: &str) -> Invalid {
+    let problem = Problem::new(Place::root(), None, message).code(Code::CONFIGURATION_ERROR);
+    Invalid::one(problem.with("path", path.display().to_string()).with("reason", reason))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Who carries out a step: providers by protocol, functions of the host program by name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,11 +12,14 @@ use stepwell_core::ids::{Ordinal, StepName, Timestamp};
 use stepwell_core::run::event::{Payload, Target};
 use stepwell_core::run::wait::WaitSpec;
 use stepwell_core::workflow::definition::{Action, Step};
+use stepwell_core::workflow::path::Path;
 use stepwell_core::workflow::template::{Names, Scope};
 use stepwell_core::workflow::{StepIx, Workflow};
+use stepwell_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{FailureBehind, Reporter, Resolved, RunInfo};
+use crate::load::{Invalid, Problem};
 
 /// What carries out attempts of steps of one protocol, or of one function.
 #[async_trait]
@@ -67,6 +70,13 @@ pub trait Provider: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Looks at what literal parameters name outside of the definition, such as a file, when a run is submitted.
+    /// Without a store only what needs none is looked at. The path of a problem is that within the parameters.
+    async fn check_outside(&self, method: &str, params: &Value, outside: &Outside<'_>) -> Vec<Problem> {
+        let _ = (method, params, outside);
+        Vec::new()
+    }
+
     /// Carries out one attempt. It should end soon after `task.cancel` is cancelled.
     async fn execute(&self, task: Task) -> Outcome;
 
@@ -85,6 +95,15 @@ pub struct Param {
     pub schema: Value,
     /// What it means, one line of Markdown.
     pub meaning: &'static str,
+}
+
+/// What a definition can name that is not in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Outside<'a> {
+    /// Directory that relative paths of the run start at.
+    pub base_dir: Option<&'a str>,
+    /// The store it is submitted to; none: it is only checked.
+    pub store: Option<&'a dyn Store>,
 }
 
 /// A parameter that cannot be right.
@@ -266,6 +285,30 @@ impl Registry {
             handlers.push("fn:*".into());
         }
         handlers
+    }
+
+    /// Looks at everything that a definition names outside of itself. Steps of child runs are the matter of whoever
+    /// starts those.
+    ///
+    /// # Errors
+    /// Every problem there is.
+    pub async fn check_outside(&self, workflow: &Workflow, outside: &Outside<'_>) -> Result<(), Invalid> {
+        let (mut problems, mut told) = (Vec::new(), HashSet::new());
+        for (i, step) in workflow.definition().steps.iter().enumerate() {
+            let Action::Provider { protocol, method, params } = &step.action else { continue };
+            let Some(provider) = self.protocol(protocol) else { continue };
+            for mut problem in provider.check_outside(method, params, outside).await {
+                // The steps of a batch name the same: it is told with the first of them.
+                if step.file.is_some() && !told.insert(problem.message.clone()) {
+                    continue;
+                }
+                problem.message = format!("step '{}': {}", step.name, problem.message);
+                problem.step = Some(step.name.to_string());
+                problem.path = Path::root().join("steps").join(i).join("params").concat(&problem.path);
+                problems.push(problem);
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Invalid { problems }) }
     }
 
     pub(crate) async fn shutdown(&self) {

@@ -5,7 +5,7 @@
 //! descriptor and never the path again.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -76,6 +76,19 @@ impl FileError {
             Self::TooLarge { .. } => "too_large",
             Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => "not_found",
             Self::Unreadable { .. } => "unreadable",
+        }
+    }
+}
+
+impl RootedFile {
+    /// Reads an open file that is no larger than that.
+    pub fn read(self, limit_bytes: u64) -> Result<Vec<u8>, FileError> {
+        let Self { file, path } = self;
+        let mut content = Vec::new();
+        match file.take(limit_bytes.saturating_add(1)).read_to_end(&mut content) {
+            Err(source) => Err(FileError::Unreadable { path, source }),
+            Ok(size) if size as u64 > limit_bytes => Err(FileError::TooLarge { path, limit_bytes }),
+            Ok(_) => Ok(content),
         }
     }
 }

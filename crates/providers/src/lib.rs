@@ -33,20 +33,21 @@ pub use human::Human;
 pub use process::Process;
 pub use signal::Signal;
 pub use timer::Timer;
-pub use workflow::{ChildRuns, ReadDefinition};
+pub use workflow::{ChildRuns, ReadWorkflow, Written};
 
-/// Returns the providers that every Stepwell has. `read` turns a workflow written inline into a definition.
+/// Returns the providers that every Stepwell has. `read` reads workflows of child runs; files of them lie where scripts do.
 pub fn registry(
     python: python::PythonSettings,
     http: http::HttpSettings,
-    read: Arc<ReadDefinition>,
+    read: Arc<ReadWorkflow>,
 ) -> Registry {
+    let isolation = python.isolation.clone();
     Registry::default()
-        .provide("process/v1", Arc::new(Process::new(python.isolation.clone())))
+        .provide("process/v1", Arc::new(Process::new(isolation.clone())))
         .provide("python/v1", Arc::new(python::Python::new(python)))
         .provide("http/v1", Arc::new(http::Http::new(http)))
         .provide("human/v1", Arc::new(Human))
         .provide("signal/v1", Arc::new(Signal))
         .provide("timer/v1", Arc::new(Timer))
-        .provide("workflow/v1", Arc::new(ChildRuns::new(read)))
+        .provide("workflow/v1", Arc::new(ChildRuns::new(read, isolation)))
 }

@@ -26,8 +26,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::Value;
-use stepwell_core::error::ErrorObject;
+use stepwell_core::workflow::Workflow;
+use stepwell_providers::Written;
 
 pub use stepwell_core as core;
 pub use stepwell_engine::{
@@ -64,11 +64,14 @@ pub fn registry_with(settings: Settings, roots: Vec<PathBuf>) -> Registry {
     stepwell_providers::registry(python, http, Arc::new(read_child)).within(roots)
 }
 
-/// Reads the workflow of a child run, written inline as in a workflow file.
-fn read_child(value: &Value) -> Result<Value, ErrorObject> {
-    // A child's steps are checked against the same providers; nested children are checked when they start.
-    let inner = Arc::new(|value: &Value| Ok(value.clone()));
-    let known = stepwell_providers::registry(PythonSettings::default(), HttpSettings::default(), inner);
-    let loaded = load::value(value, &known, false).map_err(|invalid| invalid.to_error())?;
-    Ok(loaded.workflow.to_json())
+/// Reads the workflow of a child run. Its steps are checked against the same providers, and so are those of its own
+/// children that are written in it.
+fn read_child(written: Written<'_>) -> Result<Arc<Workflow>, load::Invalid> {
+    let settings = (PythonSettings::default(), HttpSettings::default());
+    let known = stepwell_providers::registry(settings.0, settings.1, Arc::new(read_child));
+    let loaded = match written {
+        Written::Inline(value) => load::value(value, &known, false)?,
+        Written::File(source) => source.load(&known, false)?,
+    };
+    Ok(loaded.workflow)
 }

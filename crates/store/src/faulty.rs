@@ -258,6 +258,10 @@ impl Store for FaultyStore {
         self.read("reading a definition", self.below.definition(digest)).await
     }
 
+    async fn newest_definition(&self, workflow: &str, version: Option<&str>) -> Result<Option<Value>, Error> {
+        self.read("reading a definition", self.below.newest_definition(workflow, version)).await
+    }
+
     async fn open_session(&self, label: &str, now: Timestamp) -> Result<SessionRef, Error> {
         self.write("opening a session", self.below.open_session(label, now)).await
     }

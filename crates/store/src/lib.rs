@@ -63,6 +63,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Returns a stored definition by digest.
     async fn definition(&self, digest: &str) -> Result<Value, Error>;
 
+    /// Returns the definition of the newest run of a workflow: by name, and by version if one is given.
+    async fn newest_definition(&self, workflow: &str, version: Option<&str>) -> Result<Option<Value>, Error>;
+
     /// Opens a session: this process takes part. `label` is for people (host, pid, what it is).
     async fn open_session(&self, label: &str, now: Timestamp) -> Result<SessionRef, Error>;
 

@@ -67,7 +67,7 @@ pub(crate) struct Args {
 pub(crate) async fn batch(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     let report = args.output.as_deref().map(Report::to).transpose()?;
     let dir = project::working_dir()?;
-    let (registry, workflow, input) = match read(args, &dir, shared.json)? {
+    let (registry, workflow, input) = match read(args, &dir, shared.json).await? {
         Ok(read) => read,
         Err(exit) => return Ok(exit),
     };
@@ -251,7 +251,7 @@ fn named(names: &[&str]) -> String {
 
 /// Reads what is to be done: the workflow, who carries it out, and its input; or how the command ends if that is told
 /// already.
-fn read(
+async fn read(
     args: &Args,
     dir: &Path,
     as_json: bool,
@@ -259,7 +259,7 @@ fn read(
     let params = values::pairs("--param", &args.params, false)?;
     match &args.inputs[..] {
         [file] if args.script.is_none() && args.method.is_none() && is_definition(file) => {
-            let read = read_file(args, file, dir, as_json)?;
+            let read = read_file(args, file, dir, as_json).await?;
             Ok(read.map(|(registry, workflow)| (registry, workflow, Value::Object(params))))
         }
         _ => {
@@ -275,7 +275,7 @@ fn is_definition(file: &Path) -> bool {
 }
 
 /// Reads a batch file; what is wrong with it is told already.
-fn read_file(
+async fn read_file(
     args: &Args,
     file: &Path,
     dir: &Path,
@@ -289,7 +289,7 @@ fn read_file(
         }
     }
     let registry = project::registry_at_work(&[file.to_owned()], &args.work)?;
-    let loaded = match workflow_file::load(file, &registry, dir, as_json) {
+    let loaded = match workflow_file::load(file, &registry, dir, as_json).await {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(Err(exit)),
     };

@@ -57,7 +57,7 @@ pub(crate) async fn carry_out(args: Args) -> Result<Exit, ErrorObject> {
         Command::State(args) => state::state(shared, args).await,
         Command::Prune(args) => prune::prune(shared, args).await,
         Command::Backup(args) => backup::backup(shared, args).await,
-        Command::Validate(args) => validate::validate(shared, args),
+        Command::Validate(args) => validate::validate(shared, args).await,
         Command::Graph(args) => graph::graph(shared, args).await,
         Command::Doctor(args) => doctor::doctor(shared, args).await,
         Command::Demo(args) => demo::demo(shared, args).await,

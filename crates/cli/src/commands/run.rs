@@ -50,7 +50,7 @@ pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObjec
     let files = [args.file.clone()];
     let registry = project::registry_at_work(&files, &args.work)?;
     let dir = project::working_dir()?;
-    let loaded = match workflow_file::load(&args.file, &registry, &dir, shared.json) {
+    let loaded = match workflow_file::load(&args.file, &registry, &dir, shared.json).await {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };

@@ -20,14 +20,14 @@ pub(crate) struct Args {
     strict: bool,
 }
 
-pub(crate) fn validate(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
+pub(crate) async fn validate(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     let registry = project::registry(&args.files)?;
     let dir = project::working_dir()?;
     let mut shown = Vec::new();
     let mut exit = Exit::Ok;
     for path in &args.files {
         let name = path.display().to_string();
-        let file = workflow_file::read(path, &registry, args.strict, &dir);
+        let file = workflow_file::read(path, &registry, args.strict, &dir).await;
         if !shared.json {
             file.tell();
         }

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test may tell what it measured")]
 
 mod batch;
+mod child_runs;
 mod commands;
 mod damage;
 mod demo;

@@ -55,6 +55,12 @@ impl Problem {
         }
     }
 
+    /// Returns an error as a problem of the definition as such.
+    pub fn of(error: ErrorObject) -> Self {
+        let ErrorObject { code, message, hint, data, retryable: _ } = error;
+        Self { hint, data, ..Self::new(Path::root(), None, message).code(code) }
+    }
+
     pub(super) fn code(mut self, code: Code) -> Self {
         self.code = code;
         self

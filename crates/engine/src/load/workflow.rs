@@ -205,12 +205,6 @@ pub(super) fn check_params(drafts: &[Draft], protocols: &dyn Protocols, problems
         let path =
             draft.params.as_ref().map_or_else(|| draft.path.join("params"), |field| field.path.clone());
         let params = node.to_value();
-        if draft.method == "workflow/execute" && params.get("workflow_ref").is_some() {
-            let message = format!("step '{}': 'workflow_ref' cannot be resolved yet", draft.id);
-            let at = node.position_of(&["workflow_ref".into()]);
-            let problem = Problem::new(path.join("workflow_ref"), at, message).step(&draft.id);
-            problems.push(problem.with("reason", "unsupported"));
-        }
         for found in protocols.check(protocol, &draft.method, &params) {
             let at = node.position_of(&[found.parameter.as_str().into()]).or(draft.at);
             let message = format!("step '{}': {}", draft.id, found.message);

@@ -91,6 +91,10 @@ impl<H: Hooks> Store for HookedStore<H> {
         self.inner.put_snapshot(run, seq, snapshot).await
     }
 
+    async fn newest_definition(&self, workflow: &str, version: Option<&str>) -> Result<Option<Value>, Error> {
+        self.inner.newest_definition(workflow, version).await
+    }
+
     async fn definition(&self, digest: &str) -> Result<Value, Error> {
         self.inner.definition(digest).await
     }

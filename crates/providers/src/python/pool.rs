@@ -1,6 +1,5 @@
 //! The pool: who runs next, in which parent, and what happens when a parent dies.
 
-use std::io::Read as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard};
 
@@ -226,15 +225,8 @@ impl Inner {
                 let limit = self.settings.script_limit;
                 let read = tokio::task::spawn_blocking(move || {
                     let opened = roots.open(&base, &path)?;
-                    let mut bytes = Vec::new();
-                    let read = opened.file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
-                    match read {
-                        Err(source) => Err(FileError::Unreadable { path: opened.path, source }),
-                        Ok(size) if size as u64 > limit => {
-                            Err(FileError::TooLarge { path: opened.path, limit_bytes: limit })
-                        }
-                        Ok(_) => Ok((bytes_as_text(&bytes), Some(path_as_text(&opened.path)))),
-                    }
+                    let file = path_as_text(&opened.path);
+                    Ok::<_, FileError>((bytes_as_text(&opened.read(limit)?), Some(file)))
                 });
                 read.await.map_err(|error| PythonFailure::NotStarted { reason: error.to_string() })??
             }

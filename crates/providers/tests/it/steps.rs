@@ -8,6 +8,7 @@ use stepwell_core::error::Code;
 use stepwell_core::ids::Ordinal;
 use stepwell_core::status::RunStatus;
 use stepwell_engine::Registry;
+use stepwell_providers::Written;
 use stepwell_providers::http::HttpSettings;
 use stepwell_providers::python::{Python, PythonSettings};
 
@@ -83,7 +84,7 @@ async fn a_limit_that_no_clock_can_keep_is_refused() {
 
 #[tokio::test]
 async fn moments_are_judged_before_anything_runs() {
-    let read = |v: &Value| Ok(v.clone());
+    let read = |_: Written<'_>| unreachable!("no child is read");
     let registry =
         stepwell_providers::registry(PythonSettings::default(), HttpSettings::default(), Arc::new(read));
     let fault = |method: &str, params: Value| {

@@ -7,6 +7,8 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{CommandId, Epoch, RunId, Seq};
 use stepwell_core::run::event::Event;
 use stepwell_core::status::{PauseReason, RunStatus};
+use stepwell_core::workflow::Workflow;
+use stepwell_core::workflow::definition::{Definition, Step};
 
 use super::Subject;
 use super::words::{
@@ -419,6 +421,32 @@ pub async fn a_definition_is_found_by_its_digest(subject: &Subject) {
     }
     assert!(matches!(store.definition("none").await, Err(Error::NotFound(_))));
     assert_eq!(store.load(&"t".into()).await.unwrap().definition, workflow("other").to_json());
+}
+
+/// The newest run of a workflow says what its name means; a version means that one.
+pub async fn a_definition_is_found_by_name_and_version(subject: &Subject) {
+    let store = subject.store();
+    let of = |name: &str, step: &str| {
+        Workflow::new(Definition::new(name, vec![Step::function(step)])).expect("one step is a workflow")
+    };
+    let (old, new, other) = (of("flow", "old"), of("flow", "new"), of("other", "old"));
+    // Not in the order of their ids, and two at one moment.
+    for (run, workflow, second) in
+        [("c", &old, 10), ("a", &new, 20), ("b", &old, 15), ("d", &other, 30), ("0", &old, 20)]
+    {
+        let begin = |batch: &mut crate::Batch, made: &mut crate::NewRun| {
+            batch.at = at(second);
+            made.workflow = workflow.clone();
+        };
+        Tale::begin_with(&**store, run, begin).await;
+    }
+    let find =
+        async |name: &str, version: Option<&str>| store.newest_definition(name, version).await.unwrap();
+    assert_eq!(find("flow", None).await, Some(new.to_json()));
+    assert_eq!(find("flow", Some(old.version())).await, Some(old.to_json()));
+    assert_eq!(find("other", None).await, Some(other.to_json()));
+    assert_eq!(find("other", Some(old.version())).await, None);
+    assert_eq!(find("flo", None).await, None);
 }
 
 /// What a snapshot contains is not loaded again, but stays in the journal.

@@ -98,6 +98,7 @@ macro_rules! conformance_tests {
             large_values_come_back_as_they_were
             odd_values_come_back_as_they_were
             a_definition_is_found_by_its_digest
+            a_definition_is_found_by_name_and_version
             a_snapshot_shortens_the_tail
         );
         $crate::conformance_tests!(@module $factory, lease:

@@ -125,6 +125,14 @@ impl Store for MemoryStore {
         state.definitions.get(digest).cloned().ok_or_else(|| Error::NotFound(format!("definition {digest}")))
     }
 
+    async fn newest_definition(&self, workflow: &str, version: Option<&str>) -> Result<Option<Value>, Error> {
+        let state = self.open()?;
+        let rows = state.runs.values().map(|stored| &stored.row);
+        let wanted = rows.filter(|row| row.workflow == workflow && version.is_none_or(|v| v == row.version));
+        let newest = wanted.max_by_key(|row| (row.created_at, &row.run));
+        Ok(newest.map(|row| state.definitions[&row.digest].clone()))
+    }
+
     async fn open_session(&self, _label: &str, _now: Timestamp) -> Result<SessionRef, Error> {
         let mut state = self.open()?;
         state.next_session += 1;

@@ -383,6 +383,11 @@ impl Store for SqliteStore {
         found.ok_or_else(|| Error::NotFound(format!("definition {digest}")))
     }
 
+    async fn newest_definition(&self, workflow: &str, version: Option<&str>) -> Result<Option<Value>, Error> {
+        let (workflow, version) = (workflow.to_owned(), version.map(str::to_owned));
+        self.read(move |conn| queries::newest_definition(conn, &workflow, version.as_deref())).await
+    }
+
     async fn open_session(&self, label: &str, _now: Timestamp) -> Result<SessionRef, Error> {
         let (label, lock) = (label.to_owned(), self.lock.clone());
         // The number that was locked, lest it stay locked although its transaction failed.

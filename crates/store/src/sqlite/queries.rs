@@ -135,6 +135,19 @@ pub(super) fn definition(conn: &Connection, digest: &str) -> Read<Option<Value>>
         .transpose()
 }
 
+pub(super) fn newest_definition(
+    conn: &Connection,
+    workflow: &str,
+    version: Option<&str>,
+) -> Read<Option<Value>> {
+    let mut query = conn.prepare_cached(
+        "SELECT digest FROM runs WHERE workflow = ?1 AND (?2 IS NULL OR version = ?2)
+         ORDER BY created_at DESC, id DESC LIMIT 1",
+    )?;
+    let digest: Option<String> = query.query_row(params![workflow, version], |row| row.get(0)).optional()?;
+    digest.map_or(Ok(None), |digest| definition(conn, &digest))
+}
+
 pub(super) fn due_timers(conn: &Connection, now: Timestamp, max: usize) -> Read<Vec<DueTimer>> {
     let mut query = conn.prepare_cached(
         "SELECT r.id, t.key, t.at FROM timers t JOIN runs r ON r.key = t.run WHERE t.at <= ?1 ORDER BY t.at LIMIT ?2",

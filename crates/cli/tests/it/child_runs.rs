@@ -1,0 +1,230 @@
+//! Child runs whose workflow is named: by a file, or as what was run before.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::{Sandbox, Told};
+
+/// A workflow of one step that starts what it is told to.
+fn parent(params: &Value) -> String {
+    json!({"id": "parent", "steps": [{"name": "child", "method": "workflow/execute", "params": params}]})
+        .to_string()
+}
+
+fn child(code: &str) -> String {
+    let step = json!({"name": "a", "method": "python/execute", "params": {"code": code}});
+    json!({"id": "child", "steps": [step]}).to_string()
+}
+
+fn result_of(told: &Told) -> Value {
+    assert_eq!(told.code, 0, "{told:?}");
+    told.json()["output"]["a"]["result"].clone()
+}
+
+fn error_of(told: &Told) -> (String, String) {
+    // What was refused is told on the other stream.
+    let told: Value = serde_json::from_str(if told.out.is_empty() { &told.err } else { &told.out }).unwrap();
+    let error = &told["error"];
+    let reason = error["data"]["reason"].as_str().unwrap_or_default();
+    (error["name"].as_str().unwrap_or_default().to_owned(), reason.to_owned())
+}
+
+#[test]
+fn the_example_looks_at_each_region_in_a_run_of_its_own() {
+    let sandbox = Sandbox::new();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let store = format!("sqlite://{}", sandbox.path().join("runs.db").display());
+    let run = |args: &[&str]| {
+        Told::of(
+            &sandbox
+                .command(&[&["--store", &store, "--json"], args].concat())
+                .current_dir(&repository)
+                .output()
+                .unwrap(),
+        )
+    };
+    let told = run(&["run", "examples/workflows/child_runs.yaml"]);
+    assert_eq!(told.code, 0, "{told:?}");
+    let ranking = told.json()["output"].as_array().unwrap().clone();
+    let regions: Vec<&str> = ranking.iter().map(|row| row["region"].as_str().unwrap()).collect();
+    assert_eq!(regions, ["Germany", "France", "United Kingdom", "Sweden", "Switzerland"]);
+    let children = run(&["list", "--workflow", "child-region"]).json();
+    assert_eq!(children["runs"].as_array().unwrap().len(), 5, "{children}");
+    let alone = run(&[
+        "run",
+        "examples/workflows/child_region.yaml",
+        "--input",
+        r#"{"region": "France", "rows": [{"month": "2025-01", "units": 7}]}"#,
+    ]);
+    assert_eq!(alone.json()["output"], json!({"region": "France", "units": 7, "best_month": "2025-01"}));
+}
+
+#[test]
+fn everything_that_is_wrong_with_a_named_file_is_told_before_anything_runs() {
+    let sandbox = Sandbox::new();
+    sandbox.write("parent.json", &parent(&json!({"workflow_ref": "flows/child.yaml"})));
+    std::fs::create_dir(sandbox.path().join("flows")).unwrap();
+    sandbox.write(
+        "flows/child.yaml",
+        "steps:\n  - name: a\n    method: python/nothing\n    tiemout: 1\n  - {name: b, method: workflow/execute, params: {}}\n",
+    );
+    for command in [&["validate"][..], &["run"]] {
+        let told = sandbox.run(&[command, &["parent.json"]].concat());
+        assert_eq!(told.code, 3, "{told:?}");
+        for line in [
+            "step 'child': flows/child.yaml:3:13: steps[0].method",
+            "step 'child': flows/child.yaml:4:5: steps[0].tiemout",
+            "step 'child': flows/child.yaml:5:49: steps[1].params.workflow: step 'b': one of 'workflow' and 'workflow_ref'",
+        ] {
+            assert!(told.err.contains(line), "{line}: {}", told.err);
+        }
+    }
+    assert!(!sandbox.path().join(".stepwell").exists());
+
+    // Also where the file that names it is named itself, or stands in the step.
+    sandbox.write("flows/child.yaml", &parent(&json!({"workflow_ref": "missing.yaml"})));
+    sandbox.write(
+        "inline.json",
+        &parent(&json!({"workflow": {"steps": [
+        {"name": "x", "method": "workflow/execute", "params": {"workflow_ref": "flows/child.yaml"}}]}})),
+    );
+    for file in ["parent.json", "inline.json"] {
+        let told = sandbox.run(&["run", file]);
+        assert_eq!(told.code, 4, "{told:?}");
+        assert!(
+            told.err.contains("flows/child.yaml: parameter 'workflow_ref': there is no file missing.yaml"),
+            "{told:?}"
+        );
+    }
+}
+
+/// spec/gleitzeit.md §8, G33.
+#[test]
+fn a_named_file_lies_inside_the_roots() {
+    let sandbox = Sandbox::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let outside = elsewhere.path().join("child.json");
+    std::fs::write(&outside, child("open('ran', 'w')")).unwrap();
+    std::os::unix::fs::symlink(&outside, sandbox.path().join("link.json")).unwrap();
+    let outside = outside.display().to_string();
+    for name in [&outside, "link.json", "../child.json"] {
+        sandbox.write("literal.json", &parent(&json!({ "workflow_ref": name })));
+        let told = sandbox.run(&["run", "literal.json", "--json"]);
+        assert_eq!(
+            (told.code, error_of(&told)),
+            (3, ("INVALID_PARAMS".into(), "outside_roots".into())),
+            "{name}"
+        );
+        sandbox.write("reference.json", &parent(&json!({"workflow_ref": "${input.name}"})));
+        let told = sandbox.run(&["run", "reference.json", "--json", "--param", &format!("name={name}")]);
+        assert_eq!(
+            (told.code, error_of(&told)),
+            (1, ("INVALID_PARAMS".into(), "outside_roots".into())),
+            "{name}"
+        );
+    }
+    assert!(!sandbox.path().join("ran").exists());
+}
+
+#[test]
+fn a_file_is_read_again_when_the_step_starts_and_scripts_start_where_the_parent_does() {
+    let sandbox = Sandbox::new();
+    sandbox.write("script.py", "result = ['script', args['n']]");
+    sandbox.write("child.json", &child("result = 'before'"));
+    let file = json!({"id": "child", "steps": [{"name": "a", "method": "python/execute",
+        "params": {"file": "script.py", "args": {"n": "${input.n}"}}}]});
+    let rewrite = format!("open('child.json', 'w').write({:?})", file.to_string().replace("${", "$${"));
+    let steps = json!({"steps": [
+        {"name": "rewrite", "method": "python/execute", "params": {"code": rewrite}},
+        {"name": "child", "method": "workflow/execute", "needs": ["rewrite"],
+         "params": {"workflow_ref": "child.json", "inputs": {"n": 7}}},
+    ]});
+    sandbox.write("parent.json", &steps.to_string());
+    let told = sandbox.run(&["run", "parent.json", "--json"]);
+    assert_eq!(result_of(&told), json!(["script", 7]));
+}
+
+#[test]
+fn a_workflow_that_was_run_is_named_by_id_and_version() {
+    let sandbox = Sandbox::new();
+    sandbox.write("parent.json", &parent(&json!({"workflow_ref": "child"})));
+    let unknown = sandbox.run(&["run", "parent.json", "--json"]);
+    assert_eq!((unknown.code, error_of(&unknown).0), (4, "WORKFLOW_NOT_FOUND".into()), "{unknown:?}");
+    assert_eq!(sandbox.run(&["validate", "parent.json"]).code, 0, "it touches no store");
+
+    let mut versions = Vec::new();
+    for code in ["result = 1", "result = 2"] {
+        sandbox.write("child.json", &child(code));
+        let told = sandbox.run(&["run", "child.json", "--json"]);
+        versions.push(told.json()["version"].as_str().unwrap().to_owned());
+    }
+    std::fs::remove_file(sandbox.path().join("child.json")).unwrap();
+    assert_eq!(result_of(&sandbox.run(&["run", "parent.json", "--json"])), 2);
+    for (version, result) in versions.iter().zip([1, 2]) {
+        sandbox.write("versioned.json", &parent(&json!({"workflow_ref": format!("child@{version}")})));
+        assert_eq!(result_of(&sandbox.run(&["run", "versioned.json", "--json"])), result);
+    }
+    sandbox.write("versioned.json", &parent(&json!({"workflow_ref": format!("other@{}", versions[0])})));
+    assert_eq!(sandbox.run(&["run", "versioned.json"]).code, 4);
+    sandbox.write("reference.json", &parent(&json!({"workflow_ref": "${input.id}"})));
+    let late = sandbox.run(&["run", "reference.json", "--json", "--param", "id=nobody"]);
+    assert_eq!((late.code, error_of(&late).0), (1, "WORKFLOW_NOT_FOUND".into()), "{late:?}");
+}
+
+#[test]
+fn files_that_name_each_other_are_read_once_and_end_where_children_end() {
+    let sandbox = Sandbox::new();
+    sandbox.write("ping.json", &parent(&json!({"workflow_ref": "pong.json"})));
+    sandbox.write("pong.json", &parent(&json!({"workflow_ref": "./ping.json"})));
+    sandbox.write("self.json", &parent(&json!({"workflow_ref": "self.json"})));
+    for file in ["ping.json", "self.json"] {
+        assert_eq!(sandbox.run(&["validate", file]).code, 0, "{file}");
+        let told = sandbox.run(&["run", file, "--json"]);
+        assert_eq!(told.code, 1, "{told:?}");
+        let mut error = told.json()["error"].clone();
+        let mut depth = 0;
+        while error["name"] == "CHILD_FAILED" {
+            error = error["data"]["cause"].clone();
+            depth += 1;
+        }
+        assert!(told.out.contains("RESOURCE_EXHAUSTED") || depth > 0, "{told:?}");
+        let deepest = sandbox.run(&["list", "--status", "failed", "--json"]).json();
+        let all = deepest.to_string();
+        assert!(all.contains("RESOURCE_EXHAUSTED") && all.contains("workflow_depth"), "{all}");
+    }
+}
+
+/// A recursion that ends by itself: each child is given one less.
+#[test]
+fn a_workflow_may_start_itself() {
+    let sandbox = Sandbox::new();
+    let steps = json!({"id": "countdown", "steps": [
+        {"name": "left", "method": "python/execute", "params": {"code": "result = ${input.n} - 1"}},
+        {"name": "next", "method": "workflow/execute", "needs": ["left"], "when": "${left.result} > 0",
+         "params": {"workflow_ref": "countdown.json", "inputs": {"n": "${left.result}"}}},
+    ]});
+    sandbox.write("countdown.json", &steps.to_string());
+    let told = sandbox.run(&["run", "countdown.json", "--json", "--param", "n=3"]);
+    assert_eq!(told.code, 0, "{told:?}");
+    let inner = &told.json()["output"]["next"]["result"]["next"];
+    assert_eq!(inner["status"], "skipped", "{told:?}");
+    assert_eq!(sandbox.run(&["list", "--json"]).json()["runs"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_child_is_written_or_named_and_not_both() {
+    let sandbox = Sandbox::new();
+    for (params, reason) in [
+        (json!({}), "missing"),
+        (
+            json!({"workflow_ref": "a.yaml", "workflow": {"steps": [{"name": "a", "method": "timer/sleep", "params": {"seconds": 0}}]}}),
+            "exclusive",
+        ),
+        (json!({"workflow_ref": 1}), "type"),
+    ] {
+        sandbox.write("a.json", &parent(&params));
+        let told = sandbox.run(&["run", "a.json", "--json"]);
+        assert_eq!((told.code, error_of(&told)), (3, ("INVALID_PARAMS".into(), reason.into())), "{told:?}");
+    }
+}
