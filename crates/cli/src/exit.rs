@@ -39,7 +39,7 @@ impl Exit {
             Code::INVALID_PARAMS | Code::ANSWER_INVALID | Code::STATE_VALUE_INVALID => Self::Usage,
             Code::CONFIGURATION_ERROR => match error.data.get("reason").and_then(|reason| reason.as_str()) {
                 Some("not_found") => Self::NotFound,
-                Some("suffix" | "not_utf8" | "directory") => Self::InvalidDefinition,
+                Some("suffix" | "not_utf8" | "directory" | "not_a_file") => Self::InvalidDefinition,
                 _ => Self::Failed,
             },
             Code::METHOD_NOT_FOUND => Self::Usage,

@@ -276,10 +276,12 @@ fn line(run: &RunId, event: &Event) -> Option<String> {
         }
         Event::StepCancelled { step, .. } => format!("  {step} cancelled"),
         Event::WaitResolved { step, .. } => format!("  {step} goes on"),
-        Event::ChildPaused { step, .. } => format!("  {step}: its child run waits for input"),
+        Event::ChildPaused { step, .. } => {
+            format!("  {step}: its child run waits for input, see `stepwell inbox`")
+        }
         Event::ChildResumed { step, .. } => format!("  {step}: its child run goes on"),
         Event::RunPaused { reason: PauseReason::Input, .. } => {
-            format!("run {run} waits; nothing else can move it")
+            format!("run {run} waits, and nothing else can move it; Ctrl-C leaves it waiting")
         }
         Event::RunPaused { reason: PauseReason::Operator, .. } => {
             format!("run {run} is paused; `stepwell resume {}` lifts that", text::word(run.as_str()))

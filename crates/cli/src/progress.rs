@@ -38,7 +38,7 @@ impl Progress {
         let ended: HashSet<StepName> = ended.map(|execution| execution.step.clone()).collect();
         let total = run.workflow().len();
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("[{bar:30}] {msg}").expect("it is a template");
+            let style = ProgressStyle::with_template("[{wide_bar}] {msg}").expect("it is a template");
             let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
             bar.with_style(style.progress_chars("=> "))
         });

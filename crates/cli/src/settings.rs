@@ -54,6 +54,9 @@ impl Settings {
     /// Reads the settings of a project; without a file all is as by default.
     pub(crate) fn of(project: &Path) -> Result<Self, ErrorObject> {
         let file = project.join(FILE);
+        if file.metadata().is_ok_and(|there| !there.is_file()) {
+            return Err(refusal(&file, format!("{} is no regular file", file.display())));
+        }
         match std::fs::read_to_string(&file) {
             Ok(text) => toml::from_str(&text).map_err(|error| wrong(&file, &text, &error)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),

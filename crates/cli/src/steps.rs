@@ -28,7 +28,7 @@ pub(crate) fn told(run: &Run, execution: &Execution) -> Vec<String> {
     let result = &view(execution)["result"];
     let is_last = run.workflow().graph().sink() == Some(execution.step_ix());
     let brief = if is_last { String::new() } else { brief(result) };
-    let mut lines = vec![format!("{}{brief}", line(execution))];
+    let mut lines = vec![format!("{}{brief}", line(run, execution))];
     if execution.status.is_failure()
         && let Some(error) = &execution.error
     {
@@ -59,7 +59,7 @@ pub(crate) fn more(run: &Run, execution: &Execution) -> Vec<String> {
 }
 
 /// Returns a step in one line: `load#2: completed, 3 attempts, 1.2 s`.
-fn line(execution: &Execution) -> String {
+fn line(run: &Run, execution: &Execution) -> String {
     let ordinal = execution.ordinal;
     let number = if ordinal.0 > 1 { format!("#{ordinal}") } else { String::new() };
     let tried = match execution.attempts {
@@ -70,7 +70,11 @@ fn line(execution: &Execution) -> String {
         (Some(from), Some(to)) => format!(", {}", took(from, to)),
         _ => String::new(),
     };
-    format!("{}{number}: {}{tried}{took}", execution.step, execution.status)
+    // What was skipped before a retry has not been looked at since.
+    let is_past = execution.status == ExecutionStatus::Skipped && execution.epoch() < run.epoch();
+    let again =
+        if is_past && !run.status().is_terminal() { " before the retry, and waits again" } else { "" };
+    format!("{}{number}: {}{again}{tried}{took}", execution.step, execution.status)
 }
 
 /// Returns what the step printed, and the traceback of a failed one.

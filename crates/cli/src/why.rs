@@ -55,7 +55,7 @@ pub(crate) fn why(run: &Run, around: &Around<'_>) -> Vec<String> {
         }
         of_execution(run, execution, is_paused, around)
     };
-    why.extend(run.executions().iter().filter_map(of_execution));
+    why.extend(together(run.executions().iter().filter_map(of_execution)));
     for (step, count) in run.held() {
         why.push(format!("{} at '{step}' until no other branch can come there", branches(count)));
     }
@@ -65,6 +65,30 @@ pub(crate) fn why(run: &Run, around: &Around<'_>) -> Vec<String> {
         ));
     }
     why
+}
+
+/// So many steps that stand still for one reason are told one by one.
+const ONE_BY_ONE: usize = 3;
+
+/// Tells many steps that stand still for one reason together, so that a batch of thousands is a few lines.
+fn together(reasons: impl Iterator<Item = String>) -> Vec<String> {
+    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+    for reason in reasons {
+        let alike = reason.split_once("' ").map_or(reason.as_str(), |(_, rest)| rest).to_owned();
+        match groups.iter_mut().find(|(known, _)| *known == alike) {
+            Some((_, group)) => group.push(reason),
+            None => groups.push((alike, vec![reason])),
+        }
+    }
+    let mut told = Vec::new();
+    for (alike, group) in groups {
+        let others = group.len().saturating_sub(ONE_BY_ONE);
+        told.extend(group.into_iter().take(ONE_BY_ONE));
+        if others > 0 {
+            told.push(format!("so {} more: … {alike}", counted(others, "step")));
+        }
+    }
+    told
 }
 
 fn branches(count: usize) -> String {
@@ -146,4 +170,18 @@ fn of_execution(run: &Run, execution: &Execution, is_paused: bool, around: &Arou
         | ExecutionStatus::Cancelled
         | ExecutionStatus::Skipped => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_steps_with_one_reason_are_a_few_lines() {
+        let reasons = (0..300).map(|i| format!("step 's{i}' waits for a place under max_concurrent"));
+        let told = together(reasons.chain(["step 'x' is running: attempt 1".to_owned()]));
+        assert_eq!(told.len(), 5);
+        assert_eq!(told[3], "so 297 steps more: … waits for a place under max_concurrent");
+        assert_eq!(told[4], "step 'x' is running: attempt 1");
+    }
 }

@@ -2,7 +2,6 @@
 //! by batch files; here is what came of it, and how it is written down.
 
 mod markdown;
-mod save;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -16,6 +15,8 @@ use stepwell_core::run::event::Payload;
 use stepwell_core::run::{Execution, Run};
 use stepwell_core::status::ExecutionStatus;
 use stepwell_core::workflow::definition::{Action, Definition, Step};
+
+use crate::whole_file;
 use stepwell_core::workflow::template::Template;
 
 /// What came of a batch (spec/gleitzeit.md §5).
@@ -159,7 +160,7 @@ impl BatchResult {
     /// # Errors
     /// The directory is missing, or the file cannot be written.
     pub fn save_to_json(&self, path: &Path) -> io::Result<()> {
-        save::whole(path, |out| {
+        whole_file::write(path, |out| {
             serde_json::to_writer_pretty(&mut *out, self)?;
             out.write_all(b"\n")
         })
@@ -170,7 +171,7 @@ impl BatchResult {
     /// # Errors
     /// The directory is missing, or the file cannot be written.
     pub fn save_to_markdown(&self, path: &Path) -> io::Result<()> {
-        save::whole(path, |out| markdown::write(self, out))
+        whole_file::write(path, |out| markdown::write(self, out))
     }
 }
 

@@ -30,6 +30,7 @@ pub mod testing;
 mod timers;
 mod turn;
 mod watch;
+pub mod whole_file;
 mod worker;
 
 pub use attempt::{FailureBehind, Reporter, Resolved, RunInfo};

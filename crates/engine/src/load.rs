@@ -145,8 +145,10 @@ pub fn text(text: &str, format: Format, protocols: &dyn Protocols, strict: bool)
         Format::Yaml => yaml::read(text),
         Format::Json => json::read(text),
     };
-    let node = node
-        .map_err(|unreadable| Invalid::one(Problem::new(Place::root(), unreadable.at, unreadable.message)))?;
+    let node = node.map_err(|unreadable| {
+        let problem = Problem::new(Place::root(), unreadable.at, unreadable.message);
+        Invalid::one(problem.maybe_hint(unreadable.hint.map(str::to_owned)))
+    })?;
     match workflow::read(&node, protocols, strict) {
         Ok(mut loaded) => {
             for warning in &mut loaded.warnings {
@@ -187,8 +189,9 @@ pub fn open(path: &Path) -> Result<Source, Invalid> {
     if format_of(path).is_none() {
         return Err(no_workflow_file(path));
     }
-    match std::fs::read(path) {
-        Ok(content) => Source::of(path, content),
+    match read(path) {
+        Ok(Some(content)) => Source::of(path, content),
+        Ok(None) => Err(unusable(path, format!("'{shown}' is no regular file"), "not_a_file")),
         Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
             Err(unusable(path, format!("'{shown}' is a directory, no workflow file"), "directory"))
         }
@@ -197,6 +200,12 @@ pub fn open(path: &Path) -> Result<Source, Invalid> {
         }
         Err(error) => Err(unusable(path, format!("'{shown}' cannot be read: {error}"), "unreadable")),
     }
+}
+
+/// Reads a file; none: what is there never ends, such as a pipe or a device.
+fn read(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    let kind = std::fs::metadata(path)?;
+    if kind.is_file() || kind.is_dir() { std::fs::read(path).map(Some) } else { Ok(None) }
 }
 
 /// Returns what a file of that name is written in, if it can be a workflow file.

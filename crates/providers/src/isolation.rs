@@ -11,7 +11,7 @@ use std::time::Duration;
 use stepwell_core::error::ErrorObject;
 
 use crate::files::Roots;
-use crate::sandbox::{Sandbox, Walls};
+use crate::sandbox::{Mode, Sandbox, Walls};
 
 /// The confines of every task of a provider.
 #[derive(Clone, Debug)]
@@ -47,6 +47,12 @@ impl Default for Isolation {
 }
 
 impl Isolation {
+    /// Finds the roots once, before any task runs. A task may put a link in the place of one; what that leads to is none.
+    pub(crate) fn settled(mut self) -> Self {
+        self.roots = self.roots.iter().filter_map(|root| root.canonicalize().ok()).collect();
+        self
+    }
+
     /// Returns the variables of this process that tasks may see.
     pub(crate) fn environment(&self) -> Vec<(OsString, OsString)> {
         std::env::vars_os().filter(|(name, _)| self.allows(name)).collect()
@@ -64,7 +70,15 @@ impl Isolation {
     pub(crate) fn base_dir(&self, given: Option<&str>) -> PathBuf {
         let resolved = given.and_then(|dir| Path::new(dir).canonicalize().ok());
         let inside = |dir: &PathBuf| self.trust_base_dir || self.roots.iter().any(|root| within(dir, root));
-        resolved.filter(inside).or_else(|| self.roots.first().cloned()).unwrap_or_else(|| PathBuf::from("."))
+        // It was recorded as it was; within walls, one that leads elsewhere since is not followed.
+        let is_itself = |dir: &PathBuf| {
+            self.sandbox.mode() == Mode::Off || given.is_some_and(|given| dir == Path::new(given))
+        };
+        resolved
+            .filter(is_itself)
+            .filter(inside)
+            .or_else(|| self.roots.first().cloned())
+            .unwrap_or_else(|| PathBuf::from("."))
     }
 
     /// Builds the walls of a task with those roots, if it is to have any.
@@ -85,8 +99,9 @@ impl Isolation {
 
     /// Returns the roots of a run with that base directory.
     pub(crate) fn roots_at(&self, base_dir: &Path) -> Roots {
-        let mut roots = Roots::new(self.roots.iter().cloned());
-        if self.trust_base_dir {
+        let stands = |root: &&PathBuf| root.canonicalize().is_ok_and(|real| real == **root);
+        let mut roots = Roots::new(self.roots.iter().filter(stands).cloned());
+        if self.trust_base_dir && base_dir.canonicalize().is_ok_and(|real| real == base_dir) {
             roots.add(base_dir);
         }
         roots

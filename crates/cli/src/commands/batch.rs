@@ -22,7 +22,7 @@ use crate::exit::Exit;
 use crate::progress::Progress;
 use crate::stop::{Stop, consequence};
 use crate::values::counted;
-use crate::{follow, output, project, steps, text, values, workflow_file};
+use crate::{follow, output, project, steps, text, values, whole_file, workflow_file};
 
 /// Of files that are named on the way, so many are.
 const NAMED: usize = 10;
@@ -408,6 +408,7 @@ impl Report {
                 .with("reason", reason)
                 .with("path", path.display().to_string()));
         }
+        whole_file::can_be_written("--output", path)?;
         Ok(Self { path: path.to_owned(), is_json })
     }
 

@@ -88,6 +88,10 @@ fn write(file: &Path, content: &str) -> Result<(), ErrorObject> {
 
 /// Adds the store to what git leaves alone. Returns whether that was not there yet.
 fn ignore(file: &Path) -> Result<bool, ErrorObject> {
+    // What a link leads to is none of ours.
+    if file.is_symlink() {
+        return Ok(false);
+    }
     let known = match std::fs::read_to_string(file) {
         Ok(known) => known,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),

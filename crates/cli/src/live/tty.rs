@@ -1,7 +1,7 @@
 //! The terminal itself: whether there is one to draw on and to ask at, how large it is, and its mode while it is ours.
 //!
 //! While it is ours it echoes nothing and hands over each key, so that no letter falls into the picture; keys that send
-//! signals (Ctrl-C, Ctrl-Z, Ctrl-\) stay with the system, where `stop.rs` and the shell hear them. That is why this is a
+//! signals (Ctrl-C, Ctrl-Z; Ctrl-\ does nothing) stay with the system, where `stop.rs` and the shell hear them. That is why this is a
 //! mode of its own, set with rustix, and not the raw mode of the usual libraries, which take those keys too and read on
 //! a thread that cannot be stopped. Whatever ends the process but SIGKILL gives the mode back; after that the shell does.
 
@@ -93,6 +93,8 @@ impl Tty {
         mode.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
         mode.special_codes[SpecialCodeIndex::VMIN] = 1;
         mode.special_codes[SpecialCodeIndex::VTIME] = 0;
+        // Ctrl-\ would end the process without a word, and leave the terminal as it is now.
+        mode.special_codes[SpecialCodeIndex::VQUIT] = 0;
         let _unchanged = tcsetattr(&self.keys, OptionalActions::Now, &mode);
     }
 

@@ -225,3 +225,42 @@ fn validate_tells_every_problem_with_its_place() {
     assert_eq!((told.code, &told.json()["files"][0]["ok"]), (0, &json!(true)));
     assert!(!sandbox.path().join(".stepwell").exists(), "it touches no store");
 }
+
+/// A device, a pipe or a link to nothing would be replaced by the file.
+#[test]
+fn results_are_written_to_files_only() {
+    let sandbox = Sandbox::new();
+    sandbox.write("nap.yaml", "steps: [{name: nap, method: timer/sleep, params: {seconds: 0}}]");
+    let at = |name: &str| sandbox.path().join(name);
+    std::os::unix::fs::symlink("/dev/null", at("null.json")).unwrap();
+    std::os::unix::fs::symlink(at("nothing"), at("dangling.json")).unwrap();
+    let pipe = std::process::Command::new("mkfifo").arg(at("pipe.json")).status().unwrap();
+    assert!(pipe.success());
+    std::fs::create_dir(at("files")).unwrap();
+    for name in ["null.json", "dangling.json", "pipe.json"] {
+        let run = sandbox.run(&["--store", "memory:", "run", "nap.yaml", "--output", name]);
+        assert_eq!(run.code, 2, "{name}: {run:?}");
+        let script = sandbox.write("s.py", "result = 1\n");
+        let script = script.to_str().unwrap();
+        let batch =
+            sandbox.run(&["--store", "memory:", "batch", "files", "--script", script, "--output", name]);
+        assert_eq!(batch.code, 2, "{name}: {batch:?}");
+    }
+    assert_eq!(sandbox.run(&["run", "nap.yaml", "--run-id", "n1"]).code, 0);
+    let backup = sandbox.run(&["backup", "pipe.json", "--force"]);
+    assert_ne!(backup.code, 0, "{backup:?}");
+    assert!(at("null.json").is_symlink() && at("dangling.json").is_symlink() && !at("nothing").exists());
+}
+
+/// Reading what never ends would be waiting for ever.
+#[test]
+fn what_is_no_regular_file_is_not_read() {
+    let sandbox = Sandbox::new();
+    let made = std::process::Command::new("mkfifo").arg(sandbox.path().join("w.yaml")).status().unwrap();
+    assert!(made.success());
+    let told = sandbox.run(&["validate", "w.yaml", "--json"]);
+    assert_eq!(told.code, 3, "{told:?}");
+    std::os::unix::fs::symlink("/dev/zero", sandbox.path().join("stepwell.toml")).unwrap();
+    let told = sandbox.run(&["list"]);
+    assert!(told.code == 1 && told.err.contains("is no regular file"), "{told:?}");
+}

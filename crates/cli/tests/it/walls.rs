@@ -58,3 +58,32 @@ fn every_command_that_carries_out_steps_takes_it_and_no_other_word() {
     assert_eq!(refused.code, 2);
     assert!(refused.err.contains("none of off, auto, require"), "{refused:?}");
 }
+
+/// A step may put a link in the place of a directory that it may write in. The walls of the next step do not follow it.
+#[test]
+fn a_root_that_a_step_replaces_by_a_link_leads_nowhere() {
+    if support().missing().is_some() {
+        return;
+    }
+    for escape in [
+        "{method: process/run, params: {command: touch, args: ['${input.victim}/owned']}}",
+        "{method: python/execute, params: {code: \"open('${input.victim}/owned', 'w')\"}}",
+    ] {
+        let (sandbox, victim) = (Sandbox::new(), tempfile::tempdir().unwrap());
+        std::fs::create_dir(sandbox.path().join("sub")).unwrap();
+        let swap = "mv sub gone && ln -s '${input.victim}' sub";
+        let escape = escape.replacen('{', "{name: escape, needs: [swap], ", 1);
+        sandbox.write(
+            "sub/w.yaml",
+            &format!(
+                "steps:\n  - name: swap\n    method: process/run\n    params: {{command: sh, args: [-c, \"{swap}\"]}}\n  - {escape}\n"
+            ),
+        );
+        let victim_is = format!("victim={}", victim.path().display());
+        let told =
+            sandbox.run(&["run", "sub/w.yaml", "--param", &victim_is, "--sandbox", "require", "--json"]);
+        assert_eq!(told.code, 1, "{told:?}");
+        assert_eq!(told.json()["steps"][0]["status"], "completed", "{told:?}");
+        assert!(!victim.path().join("owned").exists(), "{told:?}");
+    }
+}

@@ -201,6 +201,11 @@ impl Execution {
         (self.status == ExecutionStatus::Running && self.session != 0).then_some(self.attempt_started_at)
     }
 
+    /// Returns the life of the run that it began in, or lives again in.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// Returns the index of its step.
     pub fn step_ix(&self) -> StepIx {
         self.step_ix

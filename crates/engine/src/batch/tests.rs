@@ -151,7 +151,7 @@ fn a_report_that_cannot_be_written_leaves_the_old_one_and_nothing_beside_it() {
     let file = dir.path().join("report.json");
     fs::write(&file, "old").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-    let broken = save::whole(&file, |out| {
+    let broken = whole_file::write(&file, |out| {
         out.write_all(b"half of the ne")?;
         Err(io::Error::other("the disk is full"))
     });
@@ -162,7 +162,7 @@ fn a_report_that_cannot_be_written_leaves_the_old_one_and_nothing_beside_it() {
 
     let link = dir.path().join("link.json");
     symlink(&file, &link).unwrap();
-    save::whole(&link, |out| out.write_all(b"new")).unwrap();
+    whole_file::write(&link, |out| out.write_all(b"new")).unwrap();
     assert_eq!(fs::read_to_string(&file).unwrap(), "new");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());

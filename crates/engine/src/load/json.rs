@@ -12,13 +12,13 @@ pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
         let at = place(text, error.line(), error.column());
         let told = error.to_string();
         let message = told.split(" at line ").next().unwrap_or(&told);
-        return Err(Unreadable { message: format!("not JSON: {message}"), at: Some(at) });
+        return Err(Unreadable { message: format!("not JSON: {message}"), at: Some(at), hint: None });
     }
     let mut reader = Reader { text, at: 0, line: 1, column: 0, counted: 0, is_too_deep: false };
     let read = reader.value(MAX_DEPTH);
     read.ok_or_else(|| {
         let what = if reader.is_too_deep { TOO_DEEP } else { "a number or text that cannot be held" };
-        Unreadable { message: format!("not JSON: {what}"), at: Some(reader.position()) }
+        Unreadable { message: format!("not JSON: {what}"), at: Some(reader.position()), hint: None }
     })
 }
 

@@ -13,6 +13,7 @@ use super::node::{Kind, Member, Node, Position};
 pub(super) struct Unreadable {
     pub(super) message: String,
     pub(super) at: Option<Position>,
+    pub(super) hint: Option<&'static str>,
 }
 
 /// The parser recurses. For [`MAX_DEPTH`] levels it takes more stack than the threads of a runtime have.
@@ -30,9 +31,11 @@ pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
         let reader = std::thread::Builder::new().name("yaml".into()).stack_size(STACK);
         match reader.spawn_scoped(scope, || read_here(text)) {
             Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(error) => {
-                Err(Unreadable { message: format!("no thread can be started to read it: {error}"), at: None })
-            }
+            Err(error) => Err(Unreadable {
+                message: format!("no thread can be started to read it: {error}"),
+                at: None,
+                hint: None,
+            }),
         }
     })
 }
@@ -46,6 +49,7 @@ fn read_here(text: &str) -> Result<Node, Unreadable> {
                 return Err(Unreadable {
                     message: format!("the key '{key}' comes twice"),
                     at: place(location),
+                    hint: None,
                 });
             }
             Ok(node)
@@ -71,13 +75,24 @@ fn unreadable(error: &serde_saphyr::Error, text: &str) -> Unreadable {
     let message = [" at line ", " (defined"]
         .iter()
         .fold(told.as_str(), |text, place| text.split_once(place).map_or(text, |(message, _)| message));
+    // What the parser says to programmers is not for whoever writes files.
+    let message = match message {
+        told if told.contains("from_str_multiple") => "there are several documents; a file is one",
+        told if told.contains("recursive references") => "an alias stands within what it stands for",
+        told if told.contains("budget breached") => "its aliases repeat too much, or it is too large",
+        told if told.contains("rejected by the configured policy") => "a number must be finite",
+        told => told,
+    };
     let is_tab = message.starts_with("tabs disallowed") || message.ends_with("found a tab");
     let at = error.location().and_then(place).map(|at| match at.of(text) {
         Some(_) => at,
         None => at.found_in(text),
     });
     if !is_tab {
-        return Unreadable { message: format!("not YAML: {message}"), at };
+        let hint = message
+            .starts_with("mapping values are not allowed")
+            .then_some("a text with ': ' in it stands in quotes, or on lines of its own after '|'");
+        return Unreadable { message: format!("not YAML: {message}"), at, hint };
     }
     // The parser stops somewhere before it.
     let at = at.map(|at| {
@@ -86,7 +101,7 @@ fn unreadable(error: &serde_saphyr::Error, text: &str) -> Unreadable {
         let tab = rest.match_indices('\t').map(|(i, _)| i).find(indents);
         tab.map_or(at, |i| at.behind(&rest[..i]))
     });
-    Unreadable { message: "not YAML: indent with spaces, not with tabs".into(), at }
+    Unreadable { message: "not YAML: indent with spaces, not with tabs".into(), at, hint: None }
 }
 
 fn place(location: Location) -> Option<Position> {
@@ -267,7 +282,7 @@ mod tests {
         }
         assert!(read(&text).is_err());
         let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), vec!["*a"; 90].join(", "));
-        assert!(read(&long).unwrap_err().message.contains("budget"));
+        assert!(read(&long).unwrap_err().message.contains("aliases repeat too much"));
     }
 
     #[test]

@@ -11,8 +11,10 @@ use stepwell_core::ids::Timestamp;
 
 use super::failure::Fault;
 
-/// So much of an answer that was not expected goes into the error, in bytes.
+/// So much of an answer that was not expected goes into the error, in characters, after what is secret was masked.
 const EXCERPT: usize = 2_000;
+/// So much of it is read, in bytes: so that no secret is cut in two at the end of what is shown.
+const READ: usize = 4 * EXCERPT;
 const EXCERPT_TIME: Duration = Duration::from_secs(1);
 
 /// Reads the whole body of an answer.
@@ -43,7 +45,7 @@ pub(super) async fn body(answer: &mut Response, limit: usize) -> Result<Vec<u8>,
 pub(super) async fn excerpt(answer: &mut Response) -> String {
     let mut body = Vec::new();
     let reading = async {
-        while body.len() < EXCERPT && coding(answer.headers()).is_none() {
+        while body.len() < READ && coding(answer.headers()).is_none() {
             let Ok(Some(piece)) = answer.chunk().await else { break };
             body.extend_from_slice(&piece);
         }
@@ -60,7 +62,12 @@ fn coding(headers: &HeaderMap) -> Option<String> {
 }
 
 fn shortened(body: &[u8]) -> String {
-    String::from_utf8_lossy(&body[..body.len().min(EXCERPT)]).into_owned()
+    String::from_utf8_lossy(&body[..body.len().min(READ)]).into_owned()
+}
+
+/// Returns the beginning of a text that was masked.
+pub(super) fn beginning(masked: &str) -> String {
+    masked.chars().take(EXCERPT).collect()
 }
 
 /// Returns the result of a body: JSON if its type says so, else text.

@@ -9,6 +9,7 @@ use reqwest::{Method, StatusCode, Url};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_engine::{Failure, Task};
 
+use super::answer;
 use super::client::Unresolved;
 use super::secrets::{Secrets, endpoint, shown};
 
@@ -139,7 +140,7 @@ impl Fault {
                 retry_after = retry_after_ms;
                 let mut error = told(Code::TASK_EXECUTION_FAILED, format!("answered {status}"))
                     .with("http_status", status.as_u16())
-                    .with("body", secrets.mask(&body));
+                    .with("body", answer::beginning(&secrets.mask(&body)));
                 error.retryable = is_passing(status);
                 match retry_after_ms {
                     Some(ms) => error.with("retry_after", ms as f64 / 1e3),
@@ -153,7 +154,7 @@ impl Fault {
             Self::Unfit { reason, why, body } => {
                 let error = told(Code::TASK_RESULT_INVALID, why).with("reason", reason);
                 match body {
-                    Some(body) => error.with("body", secrets.mask(&body)),
+                    Some(body) => error.with("body", answer::beginning(&secrets.mask(&body))),
                     None => error,
                 }
             }

@@ -49,7 +49,7 @@ pub struct Process {
 impl Process {
     /// Returns a provider of programs within those confines.
     pub fn new(isolation: Isolation) -> Self {
-        Self { isolation }
+        Self { isolation: isolation.settled() }
     }
 }
 

@@ -63,7 +63,8 @@ type Turn<'a> = (Option<SemaphorePermit<'a>>, SemaphorePermit<'a>);
 
 impl PythonPool {
     /// Makes a pool; no interpreter starts yet.
-    pub fn new(settings: PythonSettings) -> Self {
+    pub fn new(mut settings: PythonSettings) -> Self {
+        settings.isolation = settings.isolation.settled();
         let inner = Inner {
             slots: std::iter::repeat_with(Slot::default).take(settings.parents.get()).collect(),
             turns: Semaphore::new(settings.max_running.get()),

@@ -43,7 +43,7 @@ impl Python {
     /// Returns a provider; no interpreter is started before the first script.
     pub fn new(settings: PythonSettings) -> Self {
         Self {
-            isolation: settings.isolation.clone(),
+            isolation: settings.isolation.clone().settled(),
             suspects: Suspects::default(),
             pool: PythonPool::new(settings),
         }

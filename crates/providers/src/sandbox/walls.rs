@@ -1,9 +1,9 @@
 //! The walls of one task: where it may write.
 
-use std::fs::Permissions;
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -27,9 +27,10 @@ pub(crate) struct Walls {
 impl Walls {
     /// Builds walls around those roots. Reads directories, so this belongs on a thread that may wait.
     pub(crate) fn build(roots: &[PathBuf]) -> io::Result<Self> {
-        let own = Permissions::from_mode(0o700);
-        let temporary = Builder::new().prefix("stepwell-").permissions(own).tempdir()?;
-        let ruleset = ruleset(roots.iter().map(PathBuf::as_path).chain([temporary.path()]))?;
+        let private = Permissions::from_mode(0o700);
+        let temporary = Builder::new().prefix("stepwell-").permissions(private).tempdir()?;
+        let own = temporary.path().canonicalize()?;
+        let ruleset = ruleset(roots.iter().map(PathBuf::as_path).chain([own.as_path()]))?;
         Ok(Self { ruleset, temporary })
     }
 
@@ -54,6 +55,18 @@ fn writing() -> BitFlags<AccessFs> {
     AccessFs::from_write(ABI::V5)
 }
 
+/// Finds a directory that is to have no link on its way: a task may have put one there since it was found.
+fn find(directory: &Path) -> io::Result<File> {
+    let found =
+        OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(directory)?;
+    let real = std::fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
+    if real != directory {
+        let why = format!("{} leads to {} now", directory.display(), real.display());
+        return Err(io::Error::other(why));
+    }
+    Ok(found)
+}
+
 fn ruleset<'a>(directories: impl Iterator<Item = &'a Path>) -> io::Result<OwnedFd> {
     let in_directories = writing() & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev);
     // A kernel that knows fewer of these has them all refused or none, but for signals and devices: `support` sees to it.
@@ -64,7 +77,7 @@ fn ruleset<'a>(directories: impl Iterator<Item = &'a Path>) -> io::Result<OwnedF
         .and_then(Ruleset::create)
         .map_err(io::Error::other)?;
     for directory in directories {
-        let beneath = PathBeneath::new(PathFd::new(directory).map_err(io::Error::other)?, in_directories);
+        let beneath = PathBeneath::new(find(directory)?, in_directories);
         rules = rules.add_rule(beneath).map_err(io::Error::other)?;
     }
     for sink in SINKS.iter().filter_map(|sink| PathFd::new(sink).ok()) {

@@ -37,6 +37,10 @@ fn refuse_place(store: &Path, target: &Path, replace: bool) -> Result<(), Error>
     if target.is_dir() {
         return refuse("is a directory; a backup goes to a file".into());
     }
+    // A device or a pipe would be replaced, and so would a link.
+    if target.symlink_metadata().is_ok_and(|there| !there.is_file()) {
+        return refuse("is no regular file; a backup goes to a file".into());
+    }
     // SQLite would take the log of another database for that of the copy.
     match ["-wal", "-journal"].iter().map(|suffix| beside(target, suffix)).find(|log| log.exists()) {
         None => Ok(()),
