@@ -113,7 +113,7 @@ impl Loaded {
     pub fn placed(&self, mut problem: Problem) -> Problem {
         if let [_, Part::Index(step), _, Part::Key(name), ..] = problem.path.parts() {
             let place = self.about_param(*step, name, "");
-            (problem.path, problem.at) = (place.path, place.at);
+            (problem.path, problem.at, problem.end_column) = (place.path, place.at, place.end_column);
         }
         problem
     }

@@ -1,6 +1,6 @@
 //! Who carries out a step: providers by protocol, functions of the host program by name.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -293,15 +293,11 @@ impl Registry {
     /// # Errors
     /// Every problem there is.
     pub async fn check_outside(&self, workflow: &Workflow, outside: &Outside<'_>) -> Result<(), Invalid> {
-        let (mut problems, mut told) = (Vec::new(), HashSet::new());
+        let mut problems = Vec::new();
         for (i, step) in workflow.definition().steps.iter().enumerate() {
             let Action::Provider { protocol, method, params } = &step.action else { continue };
             let Some(provider) = self.protocol(protocol) else { continue };
             for mut problem in provider.check_outside(method, params, outside).await {
-                // The steps of a batch name the same: it is told with the first of them.
-                if step.file.is_some() && !told.insert(problem.message.clone()) {
-                    continue;
-                }
                 problem.message = format!("step '{}': {}", step.name, problem.message);
                 problem.step = Some(step.name.to_string());
                 problem.path = Path::root().join("steps").join(i).join("params").concat(&problem.path);

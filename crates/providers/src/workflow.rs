@@ -25,7 +25,7 @@ use crate::isolation::Isolation;
 use crate::params::{self, Kind, Table};
 
 /// A workflow as its author wrote it.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Written<'a> {
     /// In a step: a file's content as JSON.
     Inline(&'a Value),
@@ -218,7 +218,7 @@ impl ChildRuns {
             for problem in &mut invalid.problems {
                 let colon = if problem.at.is_some() { ":" } else { ": " };
                 problem.message = format!("{}{colon}{problem}", path.display());
-                problem.at = None;
+                (problem.at, problem.end_column) = (None, None);
             }
             invalid
         })

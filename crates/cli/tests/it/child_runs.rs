@@ -82,6 +82,21 @@ fn everything_that_is_wrong_with_a_named_file_is_told_before_anything_runs() {
     }
     assert!(!sandbox.path().join(".stepwell").exists());
 
+    // The place is that of the name, in the file that names it.
+    let name = "{\"id\": \"parent\", \"steps\": [{\"name\": \"child\", \"method\": \"workflow/execute\",\n\
+                \"parameters\": {\"workflow_ref\": \"flows/child.yaml\"}}]}";
+    sandbox.write("placed.json", name);
+    let told = sandbox.run(&["validate", "placed.json"]);
+    assert!(
+        told.err.contains("placed.json:2:32: error[METHOD_NOT_SUPPORTED -30008]: step 'child'"),
+        "{told:?}"
+    );
+    assert!(told.err.contains("^^^ steps[0].parameters.workflow_ref\n"), "{told:?}");
+    let told = sandbox.run(&["validate", "placed.json", "--json"]).json();
+    let first = &told["files"][0]["error"]["data"]["validation_errors"][0];
+    let place = (&first["file"], &first["line"], &first["column"], &first["end_column"]);
+    assert_eq!(place, (&json!("placed.json"), &json!(2), &json!(32), &json!(null)), "{told}");
+
     // Also where the file that names it is named itself, or stands in the step.
     sandbox.write("flows/child.yaml", &parent(&json!({"workflow_ref": "missing.yaml"})));
     sandbox.write(
