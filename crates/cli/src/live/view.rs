@@ -55,14 +55,15 @@ struct View {
 /// Follows a run to where it rests, drawing it, and asks its questions if `ask` and somebody is there to type.
 pub(crate) async fn watch(
     engine: &Engine,
-    known: &Run,
+    model: Model,
     after: Seq,
     ask: bool,
     stop: &mut Stop,
 ) -> Result<End, ErrorObject> {
-    let mut view = View::open(known, ask);
+    let run = model.run.clone();
+    let mut view = View::open(model, ask);
     let mut signals = Signals::listen()?;
-    let mut follow = engine.follow(known.id(), after);
+    let mut follow = engine.follow(&run, after);
     let mut fault = engine.fault();
     let failed = failing(&mut fault);
     tokio::pin!(failed);
@@ -104,12 +105,10 @@ pub(crate) async fn watch(
             () = tokio::time::sleep_until(next_picture) => {}
         }
     }
-    let ended = engine.inspect(known.id()).await;
-    if let Ok(run) = &ended {
-        view.end(run);
-    }
+    let ended = engine.inspect(&run).await.inspect_err(|_| view.close())?;
+    view.end(&ended);
     view.close();
-    ended.map(|_| End::Rests)
+    Ok(End::Rests(Some(Box::new(ended))))
 }
 
 /// What came of a question that was asked on the terminal.
@@ -181,10 +180,10 @@ pub(crate) fn user() -> String {
 }
 
 impl View {
-    fn open(known: &Run, ask: bool) -> Self {
+    fn open(model: Model, ask: bool) -> Self {
         let terminal = Terminal::open();
         let mut view = Self {
-            model: Model::of(known),
+            model,
             asks: ask && terminal.tty.is_some(),
             terminal,
             asking: None,
