@@ -19,7 +19,7 @@ struct Cost {
 }
 
 fn main() {
-    let files = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(5_000);
+    let files = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(5_000);
     let dir = tempfile::tempdir().expect("a temporary directory");
     fs::create_dir(dir.path().join("data")).expect("a new directory");
     for number in 0..files {

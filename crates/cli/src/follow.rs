@@ -11,9 +11,11 @@ use stepwell_core::run::event::Event;
 use stepwell_core::run::wait::{Question, WaitKind, WaitSpec};
 use stepwell_core::run::{Execution, Run};
 use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
+use stepwell_core::workflow::Workflow;
 use stepwell_engine::Engine;
 
 use crate::exit::Exit;
+use crate::live::model::Model;
 use crate::live::{tty, view};
 use crate::stop::{Stop, consequence};
 use crate::values::shown;
@@ -40,24 +42,33 @@ impl How {
 /// How the following of a run ended.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// The run has ended.
-    Rests,
+    /// The run has ended; how it stands, if that was looked at.
+    Rests(Option<Box<Run>>),
     /// Somebody asked this process to end.
     Interrupted,
     /// What is under way could not be kept.
     Failed(ErrorObject),
 }
 
+/// Where following begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Begin<'w> {
+    /// With the first event of a run that was started just now, with that definition.
+    Start(&'w Workflow),
+    /// After that event of a run that has something behind it.
+    After(Seq),
+}
+
 /// Follows a run, prints its results, shuts the engine down, and returns how the process ends.
 pub(crate) async fn to_the_end(
     engine: &Engine,
     run: &RunId,
-    after: Seq,
+    begin: Begin<'_>,
     how: &How,
     json: bool,
 ) -> Result<Exit, ErrorObject> {
     let mut stop = Stop::listen()?;
-    let exit = follow(engine, run, after, how, json, &mut stop).await;
+    let exit = follow(engine, run, begin, how, json, &mut stop).await;
     stop.shut_down(engine).await;
     exit
 }
@@ -65,23 +76,35 @@ pub(crate) async fn to_the_end(
 async fn follow(
     engine: &Engine,
     run: &RunId,
-    after: Seq,
+    begin: Begin<'_>,
     how: &How,
     json: bool,
     stop: &mut Stop,
 ) -> Result<Exit, ErrorObject> {
     let is_live = how.is_live(json);
-    let end = if is_live {
-        // What is over already is in the picture that it begins with; events that are in it too change nothing.
-        let row =
-            engine.store().run(run).await.map_err(|error| stepwell_engine::error::from_store(&error))?;
-        let known = engine.inspect(run).await?;
-        view::watch(engine, &known, row.seq, !how.no_input, stop).await?
-    } else {
-        listen(engine, run, after, stop).await?
+    let end = match begin {
+        Begin::Start(workflow) if is_live => {
+            let model = Model::new(run.clone(), workflow);
+            view::watch(engine, model, Seq(0), !how.no_input, stop).await?
+        }
+        Begin::After(_) if is_live => {
+            // What is over already is in the picture that it begins with; events that are in it too change nothing.
+            let row = engine.store().run(run).await;
+            let seq = row.map_err(|error| stepwell_engine::error::from_store(&error))?.seq;
+            let model = Model::of(&engine.inspect(run).await?);
+            view::watch(engine, model, seq, !how.no_input, stop).await?
+        }
+        Begin::Start(_) => listen(engine, run, Seq(0), stop).await?,
+        Begin::After(seq) => listen(engine, run, seq, stop).await?,
     };
     match end {
-        End::Rests => result(engine, run, is_live, json).await,
+        End::Rests(known) => {
+            let known = match known {
+                Some(known) => *known,
+                None => engine.inspect(run).await?,
+            };
+            result(engine, &known, is_live, json).await
+        }
         End::Interrupted => {
             let id = text::word(run.as_str());
             output::talk(&format!(
@@ -110,7 +133,7 @@ async fn listen(engine: &Engine, run: &RunId, after: Seq, stop: &mut Stop) -> Re
             error = failing(&mut fault) => return Ok(End::Failed(error)),
         };
         if news.is_empty() {
-            return Ok(End::Rests);
+            return Ok(End::Rests(None));
         }
         for recorded in &news {
             tell(run, &recorded.event);
@@ -161,14 +184,14 @@ pub(crate) async fn failing(fault: &mut tokio::sync::watch::Receiver<Option<Erro
 }
 
 /// Prints what came of a run.
-async fn result(engine: &Engine, run: &RunId, is_live: bool, json: bool) -> Result<Exit, ErrorObject> {
-    let known = engine.inspect(run).await?;
+async fn result(engine: &Engine, known: &Run, is_live: bool, json: bool) -> Result<Exit, ErrorObject> {
+    let run = known.id();
     let row = engine.store().run(run).await.map_err(|error| stepwell_engine::error::from_store(&error))?;
     let id = text::word(run.as_str());
     output::is_done(format!("the run itself is {}: `stepwell show {id}`", known.status()));
     if json {
-        output::json(&shape::run(&known, row.seq));
-        return Ok(Exit::of_run(&known));
+        output::json(&shape::run(known, row.seq));
+        return Ok(Exit::of_run(known));
     }
     // A step that ran several times is told as it ended last.
     let latest: HashMap<&str, &Execution> =
@@ -177,7 +200,7 @@ async fn result(engine: &Engine, run: &RunId, is_live: bool, json: bool) -> Resu
     let is_told = is_live && std::io::stdout().is_terminal();
     for step in known.views().keys() {
         let Some(execution) = latest.get(step.as_str()) else { continue };
-        let mut lines = steps::told(&known, execution);
+        let mut lines = steps::told(known, execution);
         if is_told && lines.len() > 1 {
             lines[0] = format!("{step}:");
         }
@@ -186,11 +209,11 @@ async fn result(engine: &Engine, run: &RunId, is_live: bool, json: bool) -> Resu
         }
     }
     match known.error() {
-        Some(error) if known.status() == RunStatus::Failed => say_failed(&known, error),
+        Some(error) if known.status() == RunStatus::Failed => say_failed(known, error),
         _ if is_live => {}
         _ => output::talk(&format!("run {run} is {}", known.status())),
     }
-    Ok(Exit::of_run(&known))
+    Ok(Exit::of_run(known))
 }
 
 /// Says why a run failed and what to do next.

@@ -96,14 +96,15 @@ fn told(total: usize, done: usize, failed: usize, fresh: usize, took: Duration) 
     let files = if total == 1 { "file" } else { "files" };
     let mut told = if done == 0 { format!("{total} {files}") } else { format!("{done} of {total} {files}") };
     if failed > 0 {
-        told += &format!(", {failed} failed");
+        told.extend([", ", &failed.to_string(), " failed"]);
     }
     // The first few say nothing about the rest.
     if fresh >= 3 && !took.is_zero() {
         let rate = fresh as f64 / took.as_secs_f64();
-        told += &if rate >= 10.0 { format!(", {rate:.0} a second") } else { format!(", {rate:.1} a second") };
+        let digits = usize::from(rate < 10.0);
+        told.extend([format!(", {rate:.digits$} a second")]);
         let left = total.saturating_sub(done) as f64 / rate;
-        told += &format!(", {} left", span(left.ceil() as u64));
+        told.extend([", ", &span(left.ceil() as u64), " left"]);
     }
     told
 }

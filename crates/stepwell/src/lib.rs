@@ -66,7 +66,6 @@ pub fn registry_with(settings: Settings, roots: Vec<PathBuf>) -> Registry {
 
 /// Reads the workflow of a child run. Its steps are checked against the same providers, and so are those of its own
 /// children that are written in it.
-#[expect(clippy::needless_pass_by_value, reason = "providers call it through a type of theirs")]
 fn read_child(written: Written<'_>) -> Result<Arc<Workflow>, load::Invalid> {
     let settings = (PythonSettings::default(), HttpSettings::default());
     let known = stepwell_providers::registry(settings.0, settings.1, Arc::new(read_child));

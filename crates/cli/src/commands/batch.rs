@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// What is done with each file [default: llm/chat]
     #[arg(long, value_name = "METHOD", conflicts_with = "script")]
     method: Option<String>,
-    /// Runs this Python script for each file; it finds the path as args["file_path"]
+    /// Runs this Python script for each file; it finds the path as `file_path` in its `args`
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
     /// Sets a parameter of the method; of a script one of its `args`, of a batch file one key of `input`. Read as JSON if it

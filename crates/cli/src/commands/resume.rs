@@ -6,6 +6,7 @@ use stepwell_engine::Leases;
 
 use crate::args::{One, Shared, Work};
 use crate::exit::Exit;
+use crate::follow::Begin;
 use crate::{follow, hints, output, project};
 
 #[derive(Debug, clap::Args)]
@@ -52,7 +53,7 @@ pub(crate) async fn resume(shared: &Shared, args: &Args) -> Result<Exit, ErrorOb
         follow::say_done(&known);
         follow::say_waits(&known);
     }
-    follow::to_the_end(&engine, &run, row.seq, &args.how, shared.json).await
+    follow::to_the_end(&engine, &run, Begin::After(row.seq), &args.how, shared.json).await
 }
 
 /// Says that a reason is not kept, since the journal has no place for it.

@@ -5,6 +5,7 @@ use stepwell_engine::Leases;
 
 use crate::args::{Shared, Work};
 use crate::exit::Exit;
+use crate::follow::Begin;
 use crate::{follow, hints, project};
 
 #[derive(Debug, clap::Args)]
@@ -41,5 +42,5 @@ pub(crate) async fn retry(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
     if !args.how.is_live(shared.json) {
         follow::say_done(&before);
     }
-    follow::to_the_end(&engine, &run, row.seq, &args.how, shared.json).await
+    follow::to_the_end(&engine, &run, Begin::After(row.seq), &args.how, shared.json).await
 }

@@ -13,6 +13,7 @@ use stepwell_store::Store;
 
 use crate::args::{Shared, Work};
 use crate::exit::Exit;
+use crate::follow::Begin;
 use crate::{follow, output, project, shape, text, values, whole_file, workflow_file};
 
 #[derive(Debug, clap::Args)]
@@ -59,7 +60,7 @@ pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObjec
         metadata: values::pairs("--metadata", &args.metadata, true)?,
         base_dir: Some(dir.display().to_string()),
         run_id: args.run_id.as_deref().map(RunId::from),
-        ..Start::of(loaded.workflow)
+        ..Start::of(loaded.workflow.clone())
     };
     let opened = project::open_store(shared.store()).await?;
     let start = match &start.run_id {
@@ -85,7 +86,8 @@ pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObjec
             _ => format!("run {run} exists; following it"),
         });
     }
-    let exit = follow::to_the_end(&engine, &run, Seq(0), &args.how, shared.json).await?;
+    let begin = if started.existed { Begin::After(Seq(0)) } else { Begin::Start(&loaded.workflow) };
+    let exit = follow::to_the_end(&engine, &run, begin, &args.how, shared.json).await?;
     if let Some(file) = args.output.as_ref().filter(|_| exit != Exit::Interrupted) {
         let known = engine.inspect(&run).await?;
         let row = engine.store().run(&run).await.map_err(super::stored)?;

@@ -225,6 +225,8 @@ mod tests {
     use stepwell_core::ids::{ExecutionRef, Ordinal, RunId, StepName, WaitId};
     use stepwell_core::run::event::{Activation, AttemptStarted, Event, SkipReason};
     use stepwell_core::run::wait::{Question, Resolution, WaitSpec};
+    use stepwell_core::workflow::Workflow;
+    use stepwell_core::workflow::definition::{Definition, Step};
 
     use super::*;
 
@@ -235,11 +237,9 @@ mod tests {
     }
 
     fn model(steps: &[&str]) -> Model {
-        let mut model = Model::new(
-            RunId::from("report-1"),
-            "sales-report",
-            steps.iter().map(|step| StepName::from(*step)),
-        );
+        let steps = steps.iter().map(|step| Step::function(step).next(&[])).collect();
+        let workflow = Workflow::new(Definition::new("sales-report", steps)).unwrap();
+        let mut model = Model::new(RunId::from("report-1"), &workflow);
         model.note(&Event::RunStarted { deadline: None }, at(0));
         model
     }

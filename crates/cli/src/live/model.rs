@@ -10,6 +10,7 @@ use stepwell_core::run::event::{Activation, Event, SkipReason};
 use stepwell_core::run::view::view;
 use stepwell_core::run::wait::{Resolution, WaitSpec};
 use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
+use stepwell_core::workflow::Workflow;
 
 use crate::steps;
 
@@ -80,12 +81,13 @@ pub(crate) enum News {
 
 impl Model {
     /// Returns what is known of a run that has not begun.
-    pub(crate) fn new(run: RunId, workflow: &str, steps: impl Iterator<Item = StepName>) -> Self {
-        let rows: Vec<Row> = steps.map(|step| Row::of(&step, None)).collect();
+    pub(crate) fn new(run: RunId, workflow: &Workflow) -> Self {
+        let steps = &workflow.definition().steps;
+        let rows: Vec<Row> = steps.iter().map(|step| Row::of(&step.name, None)).collect();
         let places = rows.iter().enumerate().map(|(at, row)| ((row.step.clone(), Ordinal(1)), at)).collect();
         Self {
             run,
-            workflow: workflow.to_owned(),
+            workflow: workflow.name().to_owned(),
             status: RunStatus::Pending,
             reason: None,
             began: None,
@@ -98,8 +100,7 @@ impl Model {
 
     /// Returns what is known of a run as it stands.
     pub(crate) fn of(run: &Run) -> Self {
-        let steps = run.workflow().definition().steps.iter().map(|step| step.name.clone());
-        let mut model = Self::new(run.id().clone(), run.workflow().name(), steps);
+        let mut model = Self::new(run.id().clone(), run.workflow());
         (model.status, model.reason, model.began) = (run.status(), run.pause_reason(), run.started_at());
         for execution in run.executions() {
             let of = run.element_of(execution).map(|of| (of.step.clone(), of.ordinal));
@@ -232,7 +233,7 @@ impl Model {
             Event::ChildPaused { wait, .. } => self.child(wait, true),
             Event::ChildResumed { wait, .. } => self.child(wait, false),
             Event::RunPaused { reason, .. } => {
-                (self.status, self.reason) = (RunStatus::Paused, Some(*reason))
+                (self.status, self.reason) = (RunStatus::Paused, Some(*reason));
             }
             Event::RunResumed { .. } => (self.status, self.reason) = (RunStatus::Running, None),
             Event::RunRetried { .. } => self.retried(),

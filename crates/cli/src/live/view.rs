@@ -10,10 +10,9 @@ use stepwell_core::ids::{Seq, WaitId};
 use stepwell_core::run::Run;
 use stepwell_core::run::wait::{Resolution, WaitKind};
 use stepwell_core::status::RunStatus;
-use stepwell_engine::{Engine, Follow};
+use stepwell_engine::Engine;
 use stepwell_store::{Recorded, WaitState};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::asking::{Asking, Pressed};
@@ -56,14 +55,15 @@ struct View {
 /// Follows a run to where it rests, drawing it, and asks its questions if `ask` and somebody is there to type.
 pub(crate) async fn watch(
     engine: &Engine,
-    known: &Run,
+    model: Model,
     after: Seq,
     ask: bool,
     stop: &mut Stop,
 ) -> Result<End, ErrorObject> {
-    let mut view = View::open(known, ask);
+    let run = model.run.clone();
+    let mut view = View::open(model, ask);
     let mut signals = Signals::listen()?;
-    let mut news = told(engine.follow(known.id(), after));
+    let mut follow = engine.follow(&run, after);
     let mut fault = engine.fault();
     let failed = failing(&mut fault);
     tokio::pin!(failed);
@@ -72,8 +72,9 @@ pub(crate) async fn watch(
         view.draw_if_due();
         let next_picture = view.next_picture();
         tokio::select! {
-            events = news.recv() => {
-                let events = events.unwrap_or(Ok(Vec::new())).inspect_err(|_| view.close())?;
+            // What is not waited for to its end is read again.
+            events = follow.next() => {
+                let events = events.inspect_err(|_| view.close())?;
                 if events.is_empty() {
                     break;
                 }
@@ -104,12 +105,10 @@ pub(crate) async fn watch(
             () = tokio::time::sleep_until(next_picture) => {}
         }
     }
-    let ended = engine.inspect(known.id()).await;
-    if let Ok(run) = &ended {
-        view.end(run);
-    }
+    let ended = engine.inspect(&run).await.inspect_err(|_| view.close())?;
+    view.end(&ended);
     view.close();
-    ended.map(|_| End::Rests)
+    Ok(End::Rests(Some(Box::new(ended))))
 }
 
 /// What came of a question that was asked on the terminal.
@@ -181,10 +180,10 @@ pub(crate) fn user() -> String {
 }
 
 impl View {
-    fn open(known: &Run, ask: bool) -> Self {
+    fn open(model: Model, ask: bool) -> Self {
         let terminal = Terminal::open();
         let mut view = Self {
-            model: Model::of(known),
+            model,
             asks: ask && terminal.tty.is_some(),
             terminal,
             asking: None,
@@ -453,19 +452,4 @@ impl Signals {
             _ = self.suspend.recv() => Told::Suspend,
         }
     }
-}
-
-/// Reads a journal beside the drawing, which then interrupts no reading.
-fn told(mut follow: Follow) -> mpsc::Receiver<Result<Vec<Recorded>, ErrorObject>> {
-    let (send, news) = mpsc::channel(4);
-    tokio::spawn(async move {
-        loop {
-            let events = follow.next().await;
-            let is_last = events.as_ref().map_or(true, Vec::is_empty);
-            if send.send(events).await.is_err() || is_last {
-                return;
-            }
-        }
-    });
-    news
 }

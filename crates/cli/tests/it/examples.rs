@@ -49,7 +49,7 @@ const EXAMPLES: &[Example] = &[
         arguments: &[],
         answers: &[],
         output: |output| {
-            assert_eq!((&output["rate_calls"], &output["rows_left_out"]), (&json!(3), &json!(2)))
+            assert_eq!((&output["rate_calls"], &output["rows_left_out"]), (&json!(3), &json!(2)));
         },
     },
     Example {
