@@ -1,30 +1,63 @@
-//! Following a run to its end: a line of talk for each thing that happens, the results when it is over.
+//! Following a run to its end: a line of talk for each thing that happens, or the live view of it on a terminal; the results
+//! when it is over.
 
 use std::collections::HashMap;
+use std::io::IsTerminal;
 
 use serde_json::Value;
 use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::{RunId, Seq, WaitId};
 use stepwell_core::run::event::Event;
-use stepwell_core::run::wait::{WaitKind, WaitSpec};
+use stepwell_core::run::wait::{Question, WaitKind, WaitSpec};
 use stepwell_core::run::{Execution, Run};
-use stepwell_core::status::{ExecutionStatus, PauseReason};
+use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
 use stepwell_engine::Engine;
 
 use crate::exit::Exit;
+use crate::live::{tty, view};
 use crate::stop::{Stop, consequence};
 use crate::values::shown;
 use crate::{answering, output, shape, steps, text};
+
+/// How a run is followed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct How {
+    /// Tells each thing that happens in a line of its own, also on a terminal, and asks nothing there
+    #[arg(long)]
+    plain: bool,
+    /// Asks no questions on the terminal; `stepwell answer` answers them
+    #[arg(long)]
+    no_input: bool,
+}
+
+impl How {
+    /// Returns whether the run is drawn, instead of told line by line.
+    pub(crate) fn is_live(&self, json: bool) -> bool {
+        !self.plain && !json && tty::can_draw()
+    }
+}
+
+/// How the following of a run ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The run has ended.
+    Rests,
+    /// Somebody asked this process to end.
+    Interrupted,
+    /// What is under way could not be kept.
+    Failed(ErrorObject),
+}
 
 /// Follows a run, prints its results, shuts the engine down, and returns how the process ends.
 pub(crate) async fn to_the_end(
     engine: &Engine,
     run: &RunId,
     after: Seq,
+    how: &How,
     json: bool,
 ) -> Result<Exit, ErrorObject> {
     let mut stop = Stop::listen()?;
-    let exit = follow(engine, run, after, json, &mut stop).await;
+    let exit = follow(engine, run, after, how, json, &mut stop).await;
     stop.shut_down(engine).await;
     exit
 }
@@ -33,37 +66,56 @@ async fn follow(
     engine: &Engine,
     run: &RunId,
     after: Seq,
+    how: &How,
     json: bool,
     stop: &mut Stop,
 ) -> Result<Exit, ErrorObject> {
+    let is_live = how.is_live(json);
+    let end = if is_live {
+        // What is over already is in the picture that it begins with; events that are in it too change nothing.
+        let row =
+            engine.store().run(run).await.map_err(|error| stepwell_engine::error::from_store(&error))?;
+        let known = engine.inspect(run).await?;
+        view::watch(engine, &known, row.seq, !how.no_input, stop).await?
+    } else {
+        listen(engine, run, after, stop).await?
+    };
+    match end {
+        End::Rests => result(engine, run, is_live, json).await,
+        End::Interrupted => {
+            let id = text::word(run.as_str());
+            output::talk(&format!(
+                "interrupted; {}. The run is not cancelled: `stepwell resume {id}` goes on, `stepwell cancel {id}` \
+                 ends it",
+                consequence()
+            ));
+            Ok(Exit::Interrupted)
+        }
+        End::Failed(error) => {
+            // The next process does again what is under way.
+            engine.abort();
+            Err(error)
+        }
+    }
+}
+
+/// Tells what happens, line by line.
+async fn listen(engine: &Engine, run: &RunId, after: Seq, stop: &mut Stop) -> Result<End, ErrorObject> {
     let mut fault = engine.fault();
     let mut events = engine.follow(run, after);
     loop {
         let news = tokio::select! {
             news = events.next() => news?,
-            _ = stop.asked() => {
-                let id = text::word(run.as_str());
-                output::talk(&format!(
-                    "interrupted; {}. The run is not cancelled: `stepwell resume {id}` goes on, `stepwell \
-                     cancel {id}` ends it",
-                    consequence()
-                ));
-                return Ok(Exit::Interrupted);
-            }
-            error = failing(&mut fault) => {
-                // What is under way could not be kept: the next process does it again.
-                engine.abort();
-                return Err(error);
-            }
+            _ = stop.asked() => return Ok(End::Interrupted),
+            error = failing(&mut fault) => return Ok(End::Failed(error)),
         };
         if news.is_empty() {
-            break;
+            return Ok(End::Rests);
         }
         for recorded in &news {
             tell(run, &recorded.event);
         }
     }
-    result(engine, run, json).await
 }
 
 /// Says what a run has behind it already.
@@ -92,7 +144,7 @@ pub(crate) fn say_waits(run: &Run) {
 }
 
 /// Waits until the store has failed for so long that it is no hiccup.
-async fn failing(fault: &mut tokio::sync::watch::Receiver<Option<ErrorObject>>) -> ErrorObject {
+pub(crate) async fn failing(fault: &mut tokio::sync::watch::Receiver<Option<ErrorObject>>) -> ErrorObject {
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
     loop {
         let failed = fault.borrow_and_update().clone();
@@ -109,29 +161,36 @@ async fn failing(fault: &mut tokio::sync::watch::Receiver<Option<ErrorObject>>) 
 }
 
 /// Prints what came of a run.
-async fn result(engine: &Engine, run: &RunId, json: bool) -> Result<Exit, ErrorObject> {
+async fn result(engine: &Engine, run: &RunId, is_live: bool, json: bool) -> Result<Exit, ErrorObject> {
     let known = engine.inspect(run).await?;
     let row = engine.store().run(run).await.map_err(|error| stepwell_engine::error::from_store(&error))?;
     let id = text::word(run.as_str());
     output::is_done(format!("the run itself is {}: `stepwell show {id}`", known.status()));
     if json {
         output::json(&shape::run(&known, row.seq));
-        return Ok(Exit::of_run(known.status()));
+        return Ok(Exit::of_run(&known));
     }
     // A step that ran several times is told as it ended last.
     let latest: HashMap<&str, &Execution> =
         known.executions().iter().map(|execution| (execution.step.as_str(), execution)).collect();
+    // Whoever has seen the table of a terminal is told there only what it does not hold.
+    let is_told = is_live && std::io::stdout().is_terminal();
     for step in known.views().keys() {
         let Some(execution) = latest.get(step.as_str()) else { continue };
-        for line in steps::told(&known, execution) {
-            output::data_message(&line);
+        let mut lines = steps::told(&known, execution);
+        if is_told && lines.len() > 1 {
+            lines[0] = format!("{step}:");
+        }
+        for line in lines.iter().filter(|_| !is_told || lines.len() > 1) {
+            output::data_message(line);
         }
     }
     match known.error() {
-        Some(error) => say_failed(&known, error),
-        None => output::talk(&format!("run {run} is {}", known.status())),
+        Some(error) if known.status() == RunStatus::Failed => say_failed(&known, error),
+        _ if is_live => {}
+        _ => output::talk(&format!("run {run} is {}", known.status())),
     }
-    Ok(Exit::of_run(known.status()))
+    Ok(Exit::of_run(&known))
 }
 
 /// Says why a run failed and what to do next.
@@ -165,7 +224,16 @@ fn tell(run: &RunId, event: &Event) {
 
 /// Says what is waited for, and what to type to answer it.
 fn tell_wait(run: &RunId, wait: &WaitId, step: &str, spec: &WaitSpec) {
-    output::talk_message(&match &spec.kind {
+    let (what, commands) = waits_for(run, wait, step, spec);
+    output::talk_message(&what);
+    for command in commands {
+        output::talk(&command);
+    }
+}
+
+/// Returns what is waited for, as a message, and lines that say what to type to answer it.
+pub(crate) fn waits_for(run: &RunId, wait: &WaitId, step: &str, spec: &WaitSpec) -> (String, Vec<String>) {
+    let what = match &spec.kind {
         WaitKind::Human(question) => format!("  {step} asks: {}", question.prompt),
         WaitKind::Signal { name } => {
             let (id, word) = (text::word(run.as_str()), text::word(name));
@@ -174,14 +242,18 @@ fn tell_wait(run: &RunId, wait: &WaitId, step: &str, spec: &WaitSpec) {
         }
         WaitKind::Timer => format!("  {step} sleeps until {}", spec.deadline.map(shown).unwrap_or_default()),
         WaitKind::Child(child) => format!("  {step} waits for child run {}", child.run),
-    });
-    if let WaitKind::Human(question) = &spec.kind {
-        let mut with = "answer with";
-        for command in answering::commands(wait.as_str(), question) {
-            output::talk(&format!("  {with} {command}"));
-            with = "or with";
-        }
+    };
+    match &spec.kind {
+        WaitKind::Human(question) => (what, answer_with(wait, question)),
+        WaitKind::Signal { .. } | WaitKind::Timer | WaitKind::Child(_) => (what, Vec::new()),
     }
+}
+
+/// Returns lines that say what to type to answer a question.
+pub(crate) fn answer_with(wait: &WaitId, question: &Question) -> Vec<String> {
+    let commands = answering::commands(wait.as_str(), question);
+    let with = std::iter::once("answer with").chain(std::iter::repeat("or with"));
+    with.zip(commands).map(|(with, command)| format!("  {with} {command}")).collect()
 }
 
 /// Returns what a terminal should say about an event, if anything.
@@ -206,10 +278,10 @@ fn line(run: &RunId, event: &Event) -> Option<String> {
         Event::WaitResolved { step, .. } => format!("  {step} goes on"),
         Event::ChildPaused { step, .. } => format!("  {step}: its child run waits for input"),
         Event::ChildResumed { step, .. } => format!("  {step}: its child run goes on"),
-        Event::RunPaused { reason: PauseReason::Input } => {
+        Event::RunPaused { reason: PauseReason::Input, .. } => {
             format!("run {run} waits; nothing else can move it")
         }
-        Event::RunPaused { reason: PauseReason::Operator } => {
+        Event::RunPaused { reason: PauseReason::Operator, .. } => {
             format!("run {run} is paused; `stepwell resume {}` lifts that", text::word(run.as_str()))
         }
         Event::RunRetried { .. } => format!(

@@ -26,6 +26,9 @@ fn of_refusal(reason: &str, status: &str, run: &str) -> Option<String> {
         ("not_failed", _) => {
             format!("`stepwell resume {run}` goes on with it, `stepwell show {run}` tells what it waits for")
         }
+        ("not_stuck", _) => {
+            format!("`stepwell show {run}` tells how it stands; `stepwell cancel {run}` ends the run")
+        }
         ("not_paused", _) => format!("`stepwell show {run}` tells why it is not going on"),
         ("not_started", _) => format!("`stepwell resume {run}` starts it"),
         ("wait_closed", _) => {

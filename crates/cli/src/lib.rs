@@ -6,13 +6,21 @@
 mod answering;
 mod args;
 mod commands;
+mod demo;
 mod diagnostics;
 mod exit;
 mod follow;
+mod graph;
 mod hints;
+mod live;
+mod machine;
 mod output;
+mod progress;
 mod project;
+#[cfg(test)]
+mod reference;
 mod scripts;
+mod settings;
 mod shape;
 mod standing;
 mod steps;
@@ -20,6 +28,7 @@ mod stop;
 mod text;
 mod usage;
 mod values;
+mod whole_file;
 mod why;
 mod workflow_file;
 

@@ -9,9 +9,13 @@ use stepwell_core::ids::{RunId, WaitId};
 use stepwell_engine::{Engine, Leases, Options, Registry};
 use stepwell_store::{Page, Store, WaitFilter, WaitRow, WaitState};
 
+use crate::args::Work;
+use crate::output;
+use crate::settings::{self, Settings};
+
 /// Returns the nearest directory upward with `stepwell.toml` or `.stepwell/`, else the working directory.
 pub(crate) fn root(from: &Path) -> PathBuf {
-    let is_project = |dir: &&Path| dir.join("stepwell.toml").is_file() || dir.join(".stepwell").is_dir();
+    let is_project = |dir: &&Path| dir.join(settings::FILE).is_file() || dir.join(".stepwell").is_dir();
     from.ancestors().find(is_project).unwrap_or(from).to_owned()
 }
 
@@ -22,17 +26,53 @@ pub(crate) fn working_dir() -> Result<PathBuf, ErrorObject> {
     })
 }
 
-/// Returns the URL of the store: as given, else the project's own.
-pub(crate) fn store_url(given: Option<&str>) -> Result<String, ErrorObject> {
+/// A store, and who chose it.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) url: String,
+    pub(crate) by: Chooser,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chooser {
+    /// `--store` or the environment.
+    Given,
+    /// `stepwell.toml`.
+    Settings,
+    /// The place of a project's own store.
+    Default,
+}
+
+/// Returns the store of a command: as given by flag or environment, else by the settings of the project, else its own.
+pub(crate) fn store(given: Option<&str>) -> Result<Chosen, ErrorObject> {
     if let Some(url) = given.filter(|url| !url.is_empty()) {
-        return Ok(url.to_owned());
+        return Ok(Chosen { url: url.to_owned(), by: Chooser::Given });
     }
-    let dir = root(&working_dir()?).join(".stepwell");
-    Ok(format!("sqlite://{}", dir.join("stepwell.db").display()))
+    let root = root(&working_dir()?);
+    if let Some(url) = Settings::of(&root)?.store {
+        return Ok(Chosen { url: below(&root, &url), by: Chooser::Settings });
+    }
+    let file = root.join(".stepwell").join("stepwell.db");
+    Ok(Chosen { url: format!("sqlite://{}", file.display()), by: Chooser::Default })
+}
+
+/// Returns the URL of the store of a command.
+pub(crate) fn store_url(given: Option<&str>) -> Result<String, ErrorObject> {
+    store(given).map(|chosen| chosen.url)
+}
+
+/// Returns a URL with its file, if it is relative, below a directory.
+fn below(dir: &Path, url: &str) -> String {
+    match url.strip_prefix("sqlite://") {
+        Some(file) if !file.is_empty() && !file.starts_with('/') => {
+            format!("sqlite://{}", dir.join(file).display())
+        }
+        _ => url.to_owned(),
+    }
 }
 
 /// Returns the file that a URL names, if it is one of a file.
-fn file_of(url: &str) -> Option<&Path> {
+pub(crate) fn file_of(url: &str) -> Option<&Path> {
     let file = url.strip_prefix("sqlite://")?.split('?').next().filter(|file| !file.is_empty())?;
     Some(Path::new(file))
 }
@@ -89,19 +129,41 @@ fn unfit(file: &Path) -> Option<(String, String)> {
         let why = format!("{} is not a directory", dir.display());
         return Some((why, "name another place with `--store`".into()));
     }
-    // Whatever else is wrong, opening it tells.
-    matches!(dir.try_exists(), Ok(false)).then(|| {
+    // Whatever else is wrong, opening it tells. The directory of a project is made with its first store.
+    let is_made = dir.ends_with(".stepwell") && dir.parent().is_some_and(Path::is_dir);
+    (!is_made && matches!(dir.try_exists(), Ok(false))).then(|| {
         let why = format!("the directory {} does not exist", dir.display());
         (why, "make it, or name another place with `--store`".into())
     })
 }
 
-/// Returns the providers of the command line. Files may lie in the working directory and in those of the workflow
-/// files that were named.
+/// Returns the providers of a command that carries out no steps.
 pub(crate) fn registry(beside: &[PathBuf]) -> Result<Registry, ErrorObject> {
-    let mut roots = vec![working_dir()?];
-    roots.extend(beside.iter().filter_map(|file| file.canonicalize().ok()?.parent().map(Path::to_owned)));
-    Ok(stepwell::registry(roots))
+    let dir = working_dir()?;
+    let project = root(&dir);
+    let settings = Settings::of(&project)?.of_providers(&project, &Work::default())?;
+    Ok(stepwell::registry_with(settings, roots(dir, beside)))
+}
+
+/// Returns the providers of a command that carries out steps, as the settings of the project and the arguments want them.
+pub(crate) fn registry_at_work(beside: &[PathBuf], work: &Work) -> Result<Registry, ErrorObject> {
+    registry_within(roots(working_dir()?, beside), work)
+}
+
+/// Returns the same for files in these directories; relative paths start at the first.
+pub(crate) fn registry_within(roots: Vec<PathBuf>, work: &Work) -> Result<Registry, ErrorObject> {
+    let project = root(&working_dir()?);
+    let settings = Settings::of(&project)?.of_providers(&project, work)?;
+    if let Some(missing) = settings.python.isolation.sandbox.shortfall()? {
+        output::talk(&format!("steps run without a sandbox: {missing}"));
+    }
+    Ok(stepwell::registry_with(settings, roots))
+}
+
+/// Returns where files may lie: in the working directory and in those of the workflow files that were named.
+fn roots(dir: PathBuf, beside: &[PathBuf]) -> Vec<PathBuf> {
+    let named = beside.iter().filter_map(|file| file.canonicalize().ok()?.parent().map(Path::to_owned));
+    std::iter::once(dir).chain(named).collect()
 }
 
 /// Opens an engine over the store of a command that takes no work.

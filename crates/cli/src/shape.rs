@@ -1,5 +1,7 @@
 //! The JSON that scripts rely on: one shape for each thing that is shown.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::Seq;
@@ -42,7 +44,14 @@ fn step(execution: &Execution) -> Value {
 }
 
 /// A run in full: what `show --json` prints.
-pub(crate) fn whole(run: &Run, row: &RunRow, waits: &[WaitRow], why: &[String], with_context: bool) -> Value {
+pub(crate) fn whole(
+    run: &Run,
+    row: &RunRow,
+    waits: &[WaitRow],
+    holders: &HashMap<u64, String>,
+    why: &[String],
+    with_context: bool,
+) -> Value {
     let mut shown = self::run(run, row.seq);
     let timers: Vec<Value> =
         run.due()
@@ -67,6 +76,7 @@ pub(crate) fn whole(run: &Run, row: &RunRow, waits: &[WaitRow], why: &[String], 
         "parent": run.parent().map(|parent| &parent.run),
         "open_waits": waits.iter().map(wait).collect::<Vec<_>>(),
         "timers": timers,
+        "leases": run.executions().iter().filter_map(|execution| lease(execution, holders)).collect::<Vec<_>>(),
         "held": run.held(),
         "why": why,
     });
@@ -75,6 +85,18 @@ pub(crate) fn whole(run: &Run, row: &RunRow, waits: &[WaitRow], why: &[String], 
         merge(&mut shown, json!({ "context": run.context().values() }));
     }
     shown
+}
+
+/// An attempt that is under way, and who carries it out; nobody, if that process is gone.
+fn lease(execution: &Execution, holders: &HashMap<u64, String>) -> Option<Value> {
+    let since = execution.attempt_since()?;
+    Some(json!({
+        "name": execution.step,
+        "ordinal": execution.ordinal,
+        "attempt": execution.attempts,
+        "since": time(since),
+        "worker": holders.get(&execution.session),
+    }))
 }
 
 fn merge(into: &mut Value, more: Value) {

@@ -4,9 +4,10 @@ use serde_json::Value;
 use stepwell_core::run::view::view;
 use stepwell_core::run::{Execution, Run};
 use stepwell_core::status::ExecutionStatus;
+use stepwell_core::workflow::definition::Action;
 
 use crate::text;
-use crate::values::{size, took};
+use crate::values::{shown, size, took};
 
 /// Of what a step printed, the end is shown.
 const PRINTED: Limit = Limit { lines: 20, bytes: 4 << 10 };
@@ -38,6 +39,22 @@ pub(crate) fn told(run: &Run, execution: &Execution) -> Vec<String> {
     if is_last && execution.status == ExecutionStatus::Completed {
         lines.extend(in_full(result, &all).into_iter().map(|line| format!("  {line}")));
     }
+    lines
+}
+
+/// Returns what else is known of an execution: what carries its step out, what that needs, and its times.
+pub(crate) fn more(run: &Run, execution: &Execution) -> Vec<String> {
+    let step = run.workflow().step(execution.step_ix());
+    let mut lines = vec![match &step.action {
+        Action::Function => "by a function".to_owned(),
+        Action::Provider { method, .. } => format!("by {method}"),
+    }];
+    if !step.needs.is_empty() {
+        let needs: Vec<&str> = step.needs.iter().map(|need| need.step.as_str()).collect();
+        lines.push(format!("needs {}", needs.join(", ")));
+    }
+    let times = [("began", execution.started_at), ("ended", execution.finished_at)];
+    lines.extend(times.into_iter().filter_map(|(word, at)| Some(format!("{word} {}", shown(at?)))));
     lines
 }
 
@@ -98,17 +115,46 @@ fn cut<'t>(lines: impl Iterator<Item = &'t str>, limit: Limit) -> (Vec<String>, 
     (shown, left)
 }
 
-/// Shows a result on the line of its step; `--json` has all of it.
-fn brief(result: &Value) -> String {
+/// Shows a result on the line of its step.
+pub(crate) fn brief(result: &Value) -> String {
+    let shown = in_brief(result);
+    if shown.is_empty() && !result.is_string() { shown } else { format!("  {shown}") }
+}
+
+/// Returns a result as a few words; `--json` has all of it.
+pub(crate) fn in_brief(result: &Value) -> String {
     const WIDTH: usize = 100;
     let shown = match result {
         Value::Null => return String::new(),
         Value::String(text) => text.lines().next().unwrap_or_default().to_owned(),
-        other => other.to_string(),
+        other => {
+            let mut begin = Begin(Vec::new());
+            // It ends with an error where there is more than is shown.
+            let _cut = serde_json::to_writer(&mut begin, other);
+            String::from_utf8_lossy(&begin.0).into_owned()
+        }
     };
     match shown.char_indices().nth(WIDTH) {
-        None => format!("  {shown}"),
-        Some((at, _)) => format!("  {}…", &shown[..at]),
+        None => shown,
+        Some((at, _)) => format!("{}…", &shown[..at]),
+    }
+}
+
+/// Takes the beginning of a text, and refuses the rest: a large result is not written out to show a line of it.
+struct Begin(Vec<u8>);
+
+impl std::io::Write for Begin {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        const ENOUGH: usize = 1_024;
+        if self.0.len() > ENOUGH {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

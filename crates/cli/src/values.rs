@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::Timestamp;
+use stepwell_core::status::{RunStatus, UnknownWord};
 
 /// Reads `key=value` pairs: a value is JSON if it parses, else text; `a.b=1` nests.
 pub(crate) fn pairs(
@@ -62,6 +63,15 @@ pub(crate) fn shown(at: Timestamp) -> String {
     shown_in(at, jiff::tz::TimeZone::system())
 }
 
+/// Shows a moment to people who know which day it is: without its day, if that is today.
+pub(crate) fn shown_time(at: Timestamp, now: Timestamp) -> String {
+    let (then, today) = (shown(at), shown(now));
+    match then.split_once(' ') {
+        Some((day, time)) if today.starts_with(day) => time.to_owned(),
+        _ => then,
+    }
+}
+
 fn shown_in(at: Timestamp, zone: jiff::tz::TimeZone) -> String {
     tellable(at).to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
@@ -87,7 +97,8 @@ pub(crate) fn size(bytes: usize) -> String {
     match bytes {
         0..1_000 => counted(bytes, "byte"),
         1_000..1_000_000 => format!("{}.{} kB", bytes / 1_000, bytes % 1_000 / 100),
-        _ => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
+        1_000_000..1_000_000_000 => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
+        _ => format!("{}.{} GB", bytes / 1_000_000_000, bytes % 1_000_000_000 / 100_000_000),
     }
 }
 
@@ -98,6 +109,16 @@ pub(crate) fn at_least_one(argument: &str, count: usize) -> Result<usize, ErrorO
     }
     let message = format!("{argument} must be at least 1, not 0");
     Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", argument))
+}
+
+/// Reads the words given with `--status`.
+pub(crate) fn statuses(given: &[String]) -> Result<Vec<RunStatus>, ErrorObject> {
+    let read = |word: &String| {
+        word.parse().map_err(|error: UnknownWord| {
+            ErrorObject::new(Code::INVALID_PARAMS, format!("--status: {error}")).with("parameter", "--status")
+        })
+    };
+    given.iter().map(read).collect()
 }
 
 /// Reads a moment: RFC 3339, a day (its first moment, in local time), or `2h`, `3d`, `30m`, `10s` ago.

@@ -1,11 +1,13 @@
 //! Why a run is not going on, and what to type about it.
 
+use std::collections::HashMap;
+
 use stepwell_core::ids::Timestamp;
 use stepwell_core::run::{Execution, Run};
 use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
 use stepwell_store::{LostLease, WaitRow};
 
-use crate::values::{counted, shown};
+use crate::values::{counted, shown, shown_time, took};
 use crate::{answering, shape, text};
 
 /// What is known of the world around a run.
@@ -14,6 +16,8 @@ pub(crate) struct Around<'a> {
     pub(crate) waits: &'a [WaitRow],
     /// Leases whose workers are gone.
     pub(crate) lost: &'a [LostLease],
+    /// Who carries out attempts of it, by session.
+    pub(crate) holders: &'a HashMap<u64, String>,
     /// Whether a process is there that carries it.
     pub(crate) is_carried: bool,
     /// Whether this program has a handler.
@@ -121,7 +125,14 @@ fn of_execution(run: &Run, execution: &Execution, is_paused: bool, around: &Arou
                 false => format!("step '{name}' is ready, but nobody here has its handler {handler}"),
             }
         }
-        ExecutionStatus::Running => format!("step '{name}' is running: attempt {}", execution.attempts),
+        ExecutionStatus::Running => {
+            let since = execution.attempt_since().map_or_else(String::new, |since| {
+                format!(", since {} ({})", shown_time(since, around.now), took(since, around.now))
+            });
+            let by = around.holders.get(&execution.session);
+            let by = by.map_or_else(String::new, |by| format!(", by {by}"));
+            format!("step '{name}' is running: attempt {}{since}{by}", execution.attempts)
+        }
         ExecutionStatus::Blocked => {
             let step = run.workflow().step(execution.step_ix());
             let needs: Vec<&str> = step.needs.iter().map(|need| need.step.as_str()).collect();

@@ -60,6 +60,7 @@ codes! {
     RATE_LIMIT_EXCEEDED -31005 Yes "our own rate limit"
     STATE_CONFLICT -31101 No "system state has another version"
     STATE_VALUE_INVALID -31102 No "system state must be a JSON object of at most 1 MiB"
+    STATE_NOT_FOUND -31103 No "no system state under this key"
 
     PROTOCOL_NOT_FOUND -30001 No "no provider speaks this protocol"
     PROVIDER_NOT_FOUND -30002 No "named instance unknown"

@@ -68,6 +68,9 @@ words!(
 );
 
 impl RunStatus {
+    /// Those that end a run.
+    pub const TERMINAL: &'static [Self] = &[Self::Completed, Self::Failed, Self::Cancelled];
+
     /// True for `completed`, `failed` and `cancelled`.
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)

@@ -15,7 +15,7 @@ use stepwell_core::run::command::{AttemptRef, Command, Complete, Fail, Suspend};
 use stepwell_core::run::event::{Event, Payload};
 use stepwell_core::run::wait::Resolution;
 use stepwell_core::workflow::Workflow;
-use stepwell_core::workflow::definition::Action;
+use stepwell_core::workflow::definition::{Action, Step};
 use stepwell_store::{LazyEvent, LeaseRef, Purpose};
 use tokio_util::sync::CancellationToken;
 
@@ -181,7 +181,9 @@ pub(crate) fn prepare(
     let (method, params) = match &step.action {
         Action::Function => (step.name.to_string(), Ok(Value::Null)),
         Action::Provider { method, params, .. } => {
-            (method.clone(), params::resolve(shared, run, execution, &*provider, method, params))
+            let fit = refuse_file(step);
+            let resolve = |()| params::resolve(shared, run, execution, &*provider, method, params);
+            (method.clone(), fit.and_then(resolve))
         }
     };
     let deadline = step.timeout_ms.map(|ms| shared.clock.now().plus_ms(ms));
@@ -227,6 +229,13 @@ pub(crate) fn prepare(
         slot,
         purpose,
     })
+}
+
+/// Refuses the file of a batch that cannot be processed.
+fn refuse_file(step: &Step) -> Result<(), ErrorObject> {
+    let Some(refused) = step.file.as_ref().and_then(|file| file.refused.clone()) else { return Ok(()) };
+    let message = format!("step '{}': {}", step.name, refused.message);
+    Err(ErrorObject { message, ..refused }.with("task_id", step.name.as_str()))
 }
 
 /// Carries an attempt out and brings its outcome home, then goes on with what is handed over to it.

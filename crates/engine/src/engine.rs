@@ -303,16 +303,16 @@ impl Engine {
     ///
     /// # Errors
     /// The run has ended or does not exist, or the store.
-    pub async fn pause(&self, run: &RunId) -> Result<Receipt, ErrorObject> {
-        self.command(run, Command::Pause { reason: None }, None).await
+    pub async fn pause(&self, run: &RunId, reason: Option<String>) -> Result<Receipt, ErrorObject> {
+        self.command(run, Command::Pause { reason }, None).await
     }
 
     /// Lifts an operator's pause.
     ///
     /// # Errors
     /// Nobody paused it, it has ended or does not exist, or the store.
-    pub async fn resume(&self, run: &RunId) -> Result<Receipt, ErrorObject> {
-        self.command(run, Command::Resume, None).await
+    pub async fn resume(&self, run: &RunId, reason: Option<String>) -> Result<Receipt, ErrorObject> {
+        self.command(run, Command::Resume { reason }, None).await
     }
 
     /// Cancels a run; a second time changes nothing.
@@ -335,8 +335,13 @@ impl Engine {
     ///
     /// # Errors
     /// The run has not failed or does not exist, or the store.
-    pub async fn retry(&self, run: &RunId, input: Option<Value>) -> Result<Receipt, ErrorObject> {
-        self.command(run, Command::Retry { input: input.map(Arc::new) }, None).await
+    pub async fn retry(
+        &self,
+        run: &RunId,
+        input: Option<Value>,
+        reason: Option<String>,
+    ) -> Result<Receipt, ErrorObject> {
+        self.command(run, Command::Retry { input: input.map(Arc::new), reason }, None).await
     }
 
     /// Decides by hand about a stuck execution.

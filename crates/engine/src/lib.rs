@@ -8,6 +8,7 @@
 //! for how work is carried out.
 
 mod attempt;
+pub mod batch;
 mod cache;
 mod clock;
 mod engine;
@@ -24,6 +25,7 @@ mod session;
 mod shared;
 mod slots;
 mod snapshots;
+mod state;
 pub mod testing;
 mod timers;
 mod turn;

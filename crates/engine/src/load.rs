@@ -5,8 +5,9 @@
 //! is ignored. Nothing is stored or run here.
 //!
 //! Start reading at [`text`]; `keys.rs` declares the keys, `workflow.rs` and `step.rs` read them, `references.rs` reads what
-//! steps say about each other.
+//! steps say about each other, `batch.rs` makes steps of files.
 
+mod batch;
 mod fields;
 mod json;
 mod keys;
@@ -26,6 +27,7 @@ use stepwell_core::error::Code;
 use stepwell_core::workflow::Workflow;
 use stepwell_core::workflow::path::{Part, Path};
 
+pub use batch::{BatchRequest, Files, batch};
 pub use keys::tables;
 pub use node::Position;
 use node::{Member, Node};

@@ -1,6 +1,7 @@
 //! Who carries out a step: providers by protocol, functions of the host program by name.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -207,9 +208,21 @@ pub struct Registry {
     functions: HashMap<String, Arc<dyn Provider>>,
     /// Of functions that the host program has not got, one stands in for all (tests).
     fallback: Option<Arc<dyn Provider>>,
+    roots: Vec<PathBuf>,
 }
 
 impl Registry {
+    /// Sets the directories in which the files of a batch are looked for; relative paths start at the first.
+    pub fn within(mut self, roots: Vec<PathBuf>) -> Self {
+        self.roots = roots;
+        self
+    }
+
+    /// Returns the directories in which the files of a batch are looked for.
+    pub fn roots(&self) -> &[PathBuf] {
+        &self.roots
+    }
+
     /// Adds a provider for a protocol such as `python/v1`.
     pub fn provide(mut self, protocol: &str, provider: Arc<dyn Provider>) -> Self {
         self.providers.insert(protocol.to_owned(), provider);

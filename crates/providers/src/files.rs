@@ -16,10 +16,10 @@ pub struct Roots {
     directories: Vec<PathBuf>,
 }
 
-/// A regular file inside the roots, open for reading.
+/// A regular file inside the roots.
 #[derive(Debug)]
 pub struct RootedFile {
-    /// The file that was checked.
+    /// The file that was checked: open for reading if it was opened, else nothing but a handle on it.
     pub file: File,
     /// Where it really is, links followed.
     pub path: PathBuf,
@@ -83,17 +83,29 @@ impl FileError {
 impl Roots {
     /// Takes the directories as roots; those that do not exist now hold no files.
     pub fn new(directories: impl IntoIterator<Item = PathBuf>) -> Self {
-        let directories = directories.into_iter().filter_map(|root| root.canonicalize().ok()).collect();
-        Self { directories }
+        let mut roots = Self::default();
+        for directory in directories {
+            roots.add(&directory);
+        }
+        roots
     }
 
-    /// Adds a directory, if it exists.
+    /// Adds a directory, if it exists and is not among them.
     pub fn add(&mut self, directory: &Path) {
-        self.directories.extend(directory.canonicalize().ok());
+        let real = directory.canonicalize().ok();
+        self.directories.extend(real.filter(|real| !self.directories.contains(real)));
     }
 
     /// Opens `path` (relative paths start at `base`) and checks what was opened.
     pub fn open(&self, base: &Path, path: &Path) -> Result<RootedFile, FileError> {
+        let found = self.find(base, path)?;
+        let unreadable = |source| FileError::Unreadable { path: base.join(path), source };
+        let file = File::open(handle_of(&found.file)).map_err(unreadable)?;
+        Ok(RootedFile { file, ..found })
+    }
+
+    /// Finds what `path` names without opening it, and checks what was found.
+    pub fn find(&self, base: &Path, path: &Path) -> Result<RootedFile, FileError> {
         let path = base.join(path);
         // O_PATH only finds the file: nothing happens to a pipe or a device that is named here.
         let found = match OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path) {
@@ -101,16 +113,14 @@ impl Roots {
             Err(source) => return Err(self.describe_unopened(path, source)),
         };
         let unreadable = |source| FileError::Unreadable { path: path.clone(), source };
-        let handle = format!("/proc/self/fd/{}", found.as_raw_fd());
-        let real = std::fs::read_link(&handle).map_err(unreadable)?;
+        let real = std::fs::read_link(handle_of(&found)).map_err(unreadable)?;
         if !self.contain(&real) {
             return Err(FileError::OutsideRoots { path });
         }
         if !found.metadata().map_err(unreadable)?.is_file() {
             return Err(FileError::NotAFile { path });
         }
-        let file = File::open(&handle).map_err(unreadable)?;
-        Ok(RootedFile { file, path: real })
+        Ok(RootedFile { file: found, path: real })
     }
 
     /// Says of a path outside the roots only that, and not whether something is there.
@@ -123,9 +133,18 @@ impl Roots {
         }
     }
 
+    /// Returns the directories, as they really are.
+    pub(crate) fn directories(&self) -> &[PathBuf] {
+        &self.directories
+    }
+
     fn contain(&self, real: &Path) -> bool {
         self.directories.iter().any(|root| real.starts_with(root))
     }
+}
+
+fn handle_of(found: &File) -> String {
+    format!("/proc/self/fd/{}", found.as_raw_fd())
 }
 
 #[cfg(test)]

@@ -4,14 +4,24 @@
 //! answer with a value, a failure that says everything there is to know, or what they wait for.
 //!
 //! - [`python`] runs Python scripts, each in a fresh interpreter state.
+//! - [`Process`] runs programs, never through a shell.
+//! - [`isolation`] is what scripts and programs may see and use, [`sandbox`] the walls that the kernel keeps.
+//! - [`http`] makes HTTP requests, to addresses that workflows may reach.
 //! - [`files`] opens the files that parameters name, inside the configured roots only.
 
+mod capture;
 pub mod files;
+pub mod http;
 mod human;
+pub mod isolation;
 mod moment;
 mod params;
+mod process;
 pub mod python;
+pub mod sandbox;
 mod signal;
+mod signals;
+mod supervise;
 mod timer;
 mod workflow;
 
@@ -20,14 +30,21 @@ use std::sync::Arc;
 use stepwell_engine::Registry;
 
 pub use human::Human;
+pub use process::Process;
 pub use signal::Signal;
 pub use timer::Timer;
 pub use workflow::{ChildRuns, ReadDefinition};
 
 /// Returns the providers that every Stepwell has. `read` turns a workflow written inline into a definition.
-pub fn registry(python: python::PythonSettings, read: Arc<ReadDefinition>) -> Registry {
+pub fn registry(
+    python: python::PythonSettings,
+    http: http::HttpSettings,
+    read: Arc<ReadDefinition>,
+) -> Registry {
     Registry::default()
+        .provide("process/v1", Arc::new(Process::new(python.isolation.clone())))
         .provide("python/v1", Arc::new(python::Python::new(python)))
+        .provide("http/v1", Arc::new(http::Http::new(http)))
         .provide("human/v1", Arc::new(Human))
         .provide("signal/v1", Arc::new(Signal))
         .provide("timer/v1", Arc::new(Timer))

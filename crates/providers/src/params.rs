@@ -1,5 +1,8 @@
 //! Checking parameters against a short table: unknown, missing, of the wrong type.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::Timestamp;
@@ -13,9 +16,17 @@ use crate::moment;
 pub(crate) enum Kind {
     Text,
     Object,
+    /// An object whose values are strings.
+    TextObject,
     /// A workflow, written as in a file of its own.
     Workflow,
     List,
+    /// A list of strings.
+    Texts,
+    /// One of a few words.
+    OneOf(&'static [&'static str]),
+    /// An exit code, or several.
+    ExitCodes,
     /// A time in seconds, perhaps none.
     Seconds,
     /// How long something may take, in seconds.
@@ -31,12 +42,30 @@ pub(crate) enum Kind {
 pub(crate) const LONGEST: f64 = 3_155_760_000.0;
 
 impl Kind {
-    /// Returns a word for what is wrong with a value, if it does not fit.
-    fn fault(self, value: &Value) -> Option<&'static str> {
+    /// Returns a word for what is wrong with a value, if it does not fit. What `passes` fits anything.
+    fn fault(self, value: &Value, passes: fn(&Value) -> bool) -> Option<&'static str> {
+        if passes(value) {
+            return None;
+        }
         let fits = match self {
             Self::Text => value.is_string(),
             Self::Object | Self::Workflow => value.is_object(),
+            Self::TextObject => value.as_object().is_some_and(|all| all.values().all(Value::is_string)),
             Self::List => value.is_array(),
+            Self::Texts => value.as_array().is_some_and(|all| all.iter().all(Value::is_string)),
+            Self::OneOf(words) if value.is_string() => {
+                return (!words.contains(&value.as_str().unwrap_or_default())).then_some("unknown");
+            }
+            Self::OneOf(_) => false,
+            Self::ExitCodes => match value {
+                Value::Array(codes) if codes.is_empty() => return Some("range"),
+                Value::Array(codes) => {
+                    return codes
+                        .iter()
+                        .find_map(|code| Self::exit_code_fault(code).filter(|_| !passes(code)));
+                }
+                code => return Self::exit_code_fault(code),
+            },
             Self::Seconds | Self::Limit => match value.as_f64() {
                 Some(0.0) if self == Self::Seconds => true,
                 Some(seconds) if seconds > 0.0 && seconds <= LONGEST => true,
@@ -50,6 +79,14 @@ impl Kind {
         (!fits).then_some("type")
     }
 
+    fn exit_code_fault(code: &Value) -> Option<&'static str> {
+        match code.as_i64() {
+            Some(0..=255) => None,
+            Some(_) => Some("range"),
+            None => Some("type"),
+        }
+    }
+
     /// Returns the JSON Schema of what fits in a file, where a reference may stand for anything.
     fn schema(self) -> Value {
         let or_reference = |schema: Value| json!({ "anyOf": [schema, { "$ref": "#/$defs/reference" }] });
@@ -58,7 +95,16 @@ impl Kind {
             Self::Text => json!({ "type": "string" }),
             Self::Object => or_reference(json!({ "type": "object" })),
             Self::Workflow => or_reference(json!({ "$ref": "#" })),
+            Self::TextObject => {
+                or_reference(json!({ "type": "object", "additionalProperties": { "type": "string" } }))
+            }
             Self::List => or_reference(json!({ "type": "array" })),
+            Self::Texts => or_reference(json!({ "type": "array", "items": { "type": "string" } })),
+            Self::OneOf(words) => or_reference(json!({ "enum": words })),
+            Self::ExitCodes => {
+                let code = or_reference(json!({ "type": "integer", "minimum": 0, "maximum": 255 }));
+                json!({ "anyOf": [code, { "type": "array", "minItems": 1, "items": code }] })
+            }
             Self::Seconds => or_reference(seconds),
             Self::Limit => {
                 or_reference(json!({ "type": "number", "exclusiveMinimum": 0, "maximum": LONGEST }))
@@ -70,11 +116,15 @@ impl Kind {
         }
     }
 
-    fn word(self) -> &'static str {
-        match self {
+    fn word(self) -> Cow<'static, str> {
+        let word = match self {
             Self::Text => "a string",
             Self::Object | Self::Workflow => "an object",
+            Self::TextObject => "an object of strings",
             Self::List => "a list",
+            Self::Texts => "a list of strings",
+            Self::OneOf(words) => return format!("'{}'", words.join("' or '")).into(),
+            Self::ExitCodes => "an exit code from 0 to 255, or a list of them",
             Self::Seconds => "a number of seconds, at most 3155760000 (100 years)",
             Self::Limit => "a number of seconds, more than 0 and at most 3155760000 (100 years)",
             Self::Moment => {
@@ -82,7 +132,8 @@ impl Kind {
             }
             Self::Date => "an RFC 3339 time with an offset, such as '2027-01-31T09:00:00+01:00'",
             Self::Any => "any value",
-        }
+        };
+        word.into()
     }
 }
 
@@ -123,7 +174,7 @@ fn problems(params: &Value, table: &Table, passes: fn(&Value) -> bool) -> Vec<Pa
                 problems.push(problem(name, "unknown", format!("parameter '{name}' is not known{hint}")));
             }
             Some((_, kind, ..)) => {
-                if let Some(fault) = kind.fault(value).filter(|_| !passes(value)) {
+                if let Some(fault) = kind.fault(value, passes) {
                     problems.push(problem(
                         name,
                         fault,
@@ -145,8 +196,20 @@ pub(crate) fn problem(parameter: &str, reason: &'static str, message: String) ->
     ParamProblem { parameter: parameter.to_owned(), message, reason }
 }
 
-fn holds_reference(value: &Value) -> bool {
+/// Returns whether a value is known only when an attempt starts.
+pub(crate) fn holds_reference(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.contains("${"))
+}
+
+/// Returns how long an attempt may take: its parameter `timeout`, else no limit if its step has one, which the engine
+/// keeps, else `default`.
+pub(crate) fn limit(task: &Task, default: Duration) -> Duration {
+    let seconds = match task.params.get("timeout").and_then(Value::as_f64) {
+        Some(seconds) => seconds,
+        None if task.deadline.is_some() => LONGEST,
+        None => default.as_secs_f64(),
+    };
+    Duration::try_from_secs_f64(seconds).expect("the longest limit is a duration")
 }
 
 /// Refuses the parameters of an attempt if they do not fit.
@@ -156,12 +219,16 @@ pub(crate) fn require(task: &Task, table: &Table) -> Result<(), ErrorObject> {
 
 /// Returns the first problem as `INVALID_PARAMS`.
 pub(crate) fn refuse(task: &Task, problems: Vec<ParamProblem>) -> Result<(), ErrorObject> {
-    let Some(first) = problems.into_iter().next() else { return Ok(()) };
-    let message = format!("step '{}': {}", task.step, first.message);
-    Err(ErrorObject::new(Code::INVALID_PARAMS, message)
-        .with("parameter", first.parameter)
-        .with("reason", first.reason)
-        .with("task_id", task.step.as_str()))
+    problems.into_iter().next().map_or(Ok(()), |first| Err(refused(task, first)))
+}
+
+/// Returns a problem as `INVALID_PARAMS`.
+pub(crate) fn refused(task: &Task, problem: ParamProblem) -> ErrorObject {
+    let message = format!("step '{}': {}", task.step, problem.message);
+    ErrorObject::new(Code::INVALID_PARAMS, message)
+        .with("parameter", problem.parameter)
+        .with("reason", problem.reason)
+        .with("task_id", task.step.as_str())
 }
 
 #[cfg(test)]
@@ -184,6 +251,38 @@ mod tests {
             assert_eq!(fault(other.clone()), Some("type"), "{other}");
         }
         assert!(Kind::Limit.word().contains(&LONGEST.to_string()));
+    }
+
+    #[test]
+    fn words_lists_of_texts_and_exit_codes_are_judged_by_their_elements() {
+        let table: &Table = &[
+            ("args", Kind::Texts, false, ""),
+            ("env", Kind::TextObject, false, ""),
+            ("parse", Kind::OneOf(&["json"]), false, ""),
+            ("codes", Kind::ExitCodes, false, ""),
+        ];
+        let fault = |params: Value| check(&params, table).pop().map(|found| found.reason);
+        for fitting in [
+            json!({ "args": [], "env": {}, "parse": "json", "codes": 255 }),
+            json!({ "args": ["", "${a}"], "env": {"A": "1"}, "codes": [0, "${a.code}"] }),
+            json!({ "args": "${a}", "env": "${a}", "parse": "${a}", "codes": "${a}" }),
+        ] {
+            assert_eq!(fault(fitting.clone()), None, "{fitting}");
+        }
+        for (unfit, reason) in [
+            (json!({ "args": ["-n", 5] }), "type"),
+            (json!({ "args": "-n 5" }), "type"),
+            (json!({ "env": {"A": 1} }), "type"),
+            (json!({ "parse": "yaml" }), "unknown"),
+            (json!({ "parse": true }), "type"),
+            (json!({ "codes": [] }), "range"),
+            (json!({ "codes": [0, 256] }), "range"),
+            (json!({ "codes": -1 }), "range"),
+            (json!({ "codes": ["0"] }), "type"),
+            (json!({ "codes": 1.5 }), "type"),
+        ] {
+            assert_eq!(fault(unfit.clone()), Some(reason), "{unfit}");
+        }
     }
 
     #[test]

@@ -28,31 +28,47 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use stepwell_core::error::ErrorObject;
-use stepwell_providers::python::PythonSettings;
 
 pub use stepwell_core as core;
 pub use stepwell_engine::{
-    Engine, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, load,
+    Engine, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, batch, load,
 };
+pub use stepwell_providers::http::{AllowPrivate, HttpSettings, UnknownRule};
+pub use stepwell_providers::python::PythonSettings;
 pub use stepwell_store::{Store, open as open_store};
+
+/// How the providers of a Stepwell work.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Of Python scripts; what they may see and use is also what programs may.
+    pub python: PythonSettings,
+    /// Of HTTP requests. By default they reach the internet and nothing else.
+    pub http: HttpSettings,
+}
 
 /// Returns the providers of every Stepwell. File parameters must lie inside the roots (none given: inside the working
 /// directory) or the directory their run was submitted from.
 pub fn registry(roots: Vec<PathBuf>) -> Registry {
-    let mut python = PythonSettings::default();
+    registry_with(Settings::default(), roots)
+}
+
+/// Returns the same providers with settings of your own.
+pub fn registry_with(settings: Settings, roots: Vec<PathBuf>) -> Registry {
+    let Settings { mut python, http } = settings;
     if !roots.is_empty() {
-        python.roots = roots;
+        python.isolation.roots = roots;
     }
     // A run of the library or the command line is its user's own, wherever a worker carries it on.
-    python.trust_base_dir = true;
-    stepwell_providers::registry(python, Arc::new(read_child))
+    python.isolation.trust_base_dir = true;
+    let roots = python.isolation.roots.clone();
+    stepwell_providers::registry(python, http, Arc::new(read_child)).within(roots)
 }
 
 /// Reads the workflow of a child run, written inline as in a workflow file.
 fn read_child(value: &Value) -> Result<Value, ErrorObject> {
     // A child's steps are checked against the same providers; nested children are checked when they start.
-    let known =
-        stepwell_providers::registry(PythonSettings::default(), Arc::new(|value: &Value| Ok(value.clone())));
+    let inner = Arc::new(|value: &Value| Ok(value.clone()));
+    let known = stepwell_providers::registry(PythonSettings::default(), HttpSettings::default(), inner);
     let loaded = load::value(value, &known, false).map_err(|invalid| invalid.to_error())?;
     Ok(loaded.workflow.to_json())
 }

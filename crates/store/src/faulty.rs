@@ -19,7 +19,8 @@ use crate::Store;
 use crate::error::{CommitError, Error, StateError};
 use crate::model::{
     Batch, Committed, DueTimer, LazyEvent, LeaseRef, LeaseRequest, Leased, LoadedRun, LostLease, Page, Paged,
-    Recorded, Renewal, RunFilter, RunRow, SessionRef, StateRow, Undelivered, WaitFilter, WaitRow,
+    Prune, Pruned, Recorded, Renewal, RunFilter, RunRow, SessionRef, StateRow, Undelivered, WaitFilter,
+    WaitRow,
 };
 
 /// How often what goes wrong, in calls of a thousand.
@@ -344,12 +345,12 @@ impl Store for FaultyStore {
         self.read("listing state", self.below.states(prefix, page)).await
     }
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, Error> {
-        self.write("pruning", self.below.prune(before)).await
+    async fn prune(&self, prune: &Prune) -> Result<Pruned, Error> {
+        self.write("pruning", self.below.prune(prune)).await
     }
 
-    async fn backup(&self, file: &Path) -> Result<(), Error> {
-        self.write("backing up", self.below.backup(file)).await
+    async fn backup(&self, file: &Path, replace: bool) -> Result<(), Error> {
+        self.write("backing up", self.below.backup(file, replace)).await
     }
 
     /// Forwards the counter of the store below, but for the wake-ups that are lost. Without a runtime none is.
@@ -376,6 +377,10 @@ impl Store for FaultyStore {
 
     async fn others(&self) -> Result<Vec<String>, Error> {
         self.read("looking for others", self.below.others()).await
+    }
+
+    async fn holder(&self, session: u64) -> Result<Option<String>, Error> {
+        self.read("looking for a session", self.below.holder(session)).await
     }
 
     async fn close(&self) -> Result<(), Error> {

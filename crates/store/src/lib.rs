@@ -26,7 +26,7 @@ pub use faulty::{Fault, Faults, FaultyStore};
 pub use memory::MemoryStore;
 pub use model::*;
 pub use open::open;
-pub use sqlite::{SqliteOptions, SqliteStore};
+pub use sqlite::{SqliteOptions, SqliteStore, Survey, survey};
 
 /// Where runs live. Cheap to share behind an `Arc`; every method may be called from several tasks at once.
 #[async_trait]
@@ -136,18 +136,24 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Lists system state by key.
     async fn states(&self, prefix: &str, page: &Page) -> Result<Paged<StateRow>, Error>;
 
-    /// Deletes terminal runs that ended before `before`, with all that is theirs. Returns how many. A child is
-    /// kept as long as its root is.
-    async fn prune(&self, before: Timestamp) -> Result<u64, Error>;
+    /// Deletes old runs with all that is theirs. A child is kept as long as its root is, and goes with it. `Invalid` if
+    /// a status is asked for that does not end a run.
+    async fn prune(&self, prune: &Prune) -> Result<Pruned, Error>;
 
-    /// Writes a consistent copy of the store to a new file.
-    async fn backup(&self, file: &Path) -> Result<(), Error>;
+    /// Writes a consistent copy of the store to a file, while others go on writing. The file is there whole, checked
+    /// and on disk when it returns, or not at all. `Invalid` if it exists, unless `replace`.
+    async fn backup(&self, file: &Path, replace: bool) -> Result<(), Error>;
 
     /// Returns a counter that moves when anything in the store may have changed, by whomever.
     fn changes(&self) -> watch::Receiver<u64>;
 
     /// Returns who else has the store open, in words for people, such as `pid 4711 (worker)`.
     async fn others(&self) -> Result<Vec<String>, Error>;
+
+    /// Returns the label of a session, if its process lives. A store that does not keep labels knows none.
+    async fn holder(&self, _session: u64) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
 
     /// Finishes what is queued and closes. Later calls are `Unavailable`.
     async fn close(&self) -> Result<(), Error>;

@@ -12,6 +12,8 @@ use stepwell_core::status::{PauseReason, RunStatus};
 use stepwell_core::workflow::Workflow;
 use stepwell_core::workflow::definition::Priority;
 
+use crate::error::Error;
+
 /// Number and id of the last deciding batch of a run: what the next batch is decided on. The id keeps a
 /// number that matches by accident from being taken for the same state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -465,6 +467,41 @@ pub struct Paged<T> {
     pub items: Vec<T>,
     /// Cursor of the next page; none: this was the last.
     pub next: Option<String>,
+}
+
+/// Which runs to delete.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prune {
+    /// Those that ended before that.
+    pub before: Timestamp,
+    /// Those of one of these; empty: of any that ends a run. Of a tree the status of its root counts.
+    pub status: Vec<RunStatus>,
+    /// Only says what would be deleted.
+    pub dry_run: bool,
+}
+
+impl Prune {
+    /// Returns the deletion of all that ended before then.
+    pub fn before(before: Timestamp) -> Self {
+        Self { before, status: Vec::new(), dry_run: false }
+    }
+
+    /// Returns the statuses whose runs go.
+    pub(crate) fn statuses(&self) -> Result<Vec<RunStatus>, Error> {
+        if let Some(live) = self.status.iter().find(|status| !status.is_terminal()) {
+            return Err(Error::Invalid(format!("a run that is {live} has not ended and is never deleted")));
+        }
+        Ok(if self.status.is_empty() { RunStatus::TERMINAL.to_vec() } else { self.status.clone() })
+    }
+}
+
+/// What a deletion came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Runs.
+    pub runs: u64,
+    /// Bytes of their journals, snapshots and large values.
+    pub bytes: u64,
 }
 
 /// A value of system state.

@@ -1,21 +1,29 @@
 //! `stepwell answer`: answers a question, durable when the command returns.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::RunId;
+use stepwell_core::status::RunStatus;
+use stepwell_engine::Engine;
 use stepwell_store::{Page, Store, WaitFilter, WaitRow, WaitState};
 
 use crate::args::Shared;
 use crate::exit::Exit;
-use crate::{hints, output, project, text};
+use crate::live::asking::Asking;
+use crate::live::view::Closed;
+use crate::stop::Stop;
+use crate::{follow, hints, live, output, project, shape, text};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Id of the question or its beginning, or of a run with exactly one
     target: String,
+    /// The answer is the JSON on standard input
+    #[arg(value_name = "-", value_parser = ["-"], hide_possible_values = true, group = "answer")]
+    stdin: Option<String>,
     /// The answer is this text
     #[arg(long, value_name = "S", group = "answer")]
     text: Option<String>,
@@ -25,34 +33,70 @@ pub(crate) struct Args {
     /// The answer is the JSON in this file; `-` is standard input
     #[arg(long, value_name = "F", group = "answer")]
     file: Option<PathBuf>,
-    /// Who answers
+    /// Who answers [default: on a terminal, the user of the system]
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
+    /// Asks nothing on the terminal, also if no answer is given
+    #[arg(long)]
+    no_input: bool,
 }
 
 pub(crate) async fn answer(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     let engine = project::open_idle(shared.store()).await?;
-    let WaitRow { wait, run, .. } = find(&**engine.store(), &args.target).await?;
-    let value = value(args)?;
-    let receipt = engine.answer(&wait, value, args.by.clone()).await.map_err(hints::about(&run))?;
+    let row = find(&**engine.store(), &args.target).await?;
+    let (wait, run) = (row.wait.clone(), row.run.clone());
+    let status = if is_asked(shared, args) {
+        match asked(&engine, &row, args.by.clone()).await? {
+            Some(status) => status,
+            None => return Ok(Exit::Interrupted),
+        }
+    } else {
+        let value = value(args)?;
+        engine.answer(&wait, value, args.by.clone()).await.map_err(hints::about(&run))?.status
+    };
     output::is_done(format!("{wait} itself is answered"));
     if shared.json {
-        output::json(&json!({ "wait_id": wait, "state": "answered", "status": receipt.status.as_str() }));
+        output::json(&json!({ "wait_id": wait, "state": "answered", "status": status.as_str() }));
     } else {
         output::talk(&format!("{wait} is answered"));
     }
-    if receipt.status.is_terminal() {
-        output::talk(&format!("run {run} is {}", receipt.status));
-        return Ok(Exit::Ok);
-    }
-    let root = engine.store().run(&run).await.map_err(super::stored)?.root;
-    if !project::is_carried(&**engine.store(), &root).await? {
-        output::talk(&format!(
-            "nobody is carrying the run; `stepwell resume {}` goes on",
-            text::word(root.as_str())
-        ));
-    }
+    super::say_standing(&engine, &run, status).await?;
     Ok(Exit::Ok)
+}
+
+/// Returns whether the answer is asked for on the terminal.
+fn is_asked(shared: &Shared, args: &Args) -> bool {
+    let is_given = args.text.is_some() || args.json_value.is_some() || args.file.is_some();
+    !is_given && !args.no_input && !shared.json && std::io::stdin().is_terminal() && live::tty::can_draw()
+}
+
+/// Asks for the answer on the terminal, and returns how the run stands after it; none, if the question was left open.
+async fn asked(engine: &Engine, row: &WaitRow, by: Option<String>) -> Result<Option<RunStatus>, ErrorObject> {
+    let spec = serde_json::from_value(row.spec.clone()).ok().filter(|_| row.state == WaitState::Open);
+    let Some(asking) = spec.and_then(|spec| Asking::of(&row.wait, row.step.as_str(), &spec)) else {
+        let message = already(row);
+        let error = ErrorObject::new(Code::WORKFLOW_INVALID_STATE, message).with("reason", "wait_closed");
+        return Err(hints::about(&row.run)(error));
+    };
+    let by = by.unwrap_or_else(live::view::user);
+    let mut stop = Stop::listen()?;
+    match live::view::ask(engine, asking, &by, &mut stop).await.map_err(hints::about(&row.run))? {
+        Closed::Answered(status) => Ok(Some(status)),
+        Closed::Left => {
+            output::talk(&format!("{} is left open", row.wait));
+            let question = shape::question(row).unwrap_or_default();
+            for line in follow::answer_with(&row.wait, &question) {
+                output::talk(&line);
+            }
+            Ok(None)
+        }
+        Closed::Elsewhere => {
+            let row = engine.store().wait(&row.wait).await.map_err(super::stored)?;
+            let error =
+                ErrorObject::new(Code::WORKFLOW_INVALID_STATE, already(&row)).with("reason", "wait_closed");
+            Err(hints::about(&row.run)(error))
+        }
+    }
 }
 
 /// Finds the question: by its id, or as the only open one of a run.
@@ -117,23 +161,23 @@ fn value(args: &Args) -> Result<Value, ErrorObject> {
     }
     let (name, text) = if let Some(text) = &args.json_value {
         ("--json-value".to_owned(), text.clone())
-    } else if let Some(file) = &args.file {
+    } else if let Some(file) = args.file.clone().or_else(|| args.stdin.clone().map(PathBuf::from)) {
         let name = file.display().to_string();
         let mut text = String::new();
         let read = if name == "-" {
             std::io::stdin().read_to_string(&mut text).map(|_| ())
         } else {
-            std::fs::read_to_string(file).map(|content| text = content)
+            std::fs::read_to_string(&file).map(|content| text = content)
         };
         read.map_err(|error| bad(format!("{name}: {error}")))?;
         (name, text)
     } else {
         return Err(bad("no answer is given".into()).with_hint(
-            "give it with --text, --json-value or --file; `stepwell inbox WAIT` shows what is asked",
+            "give it with --text, --json-value, --file or -; `stepwell inbox WAIT` shows what is asked",
         ));
     };
     serde_json::from_str(&text).map_err(|error| {
-        if args.file.is_some() || text.trim_start().starts_with(['{', '[', '"']) {
+        if name != "--json-value" || text.trim_start().starts_with(['{', '[', '"']) {
             return bad(format!("{name}: not JSON: {error}"));
         }
         bad(format!("{name}: not JSON: {error}")).with_hint(format!(

@@ -3,20 +3,11 @@
 use serde_json::json;
 use stepwell_core::error::ErrorObject;
 
-use crate::args::Shared;
+use crate::args::{One, Shared};
 use crate::exit::Exit;
 use crate::{hints, output, project};
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Id of the run, or its beginning
-    run: String,
-    /// Why; kept in the journal
-    #[arg(long, value_name = "S")]
-    reason: Option<String>,
-}
-
-pub(crate) async fn cancel(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
+pub(crate) async fn cancel(shared: &Shared, args: &One) -> Result<Exit, ErrorObject> {
     let engine = project::open_idle(shared.store()).await?;
     let run = project::find_run(&**engine.store(), &args.run).await?;
     let receipt = engine.cancel(&run, args.reason.clone()).await.map_err(hints::about(&run))?;

@@ -1,8 +1,9 @@
 //! `stepwell events`: the journal of a run.
 
+use serde_json::Value;
 use stepwell_core::error::ErrorObject;
-use stepwell_core::ids::Seq;
-use stepwell_store::Recorded;
+use stepwell_core::ids::{RunId, Seq};
+use stepwell_store::{Recorded, Store};
 
 use crate::args::Shared;
 use crate::exit::Exit;
@@ -21,10 +22,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn events(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
-    const PAGE: usize = 1_000;
     let engine = project::open_idle(shared.store()).await?;
     let run = project::find_run(&**engine.store(), &args.run).await?;
-    let mut after = Seq(args.after);
+    let after = Seq(args.after);
     if args.follow {
         let mut follow = engine.follow(&run, after);
         loop {
@@ -37,22 +37,37 @@ pub(crate) async fn events(shared: &Shared, args: &Args) -> Result<Exit, ErrorOb
             }
         }
     }
+    each(&**engine.store(), &run, after, |recorded| print(recorded, shared.json)).await?;
+    Ok(Exit::Ok)
+}
+
+/// Reads the journal of a run after a number.
+pub(super) async fn each(
+    store: &dyn Store,
+    run: &RunId,
+    mut after: Seq,
+    mut tell: impl FnMut(&Recorded),
+) -> Result<(), ErrorObject> {
+    const PAGE: usize = 1_000;
     loop {
-        let page = engine.store().events(&run, after, PAGE).await.map_err(super::stored)?;
-        let Some(last) = page.last() else { return Ok(Exit::Ok) };
+        let page = store.events(run, after, PAGE).await.map_err(super::stored)?;
+        let Some(last) = page.last() else { return Ok(()) };
         after = last.seq;
-        for recorded in &page {
-            print(recorded, shared.json);
-        }
+        page.iter().for_each(&mut tell);
     }
 }
 
 fn print(recorded: &Recorded, json: bool) {
-    let event = shape::event(recorded);
     if json {
-        output::json(&event);
-        return;
+        output::json(&shape::event(recorded));
+    } else {
+        output::data(&line(recorded));
     }
+}
+
+/// Returns an event as people are told of it.
+pub(super) fn line(recorded: &Recorded) -> String {
+    let event = shape::event(recorded);
     let step = match (event["step"].as_str(), event["execution"].as_u64()) {
         (Some(step), Some(1)) => format!(" {step}"),
         (Some(step), Some(ordinal)) => format!(" {step}#{ordinal}"),
@@ -61,10 +76,13 @@ fn print(recorded: &Recorded, json: bool) {
     };
     let attempt =
         event["attempt"].as_u64().map_or_else(String::new, |attempt| format!(", attempt {attempt}"));
-    let error = event["data"]["error"]["message"].as_str();
-    let error = error
-        .and_then(|error| error.lines().next())
-        .map_or_else(String::new, |error| format!(": {}", text::message(error)));
+    let data = &event["data"];
+    let said =
+        [&data["error"]["message"], &data["reason"], &data["note"]].into_iter().filter_map(Value::as_str);
+    let mut why = String::new();
+    for said in said.filter_map(|said| said.lines().next()) {
+        why.extend([": ", &*text::message(said)]);
+    }
     let (at, kind) = (values::shown(recorded.at), event["type"].as_str().unwrap_or_default());
-    output::data(&format!("{:>6} {at} {}{step}{attempt}{error}", recorded.seq, kind));
+    format!("{:>6} {at} {kind}{step}{attempt}{why}", recorded.seq)
 }

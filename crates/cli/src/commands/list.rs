@@ -1,13 +1,13 @@
 //! `stepwell list`: runs, newest first.
 
 use serde_json::json;
-use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::Timestamp;
 use stepwell_store::{Page, RunFilter};
 
 use crate::args::Shared;
 use crate::exit::Exit;
-use crate::values::{at_least_one, moment, pairs, shown};
+use crate::values::{at_least_one, moment, pairs, shown, statuses};
 use crate::{output, project, shape, standing};
 
 #[derive(Debug, clap::Args)]
@@ -40,13 +40,8 @@ pub(crate) async fn list(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
     let now = now();
     let at =
         |name: &str, given: &Option<String>| given.as_deref().map(|text| moment(name, text, now)).transpose();
-    let status = args.status.iter().map(|word| {
-        word.parse().map_err(|error: stepwell_core::status::UnknownWord| {
-            ErrorObject::new(Code::INVALID_PARAMS, format!("--status: {error}")).with("parameter", "--status")
-        })
-    });
     let filter = RunFilter {
-        status: status.collect::<Result<_, _>>()?,
+        status: statuses(&args.status)?,
         workflow: args.workflow.clone(),
         metadata: pairs("--metadata", &args.metadata, true)?,
         since: at("--since", &args.since)?,
@@ -80,6 +75,6 @@ pub(crate) async fn list(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
 }
 
 /// Returns the moment, for ages such as `2h`.
-pub(super) fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_microsecond())
 }

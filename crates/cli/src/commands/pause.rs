@@ -10,7 +10,7 @@ use crate::{hints, output, project, text};
 pub(crate) async fn pause(shared: &Shared, args: &One) -> Result<Exit, ErrorObject> {
     let engine = project::open_idle(shared.store()).await?;
     let run = project::find_run(&**engine.store(), &args.run).await?;
-    let receipt = engine.pause(&run).await.map_err(hints::about(&run))?;
+    let receipt = engine.pause(&run, args.reason.clone()).await.map_err(hints::about(&run))?;
     output::is_done(format!("run {run} itself is {}", receipt.status));
     if shared.json {
         output::json(&json!({ "run_id": run, "status": receipt.status.as_str() }));

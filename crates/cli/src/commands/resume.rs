@@ -4,13 +4,23 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::status::{PauseReason, RunStatus};
 use stepwell_engine::Leases;
 
-use crate::args::{One, Shared};
+use crate::args::{One, Shared, Work};
 use crate::exit::Exit;
-use crate::{follow, hints, project};
+use crate::{follow, hints, output, project};
 
-pub(crate) async fn resume(shared: &Shared, args: &One) -> Result<Exit, ErrorObject> {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    one: One,
+    #[command(flatten)]
+    work: Work,
+    #[command(flatten)]
+    how: follow::How,
+}
+
+pub(crate) async fn resume(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     let opened = project::open_existing(shared.store()).await?;
-    let run = project::find_run(&*opened, &args.run).await?;
+    let run = project::find_run(&*opened, &args.one.run).await?;
     let row = opened.run(&run).await.map_err(super::stored)?;
     if row.state.status.is_terminal() {
         let message = format!("run {run} is {} and cannot be resumed", row.state.status);
@@ -19,7 +29,7 @@ pub(crate) async fn resume(shared: &Shared, args: &One) -> Result<Exit, ErrorObj
             .with("status", row.state.status.as_str());
         return Err(hints::about(&run)(error));
     }
-    let registry = project::registry(&[])?;
+    let registry = project::registry_at_work(&[], &args.work)?;
     let engine = project::engine_over(
         opened,
         Leases::Tree(row.root.clone()),
@@ -30,14 +40,24 @@ pub(crate) async fn resume(shared: &Shared, args: &One) -> Result<Exit, ErrorObj
     match row.state.status {
         RunStatus::Pending => {
             engine.release(&run).await?;
+            say_unkept(&args.one);
         }
         _ if row.state.pause_reason == Some(PauseReason::Operator) => {
-            engine.resume(&run).await?;
+            engine.resume(&run, args.one.reason.clone()).await?;
         }
-        _ => {}
+        _ => say_unkept(&args.one),
     }
-    let known = engine.inspect(&run).await?;
-    follow::say_done(&known);
-    follow::say_waits(&known);
-    follow::to_the_end(&engine, &run, row.seq, shared.json).await
+    if !args.how.is_live(shared.json) {
+        let known = engine.inspect(&run).await?;
+        follow::say_done(&known);
+        follow::say_waits(&known);
+    }
+    follow::to_the_end(&engine, &run, row.seq, &args.how, shared.json).await
+}
+
+/// Says that a reason is not kept, since the journal has no place for it.
+fn say_unkept(args: &One) {
+    if args.reason.is_some() {
+        output::talk("nobody had paused the run, so the journal does not keep the reason");
+    }
 }

@@ -3,7 +3,7 @@
 use stepwell_core::error::ErrorObject;
 use stepwell_engine::Leases;
 
-use crate::args::Shared;
+use crate::args::{Shared, Work};
 use crate::exit::Exit;
 use crate::{follow, hints, project};
 
@@ -14,6 +14,13 @@ pub(crate) struct Args {
     /// Replaces the input of the run, as JSON or @FILE
     #[arg(long, value_name = "JSON|@FILE")]
     input: Option<String>,
+    /// Why; kept in the journal
+    #[arg(long, value_name = "S")]
+    reason: Option<String>,
+    #[command(flatten)]
+    work: Work,
+    #[command(flatten)]
+    how: follow::How,
 }
 
 pub(crate) async fn retry(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
@@ -21,7 +28,7 @@ pub(crate) async fn retry(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
     let run = project::find_run(&*opened, &args.run).await?;
     let row = opened.run(&run).await.map_err(super::stored)?;
     let input = args.input.as_deref().map(|text| project::json_argument("--input", text)).transpose()?;
-    let registry = project::registry(&[])?;
+    let registry = project::registry_at_work(&[], &args.work)?;
     let engine = project::engine_over(
         opened,
         Leases::Tree(row.root.clone()),
@@ -30,7 +37,9 @@ pub(crate) async fn retry(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
     )
     .await?;
     let before = engine.inspect(&run).await?;
-    engine.retry(&run, input).await.map_err(hints::about(&run))?;
-    follow::say_done(&before);
-    follow::to_the_end(&engine, &run, row.seq, shared.json).await
+    engine.retry(&run, input, args.reason.clone()).await.map_err(hints::about(&run))?;
+    if !args.how.is_live(shared.json) {
+        follow::say_done(&before);
+    }
+    follow::to_the_end(&engine, &run, row.seq, &args.how, shared.json).await
 }

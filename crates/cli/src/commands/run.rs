@@ -1,16 +1,19 @@
 //! `stepwell run`: starts a workflow file and follows it to its end.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, Seq};
 use stepwell_core::status::RunStatus;
-use stepwell_engine::{Engine, Leases, Start};
+use stepwell_engine::batch::is_batch;
+use stepwell_engine::{Leases, Registry, Start};
+use stepwell_store::Store;
 
-use crate::args::Shared;
+use crate::args::{Shared, Work};
 use crate::exit::Exit;
-use crate::{follow, output, project, text, values, workflow_file};
+use crate::{follow, output, project, shape, text, values, whole_file, workflow_file};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -31,11 +34,21 @@ pub(crate) struct Args {
     /// Returns as soon as the start is durable; a worker carries the run
     #[arg(long)]
     detach: bool,
+    #[command(flatten)]
+    work: Work,
+    /// Writes what `--json` prints also to this file, whole or not at all
+    #[arg(long, value_name = "FILE", conflicts_with = "detach")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    how: follow::How,
 }
 
 pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
+    if let Some(file) = &args.output {
+        whole_file::can_be_written("--output", file)?;
+    }
     let files = [args.file.clone()];
-    let registry = project::registry(&files)?;
+    let registry = project::registry_at_work(&files, &args.work)?;
     let dir = project::working_dir()?;
     let loaded = match workflow_file::load(&args.file, &registry, &dir, shared.json) {
         Ok(loaded) => loaded,
@@ -49,13 +62,15 @@ pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObjec
         ..Start::of(loaded.workflow)
     };
     let opened = project::open_store(shared.store()).await?;
-    if args.detach {
-        if project::store_url(shared.store())? == "memory:" {
-            let message = "a store in memory ends with this command, so nobody could carry the run on";
-            return Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", "--detach"));
+    let start = match &start.run_id {
+        Some(run) if is_batch(start.workflow.definition()) => {
+            let workflow = super::batch::as_started(&*opened, run, start.workflow.clone()).await?;
+            Start { workflow, ..start }
         }
-        let engine = project::engine_over(opened, Leases::None, registry, "run --detach").await?;
-        return detach(&engine, start, shared.json).await;
+        _ => start,
+    };
+    if args.detach {
+        return detach(shared, opened, registry, start).await;
     }
     // The id is chosen here so that this process takes the work of this run, and of no other.
     let run = start.run_id.clone().unwrap_or_else(stepwell_engine::new_run_id);
@@ -70,7 +85,13 @@ pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObjec
             _ => format!("run {run} exists; following it"),
         });
     }
-    follow::to_the_end(&engine, &run, Seq(0), shared.json).await
+    let exit = follow::to_the_end(&engine, &run, Seq(0), &args.how, shared.json).await?;
+    if let Some(file) = args.output.as_ref().filter(|_| exit != Exit::Interrupted) {
+        let known = engine.inspect(&run).await?;
+        let row = engine.store().run(&run).await.map_err(super::stored)?;
+        whole_file::write("--output", file, &text::json(&shape::run(&known, row.seq)))?;
+    }
+    Ok(exit)
 }
 
 /// Returns the input: `--input`, with the keys of `--param` set in it.
@@ -92,10 +113,21 @@ fn input(args: &Args) -> Result<Value, ErrorObject> {
     }
 }
 
-async fn detach(engine: &Engine, start: Start, json: bool) -> Result<Exit, ErrorObject> {
+/// Starts a run for a worker to carry.
+pub(super) async fn detach(
+    shared: &Shared,
+    opened: Arc<dyn Store>,
+    registry: Registry,
+    start: Start,
+) -> Result<Exit, ErrorObject> {
+    if project::store_url(shared.store())? == "memory:" {
+        let message = "a store in memory ends with this command, so nobody could carry the run on";
+        return Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", "--detach"));
+    }
+    let engine = project::engine_over(opened, Leases::None, registry, "run --detach").await?;
     let run = engine.start(start).await?.run;
     output::is_done(format!("run {run} itself is started"));
-    if json {
+    if shared.json {
         output::json(&serde_json::json!({ "run_id": run }));
     } else {
         output::data(run.as_str());

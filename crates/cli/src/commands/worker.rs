@@ -3,7 +3,7 @@
 use stepwell_core::error::ErrorObject;
 use stepwell_engine::{Engine, Leases, Options};
 
-use crate::args::Shared;
+use crate::args::{Shared, Work};
 use crate::exit::Exit;
 use crate::stop::{Asked, Stop, consequence};
 use crate::values::at_least_one;
@@ -14,6 +14,8 @@ pub(crate) struct Args {
     /// Attempts at once [default: cores × 4]
     #[arg(long, value_name = "N")]
     concurrency: Option<usize>,
+    #[command(flatten)]
+    work: Work,
 }
 
 pub(crate) async fn worker(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
@@ -29,7 +31,7 @@ pub(crate) async fn worker(shared: &Shared, args: &Args) -> Result<Exit, ErrorOb
     }
     let mut stop = Stop::listen()?;
     let engine = tokio::select! {
-        engine = Engine::open(opened, project::registry(&[])?, options) => engine?,
+        engine = Engine::open(opened, project::registry_at_work(&[], &args.work)?, options) => engine?,
         // Another process may be writing for long; nothing is under way yet.
         asked = stop.asked() => return Ok(exit(asked)),
     };

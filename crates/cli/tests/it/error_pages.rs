@@ -108,7 +108,10 @@ fn commands_and_flags_that_pages_name_exist() {
             let mut words = command.iter();
             let Some(name) = words.next().filter(|name| !name.starts_with('-')) else { continue };
             assert!(help.contains(&format!("\n  {name} ")), "{}: no command {name}", file.display());
-            let help = sandbox.run(&[name, "--help"]).out;
+            let mut help = sandbox.run(&[name, "--help"]).out;
+            if let Some(verb) = command.get(1).filter(|verb| help.contains(&format!("\n  {verb} "))) {
+                help = sandbox.run(&[name, verb, "--help"]).out;
+            }
             for flag in words.filter(|word| word.starts_with("--")) {
                 assert!(help.contains(flag.as_str()), "{}: {name} has no {flag}", file.display());
             }

@@ -153,7 +153,12 @@ fn show_prints_the_output_of_a_run_and_why_it_was_cancelled() {
     assert!(shown.ends_with("\ncontext {}\n"), "{shown}");
     assert_eq!(sandbox.run(&["run", "out.yaml", "--run-id", "o2", "--detach"]).code, 0);
     assert_eq!(sandbox.run(&["cancel", "o2", "--reason", "too early"]).code, 0);
-    assert!(sandbox.run(&["show", "o2"]).out.contains("\nreason: too early\n"));
+    assert!(
+        sandbox
+            .run(&["show", "o2"])
+            .out
+            .contains("error[WORKFLOW_CANCELLED -28005]: the run was cancelled: too early\n")
+    );
 }
 
 #[test]
@@ -289,4 +294,56 @@ fn a_lost_attempt_that_may_not_be_repeated_shows_its_three_answers() {
     let answered = sandbox.run(&["answer", "p1", "--json-value", r#"{"verb":"complete","value":3}"#]);
     assert_eq!(answered.code, 0, "{answered:?}");
     assert_eq!(Told::of(&resumed.wait_with_output().unwrap()).code, 0);
+}
+
+#[test]
+fn show_says_who_carries_an_attempt_out_and_since_when() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "long.yaml",
+        "steps: [{name: long, method: python/execute, params: {code: \"open('began', 'w'); import time; time.sleep(600)\"}}]",
+    );
+    let mut run = sandbox.spawn(&["run", "long.yaml", "--run-id", "l1"]);
+    sandbox.until(|sandbox| sandbox.path().join("began").exists().then_some(()));
+    let told = why(&sandbox, "l1");
+    let who = format!(", by pid {} (run l1)", run.id());
+    assert!(
+        told.starts_with("why: step 'long' is running: attempt 1, since ") && told.ends_with(&who),
+        "{told}"
+    );
+    let leases = sandbox.run(&["show", "l1", "--json"]).json()["leases"].clone();
+    assert_eq!(leases[0]["worker"], format!("pid {} (run l1)", run.id()), "{leases}");
+    assert!(
+        leases[0]["name"] == "long" && leases[0]["attempt"] == 1 && leases[0]["since"].is_string(),
+        "{leases}"
+    );
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let leases = sandbox.run(&["show", "l1", "--json"]).json()["leases"].clone();
+    assert!(leases[0]["worker"].is_null(), "{leases}");
+}
+
+#[test]
+fn the_results_of_a_run_are_written_to_a_file_whole_or_not_at_all() {
+    let sandbox = Sandbox::new();
+    sandbox.write("out.yaml", "steps: [{name: a, method: python/execute, params: {code: 'result = 3'}}]");
+    sandbox.write("results.json", "old");
+    let told = sandbox.run(&["run", "out.yaml", "--run-id", "o1", "--json", "--output", "results.json"]);
+    assert_eq!(told.code, 0, "{told:?}");
+    let written = std::fs::read_to_string(sandbox.path().join("results.json")).unwrap();
+    assert_eq!(written, told.out, "the file is what is printed");
+    let missing = sandbox.run(&["run", "out.yaml", "--run-id", "o2", "--output", "none/results.json"]);
+    assert!(missing.code == 2 && missing.err.contains("--output: there is no directory none"), "{missing:?}");
+    assert_eq!(sandbox.run(&["show", "o2"]).code, 4, "nothing was started");
+    sandbox.write(
+        "fails.yaml",
+        "steps: [{name: a, method: python/execute, params: {code: 'raise ValueError(1)'}}]",
+    );
+    assert_eq!(sandbox.run(&["run", "fails.yaml", "--output", "failed.json"]).code, 1);
+    let written = std::fs::read_to_string(sandbox.path().join("failed.json")).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&written).unwrap()["status"], "failed");
+    let mut names: Vec<_> =
+        std::fs::read_dir(sandbox.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, [".stepwell", "failed.json", "fails.yaml", "out.yaml", "results.json"]);
 }

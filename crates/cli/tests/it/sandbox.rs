@@ -28,7 +28,12 @@ impl Sandbox {
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stepwell"));
-        command.args(args).current_dir(self.path()).env_remove("STEPWELL_STORE").stdin(Stdio::null());
+        command
+            .args(args)
+            .current_dir(self.path())
+            .env_remove("STEPWELL_STORE")
+            .env_remove("STEPWELL_SANDBOX")
+            .stdin(Stdio::null());
         command
     }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::sandbox::Sandbox;
+use crate::web;
 
 pub(crate) fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -49,6 +50,9 @@ pub(crate) fn examples() -> Vec<Example> {
 #[test]
 fn every_example_loads_and_those_that_need_nobody_result_in_what_the_page_says() {
     let sandbox = Sandbox::new();
+    std::fs::create_dir_all(sandbox.path().join("texts/notes")).unwrap();
+    sandbox.write("texts/a.txt", "one two three");
+    sandbox.write("texts/notes/b.txt", "four five");
     let examples = examples();
     assert!(examples.len() >= 10, "the page has examples");
     for Example { line, source, output } in examples {
@@ -56,8 +60,15 @@ fn every_example_loads_and_those_that_need_nobody_result_in_what_the_page_says()
         sandbox.write(&file, &source);
         let checked = sandbox.run(&["validate", "--strict", &file]);
         assert_eq!(checked.code, 0, "line {line}: {checked:?}");
-        if source.contains("human/ask") || source.contains("signal/wait") {
-            assert_eq!(output, None, "line {line}: it waits for somebody");
+        if ["human/ask", "signal/wait", "http/request"].iter().any(|method| source.contains(method)) {
+            assert_eq!(output, None, "line {line}: it needs somebody");
+            continue;
+        }
+        if source.contains("batch:") {
+            let told = sandbox.run(&["--store", "memory:", "batch", "--json", &file]).json();
+            let results = told["results"].as_object().expect("an entry per file").iter();
+            let results: Value = results.map(|(path, came)| (path.clone(), came["result"].clone())).collect();
+            assert_eq!(Some(results), output, "line {line}");
             continue;
         }
         let run = sandbox.run(&["--store", "memory:", "run", "--json", &file]);
@@ -143,6 +154,20 @@ fn the_tables_of_keys_say_what_the_loader_reads_by() {
     assert_eq!(documented("## Needs", "kind"), kinds);
 }
 
+#[test]
+fn the_tables_of_batch_files_have_the_keys_that_the_loader_knows() {
+    let sandbox = Sandbox::new();
+    let template = r#"{"method": "python/execute", "code": ""}"#;
+    let source =
+        format!(r#"{{"{STRANGER}": 1, "batch": {{"files": [], "{STRANGER}": 1}}, "template": {template}}}"#);
+    let problems = problems(&sandbox, &source);
+    let known = |path: &str| listed(&problems, &format!("{path}{STRANGER}"), "known keys: ");
+    let whole = documented("## Batch files", "key");
+    let of_batch = documented("### Which files: `batch`", "key");
+    assert_eq!(of_batch, known("batch."));
+    assert_eq!(whole, known("").union(&of_batch).cloned().collect());
+}
+
 /// Returns the headings `### method` of the page, without their marks.
 fn methods() -> Vec<String> {
     let page = page();
@@ -185,6 +210,7 @@ fn every_method_has_a_section_with_its_parameters() {
 const ONE_OF_EACH: &str = r#"
 steps:
   - {name: python/execute, method: python/execute, params: {code: "result = 1"}}
+  - {name: process/run, method: process/run, params: {command: "true"}}
   - {name: human/ask, method: human/ask, params: {prompt: "?", deadline: 0, default: 1}}
   - {name: signal/wait, method: signal/wait, params: {name: go, timeout: 0, default: 1}}
   - {name: timer/sleep, method: timer/sleep, params: {seconds: 0}}
@@ -192,13 +218,24 @@ steps:
   - name: workflow/execute
     method: workflow/execute
     params: {workflow: {steps: [{name: nap, method: timer/sleep, params: {seconds: 0}}]}}
+  - {name: http/request, method: http/request, params: {url: "${input.url}"}}
 "#;
 
 #[test]
 fn the_fields_of_each_method_are_those_that_a_run_shows() {
     let sandbox = Sandbox::new();
     sandbox.write("each.yaml", ONE_OF_EACH);
-    let run = sandbox.run(&["--store", "memory:", "run", "--json", "each.yaml"]);
+    let url = format!("url=http://{}/", web::serve("{}"));
+    let run = sandbox.run(&[
+        "--store",
+        "memory:",
+        "run",
+        "--json",
+        "each.yaml",
+        "--param",
+        &url,
+        "--http-allow-private=all",
+    ]);
     assert_eq!(run.code, 0, "{run:?}");
     for method in methods() {
         let told = run.json()["results"][&method].clone();

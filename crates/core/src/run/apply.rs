@@ -17,6 +17,7 @@ use super::execution::AttemptNote;
 use super::needs::{ANY_NEED, Lost, Verdict};
 use super::{ChildNews, NeedsState, Run, Signal, StepState};
 use crate::context::Context;
+use crate::error::{Code, ErrorObject};
 use crate::ids::{Epoch, RunId, Timestamp, digest_of};
 use crate::run::command::TimerKey;
 use crate::status::{ExecutionStatus, PauseReason, RunStatus};
@@ -273,13 +274,13 @@ impl Run {
             Event::TokenAbsorbed { token, .. } => {
                 self.tokens.take(*token);
             }
-            Event::RunPaused { reason } => {
+            Event::RunPaused { reason, .. } => {
                 self.operator_paused |= *reason == PauseReason::Operator;
                 self.status = RunStatus::Paused;
                 self.pause_reason = Some(*reason);
                 self.updated_at = at;
             }
-            Event::RunResumed { reason } => {
+            Event::RunResumed { reason, .. } => {
                 if *reason == PauseReason::Operator {
                     self.operator_paused = false;
                     self.session_tick = self.tick;
@@ -288,7 +289,7 @@ impl Run {
                 self.pause_reason = None;
                 self.updated_at = at;
             }
-            Event::RunRetried { epoch, input, deadline } => {
+            Event::RunRetried { epoch, input, deadline, .. } => {
                 self.run_retried(*epoch, input.as_ref(), *deadline, at);
             }
             Event::RunCompleted { output } => {
@@ -299,7 +300,10 @@ impl Run {
                 self.error = Some(error.clone());
                 self.run_ended(RunStatus::Failed, at);
             }
-            Event::RunCancelled { .. } => self.run_ended(RunStatus::Cancelled, at),
+            Event::RunCancelled { reason } => {
+                self.error = Some(cancelled(reason.as_deref()));
+                self.run_ended(RunStatus::Cancelled, at);
+            }
             Event::Conflict { .. } | Event::Emitted { .. } => {}
         }
         self.turns += u32::from(self.waits_for_input() != asked);
@@ -345,4 +349,10 @@ impl Run {
             self.touched.timer(key);
         }
     }
+}
+
+/// Returns what whoever waits for a cancelled run is told.
+fn cancelled(reason: Option<&str>) -> ErrorObject {
+    let because = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+    ErrorObject::new(Code::WORKFLOW_CANCELLED, format!("the run was cancelled{because}"))
 }

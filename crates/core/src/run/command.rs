@@ -101,11 +101,14 @@ pub enum Command {
     },
     /// No attempt starts from now on.
     Pause {
-        /// For the journal of who did it.
+        /// What the caller says.
         reason: Option<String>,
     },
     /// Lifts the pause.
-    Resume,
+    Resume {
+        /// What the caller says.
+        reason: Option<String>,
+    },
     /// Ends the run.
     Cancel {
         /// What the caller says.
@@ -120,6 +123,8 @@ pub enum Command {
     Retry {
         /// Replaces the input.
         input: Option<Payload>,
+        /// What the caller says.
+        reason: Option<String>,
     },
     /// Decides by hand about a stuck execution.
     Settle {
@@ -152,7 +157,7 @@ impl Command {
             Self::EndChild { .. } => "EndChild",
             Self::NoteChild { .. } => "NoteChild",
             Self::Pause { .. } => "Pause",
-            Self::Resume => "Resume",
+            Self::Resume { .. } => "Resume",
             Self::Cancel { .. } => "Cancel",
             Self::CancelStep { .. } => "CancelStep",
             Self::Retry { .. } => "Retry",

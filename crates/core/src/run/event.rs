@@ -297,11 +297,17 @@ pub enum Event {
     RunPaused {
         /// Why.
         reason: PauseReason,
+        /// What the caller said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
     },
     /// It goes on.
     RunResumed {
         /// Which pause ended.
         reason: PauseReason,
+        /// What the caller said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
     },
     /// A new epoch of a failed run.
     RunRetried {
@@ -313,6 +319,9 @@ pub enum Event {
         /// When the epoch runs out of time.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline: Option<Timestamp>,
+        /// What the caller said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
     },
     /// It ended well.
     RunCompleted {

@@ -196,6 +196,11 @@ impl Execution {
         if self.rerun { self.attempts.max(1) } else { self.attempts + 1 }
     }
 
+    /// Returns since when its attempt is under way, if one is.
+    pub fn attempt_since(&self) -> Option<Timestamp> {
+        (self.status == ExecutionStatus::Running && self.session != 0).then_some(self.attempt_started_at)
+    }
+
     /// Returns the index of its step.
     pub fn step_ix(&self) -> StepIx {
         self.step_ix

@@ -322,7 +322,7 @@ impl Run {
         self.context.version()
     }
 
-    /// Returns what ended it, if it failed.
+    /// Returns what ended it, if it failed or was cancelled.
     pub fn error(&self) -> Option<&ErrorObject> {
         self.error.as_ref()
     }
@@ -340,6 +340,16 @@ impl Run {
     /// Returns an execution by step and ordinal.
     pub fn execution(&self, step: &str, ordinal: Ordinal) -> Option<&Execution> {
         self.find(step, ordinal).map(|ix| &self.executions[ix as usize])
+    }
+
+    /// Returns how many elements an execution of a step with `for_each` has, once they are known.
+    pub fn elements(&self, execution: &Execution) -> Option<u32> {
+        execution.fan.as_ref().map(|fan| fan.len())
+    }
+
+    /// Returns the execution that this one is an element of.
+    pub fn element_of(&self, execution: &Execution) -> Option<&Execution> {
+        execution.element.map(|(of, _)| self.exec(of))
     }
 
     /// Returns the latest execution of a step.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::error::ErrorObject;
 use crate::ids::StepName;
 use crate::policy::retry::RetryPolicy;
 
@@ -123,6 +124,19 @@ pub struct Step {
     /// Shown, not interpreted.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
+    /// The file that it is about, if it is a step of a batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<Box<BatchFile>>,
+}
+
+/// A file of a batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BatchFile {
+    /// How results call it; unique within the batch.
+    pub path: String,
+    /// Why it cannot be processed: each attempt fails with this before anybody is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<ErrorObject>,
 }
 
 impl Step {
@@ -157,6 +171,7 @@ impl Step {
             for_each: None,
             limits: BTreeMap::new(),
             metadata: Map::new(),
+            file: None,
         }
     }
 

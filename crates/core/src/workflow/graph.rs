@@ -454,7 +454,9 @@ fn roles(definition: &Definition, index: &HashMap<StepName, StepIx>) -> Vec<Role
         .collect();
     if !roles.contains(&Role::Entry) && !has_entry {
         let first = (0..count).find(|i| !compensations[*i]).unwrap_or(0);
-        roles[first] = Role::Entry;
+        if let Some(role) = roles.get_mut(first) {
+            *role = Role::Entry;
+        }
     }
     roles
 }

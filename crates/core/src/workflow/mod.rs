@@ -153,7 +153,7 @@ impl Workflow {
         self.definition.steps.len()
     }
 
-    /// Returns false: a workflow has at least one step.
+    /// Returns whether it has no step, as a batch that found no file: its runs complete as they start.
     pub fn is_empty(&self) -> bool {
         self.definition.steps.is_empty()
     }
@@ -228,9 +228,6 @@ fn problem(path: String, step: Option<&StepName>, message: String) -> Problem {
 
 fn index_steps(definition: &Definition, problems: &mut Vec<Problem>) -> HashMap<StepName, StepIx> {
     let mut index = HashMap::with_capacity(definition.steps.len());
-    if definition.steps.is_empty() {
-        problems.push(problem("steps".into(), None, "a workflow needs at least one step".into()));
-    }
     for (i, step) in definition.steps.iter().enumerate() {
         let path = format!("steps[{i}].name");
         if let Some(reason) = bad_name(step.name.as_str()) {

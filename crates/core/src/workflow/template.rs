@@ -167,6 +167,28 @@ impl Template {
     }
 }
 
+/// Returns a text in which nothing is a reference and that resolves to the given one.
+///
+/// ```
+/// use stepwell_core::workflow::template::escaped;
+/// assert_eq!(escaped("a ${b} $$c"), "a $${b} $$c");
+/// ```
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    let mut plain = String::new();
+    let mut done = 0;
+    while let Some(at) = find_run(text, done) {
+        let dollars = Dollars::read(text, at).expect("find_run stops at a run before '{'");
+        plain.push_str(&text[done..dollars.brace]);
+        plain.push_str(&text[at..dollars.brace]);
+        done = dollars.brace;
+    }
+    if done == 0 {
+        return text.into();
+    }
+    plain.push_str(&text[done..]);
+    plain.into()
+}
+
 /// Appends the text that a value has inside a longer text.
 pub(crate) fn push_text(out: &mut String, value: &Value) {
     match value {

@@ -33,7 +33,7 @@ fn a_step_that_lost_its_worker_five_times_fails_and_a_retry_of_the_run_counts_an
     }
     lose(&mut world);
     assert_eq!((world.status(), world.error_code()), (RunStatus::Failed, Some(Code::WORKER_LOST)));
-    world.ok(Command::Retry { input: None });
+    world.ok(Command::Retry { input: None, reason: None });
     lose(&mut world);
     assert_eq!(world.ready_steps(), ["a"]);
 }
@@ -80,7 +80,7 @@ fn neither_a_pause_nor_a_question_moves_the_deadline_and_a_retry_sets_a_new_one(
     world.fire_due();
     assert_eq!((world.run.finished_at(), world.error_code()), (deadline, Some(Code::WORKFLOW_TIMEOUT)));
     world.wait_ms(5_000);
-    world.ok(Command::Retry { input: None });
+    world.ok(Command::Retry { input: None, reason: None });
     assert_eq!(world.run.deadline(), Some(world.now.plus_ms(60_000)));
 }
 

@@ -157,7 +157,7 @@ fn a_retry_keeps_what_completed_and_lets_failed_and_skipped_steps_live_again() {
     world.done("a", &[]);
     world.fails("b");
     assert_eq!(world.step_status("c"), Some(ExecutionStatus::Skipped));
-    world.ok(Command::Retry { input: None });
+    world.ok(Command::Retry { input: None, reason: None });
     assert_eq!(world.ready_steps(), ["b"]);
     world.done("b", &[]);
     world.done("c", &[]);
@@ -171,7 +171,7 @@ fn a_step_cancelled_before_its_needs_were_met_waits_for_them_in_the_next_epoch()
     let mut world = World::steps(vec![s, gated, with(Step::function("d").next(&[]), OnFailure::Stop)]);
     world.done("s", &["t", "d"]);
     world.fails("d");
-    world.ok(Command::Retry { input: None });
+    world.ok(Command::Retry { input: None, reason: None });
     assert_eq!(world.ready_steps(), ["d"]);
     world.done("d", &[]);
     world.done("t", &[]);

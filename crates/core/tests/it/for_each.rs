@@ -129,7 +129,7 @@ fn a_new_epoch_goes_on_with_what_was_not_completed() {
     world.fails("each[]");
     element_done(&mut world, 3);
     assert_eq!(world.status(), RunStatus::Failed);
-    world.ok(Command::Retry { input: None });
+    world.ok(Command::Retry { input: None, reason: None });
     assert_eq!(world.ready().len(), 1);
     element_done(&mut world, 20);
     assert_eq!(view(&world, "each")["result"], json!([1, 20, 3]));

@@ -296,13 +296,13 @@ const HAPPENINGS: [(&str, Story); 8] = [
     ("operator resumed", |lives| {
         lives.world.done("d", &[]);
         lives.world.ok(Command::Pause { reason: None });
-        lives.world.ok(Command::Resume);
+        lives.world.ok(Command::Resume { reason: None });
         lives.activated()
     }),
     ("run retried", |lives| {
         lives.world.done("d", &[]);
         lives.world.fails("way");
-        lives.world.ok(Command::Retry { input: None });
+        lives.world.ok(Command::Retry { input: None, reason: None });
         lives.activated()
     }),
     ("worker lost", |lives| {
@@ -320,7 +320,7 @@ const HAPPENINGS: [(&str, Story); 8] = [
         lives.world.done("d", &[]);
         lives.world.wait_ms(1_000);
         lives.world.ok(Command::Pause { reason: None });
-        lives.world.ok(Command::Resume);
+        lives.world.ok(Command::Resume { reason: None });
         lives.activated();
         lives.world.done("other", &["d"]);
         lives.world.done("d", &[]);

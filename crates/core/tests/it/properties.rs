@@ -150,7 +150,7 @@ impl History {
                 self.submit(&Command::Pause { reason: None });
             }
             88..=90 => {
-                self.submit(&Command::Resume);
+                self.submit(&Command::Resume { reason: None });
             }
             91 => {
                 self.submit(&Command::Start);
@@ -423,7 +423,7 @@ impl History {
             return;
         }
         let input = self.rng.chance(30).then(|| Arc::new(json!("again")));
-        if self.submit(&Command::Retry { input }) {
+        if self.submit(&Command::Retry { input, reason: None }) {
             self.taken.clear();
         }
     }
@@ -446,7 +446,7 @@ impl History {
                 return;
             }
             if self.world.run.pause_reason() == Some(stepwell_core::status::PauseReason::Operator) {
-                self.submit(&Command::Resume);
+                self.submit(&Command::Resume { reason: None });
                 continue;
             }
             self.taken.retain(|(attempt, _)| {

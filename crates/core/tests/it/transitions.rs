@@ -61,10 +61,10 @@ fn run_commands(world: &World) -> Vec<(&'static str, Command)> {
         ("Create", Command::Create(Box::new(create))),
         ("Start", Command::Start),
         ("Pause", Command::Pause { reason: None }),
-        ("Resume", Command::Resume),
+        ("Resume", Command::Resume { reason: None }),
         ("Cancel", Command::Cancel { reason: None }),
         ("CancelStep", Command::CancelStep { step: "a".into() }),
-        ("Retry", Command::Retry { input: None }),
+        ("Retry", Command::Retry { input: None, reason: None }),
         ("Signal", signal("s", "1")),
         ("Answer", answer(&wait, json!("yes"))),
         ("NoteChild", Command::NoteChild { wait: wait.clone(), turn: 2, paused: false }),
@@ -186,4 +186,12 @@ fn what_a_command_does_to_an_execution_in_each_status() {
         }
     }
     insta::assert_snapshot!(table);
+}
+
+#[test]
+fn a_run_of_no_step_completes_as_it_starts() {
+    let world = World::of(Definition::new("nothing", Vec::new()));
+    assert_eq!(world.run.status(), RunStatus::Completed);
+    assert_eq!(**world.run.output(), serde_json::Value::Null);
+    assert!(world.run.views().is_empty());
 }

@@ -84,7 +84,7 @@ fn a_failed_child_is_replaced_in_the_next_epoch_and_a_completed_one_is_not() {
     let error = ErrorObject::new(Code::CHILD_FAILED, "child failed");
     world.ok(Command::EndChild { wait: waits[1].clone(), outcome: Err(error) });
     world.fails("a");
-    world.ok(Command::Retry { input: None });
+    world.ok(Command::Retry { input: None, reason: None });
     assert_eq!(
         world.run.resolutions(&world.run.executions()[0]).len(),
         1,
@@ -156,7 +156,7 @@ fn a_child_tells_its_parent_when_it_is_paused_for_input_and_when_it_goes_on() {
     assert_eq!(told(&world), Some((1, true)));
     world.ok(Command::Pause { reason: None });
     assert_eq!(told(&world), Some((2, false)), "paused by an operator it does not wait for input");
-    world.ok(Command::Resume);
+    world.ok(Command::Resume { reason: None });
     assert_eq!(told(&world), Some((3, true)));
     world.answer(&waits[0], json!("yes"));
     assert_eq!(told(&world), Some((4, false)));
@@ -173,9 +173,9 @@ fn what_comes_while_an_operator_paused_the_run_is_kept_and_nothing_is_lost_on_re
     world.ok(Command::Pause { reason: None });
     world.answer(&waits[0], json!("yes"));
     assert_eq!(world.run.pause_reason(), Some(PauseReason::Operator));
-    world.ok(Command::Resume);
+    world.ok(Command::Resume { reason: None });
     assert_eq!((world.status(), world.ready_steps()), (RunStatus::Running, vec!["a".to_owned()]));
-    assert_eq!(world.refused(Command::Resume), "not_paused");
+    assert_eq!(world.refused(Command::Resume { reason: None }), "not_paused");
 }
 
 #[test]

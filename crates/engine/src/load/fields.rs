@@ -6,7 +6,7 @@ use stepwell_core::workflow::path::Path;
 use serde_json::Value;
 
 use super::keys::types::Read;
-use super::keys::{Key, Table};
+use super::keys::{Key, Table, names};
 use super::node::{Kind, Member, Node, Position};
 use super::problem::Problem;
 
@@ -102,7 +102,7 @@ impl<'a> Object<'a> {
 
     /// Reports every key that is not in the table.
     pub(super) fn only_of(&self, table: &Table, problems: &mut Problems) {
-        let known: Vec<&str> = table.iter().flat_map(|key| key.names()).copied().collect();
+        let known: Vec<&str> = names(table).collect();
         self.only(&known, problems);
     }
 

@@ -4,6 +4,7 @@
 //!
 //! `types.rs` has what a value can be; the keys of an object stand in the file named after it.
 
+pub(super) mod batch;
 pub(super) mod step;
 pub(super) mod types;
 pub(super) mod workflow;
@@ -26,6 +27,11 @@ pub(super) struct Key<T> {
     pub(super) default: &'static str,
     /// What it means, one line of Markdown.
     pub(super) meaning: &'static str,
+}
+
+/// Returns every name that a key of a table can have.
+pub(super) fn names(table: &Table) -> impl Iterator<Item = &'static str> {
+    table.iter().flat_map(|key| key.names()).copied()
 }
 
 /// All keys of an object, in the order in which people read about them.
@@ -80,6 +86,7 @@ pub fn tables() -> Vec<(&'static str, Vec<String>)> {
         ("## The workflow", rows(workflow::WORKFLOW)),
         ("## A step", rows(step::STEP)),
         ("### Attempts: `retry`", rows(step::RETRY)),
+        ("### Which files: `batch`", rows(batch::SECTION)),
     ]
 }
 

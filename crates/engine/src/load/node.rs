@@ -141,6 +141,23 @@ impl Node {
         inner.map_or(self, |inner| inner.nearest(&path[1..]))
     }
 
+    /// Returns which member of an object has that key; null is as if it were not there.
+    pub(super) fn position(&self, key: &str) -> Option<usize> {
+        let Kind::Object(members) = &self.kind else { return None };
+        members.iter().rposition(|member| member.key == key && !member.value.is_null())
+    }
+
+    /// Returns the value of a key of an object, which is added if it is not there.
+    pub(super) fn entry(&mut self, key: &str, missing: impl FnOnce() -> Kind) -> &mut Self {
+        let (at, known) = (self.at, self.position(key));
+        let Kind::Object(members) = &mut self.kind else { unreachable!("only asked of objects") };
+        let known = known.unwrap_or_else(|| {
+            members.push(Member::new(key, Self { at, kind: missing() }));
+            members.len() - 1
+        });
+        &mut members[known].value
+    }
+
     /// Returns where the value at a path begins, or its nearest container that is there.
     pub(super) fn position_of(&self, path: &[Part]) -> Option<Position> {
         self.nearest(path).at
@@ -202,6 +219,13 @@ impl Node {
             Kind::List(_) => "a list",
             Kind::Object(_) => "an object",
         }
+    }
+}
+
+impl Member {
+    /// Returns a member that stands nowhere.
+    pub(super) fn new(key: &str, value: Node) -> Self {
+        Self { key: key.to_owned(), key_at: None, value }
     }
 }
 

@@ -162,6 +162,13 @@ impl Invalid {
         Self { problems: vec![problem] }
     }
 
+    /// Returns problems in the order of where they stand.
+    pub(super) fn in_order(problems: Vec<Problem>) -> Self {
+        let mut invalid = Self { problems };
+        invalid.sort();
+        invalid
+    }
+
     /// Finds what each problem is about in the text that was read.
     pub(super) fn locate(&mut self, text: &str) {
         for problem in &mut self.problems {
@@ -171,7 +178,7 @@ impl Invalid {
     }
 
     /// Sorts problems by where they stand; those without a line come as they were found.
-    pub(super) fn sort(&mut self) {
+    fn sort(&mut self) {
         self.problems.sort_by_key(|problem| problem.at);
     }
 

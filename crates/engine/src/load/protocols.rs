@@ -1,5 +1,7 @@
 //! What can carry steps out: which protocols and methods are known, and what their parameters must be.
 
+use std::path::PathBuf;
+
 use stepwell_core::error::Code;
 use stepwell_core::workflow::path::Path;
 
@@ -27,6 +29,11 @@ pub trait Protocols {
 
     /// Returns what is wrong with literal parameters; what holds a reference is checked when an attempt starts.
     fn check(&self, protocol: &str, method: &str, params: &Value) -> Vec<ParamProblem>;
+
+    /// Returns the directories in which the files of a batch are looked for; relative paths start at the first.
+    fn roots(&self) -> &[PathBuf] {
+        &[]
+    }
 }
 
 impl Protocols for Registry {
@@ -48,6 +55,10 @@ impl Protocols for Registry {
 
     fn check(&self, protocol: &str, method: &str, params: &Value) -> Vec<ParamProblem> {
         self.protocol(protocol).map_or_else(Vec::new, |provider| provider.check(method, params))
+    }
+
+    fn roots(&self) -> &[PathBuf] {
+        Registry::roots(self)
     }
 }
 

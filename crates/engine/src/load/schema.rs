@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::keys::types::reference;
-use super::keys::{Table, step, workflow};
+use super::keys::{Table, batch, step, workflow};
 use super::protocols::split_version;
 use crate::provider::{Param, Registry};
 
@@ -25,16 +25,30 @@ pub fn schema(registry: &Registry) -> Value {
             defs.insert(method.name.to_owned(), params_schema(params));
         }
     }
-    let mut schema = object(workflow::WORKFLOW);
-    schema["$defs"] = defs.into();
-    let mut whole = json!({
+    defs.insert("workflow".into(), object(workflow::WORKFLOW));
+    defs.insert("batch_file".into(), object(batch::FILE));
+    defs.insert("batch".into(), object(batch::SECTION));
+    defs.insert("template".into(), template_schema());
+    let is_given = |schema: Value| json!({ "type": "object", "properties": schema });
+    json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Stepwell workflow",
-    });
-    if let (Value::Object(whole), Value::Object(schema)) = (&mut whole, schema) {
-        whole.extend(schema);
-    }
-    whole
+        "type": "object",
+        "if": { "anyOf": [
+            { "allOf": [is_given(json!({ "batch": { "not": { "type": "null" } } })), { "required": ["batch"] }] },
+            { "allOf": [is_given(json!({ "type": { "const": "batch" } })), { "required": ["type"] }] },
+        ] },
+        "then": { "$ref": "#/$defs/batch_file" },
+        "else": { "$ref": "#/$defs/workflow" },
+        "$defs": defs,
+    })
+}
+
+/// Returns the schema of the template of a batch: its settings, and parameters beside them.
+fn template_schema() -> Value {
+    let mut schema = object(&[batch::SETTINGS, &[&batch::PARAMS]].concat());
+    schema["additionalProperties"] = true.into();
+    schema
 }
 
 /// A registered protocol.

@@ -228,7 +228,8 @@ fn documents_that_are_no_workflow() {
         ("steps: {a: 1}\n", "must be a list"),
         ("steps: []\ntasks: []\n", "two names of one key"),
         ("a: [\n", "not YAML"),
-        ("type: batch\nbatch: {directory: x}\ntemplate: {}\n", "batch files cannot be run yet"),
+        ("type: flow\nsteps: []\n", "can only be 'batch'"),
+        ("template: {}\nsteps: []\n", "only in a batch file"),
     ] {
         let problems = told(yaml(source));
         assert!(problems.iter().all(|p| p.starts_with("-28001 ")), "{problems:?}");

@@ -7,7 +7,6 @@ use stepwell_core::workflow::path::Path;
 use stepwell_core::workflow::template::Names;
 use stepwell_core::workflow::{Problem as CoreProblem, Workflow};
 
-use super::Loaded;
 use super::fields::{Object, Problems};
 use super::keys::workflow as keys;
 use super::node::{Kind, Node};
@@ -15,6 +14,7 @@ use super::problem::{Invalid, Problem};
 use super::protocols::{self, Protocols};
 use super::references::{self, Index};
 use super::step::{self, Defaults, Draft};
+use super::{Loaded, batch};
 
 /// Reads a definition from its root.
 pub(super) fn read(root: &Node, protocols: &dyn Protocols, strict: bool) -> Result<Loaded, Invalid> {
@@ -30,9 +30,8 @@ pub(super) fn read(root: &Node, protocols: &dyn Protocols, strict: bool) -> Resu
     for (path, at) in root.duplicates() {
         problems.push(Problem::new(path.clone(), at, format!("the key '{path}' comes twice")));
     }
-    if let Some(problem) = batch_file(&object, &mut problems) {
-        problems.push(problem);
-        return Err(Invalid { problems: problems.list });
+    if batch::is_batch(&object, &mut problems) {
+        return batch::read(&object, protocols, strict, problems);
     }
     object.only_of(keys::WORKFLOW, &mut problems);
     let settings = settings(&object, protocols, &mut problems);
@@ -43,16 +42,22 @@ pub(super) fn read(root: &Node, protocols: &dyn Protocols, strict: bool) -> Resu
         problems.list.append(&mut warnings);
     }
     if !problems.list.is_empty() {
-        let mut invalid = Invalid { problems: problems.list };
-        invalid.sort();
-        return Err(invalid);
+        return Err(Invalid::in_order(problems.list));
     }
     let steps = drafts.iter().zip(&edges).map(|(draft, needs)| {
         let mut step = draft.to_step();
         step.needs = references::to_needs(needs, &drafts);
         step
     });
-    let mut definition = Definition::new("workflow", steps.collect());
+    finish(Definition::new("workflow", steps.collect()), settings, warnings)
+}
+
+/// Makes a workflow of the steps and what else was read.
+pub(super) fn finish(
+    mut definition: Definition,
+    settings: Settings,
+    warnings: Vec<Problem>,
+) -> Result<Loaded, Invalid> {
     definition.description = settings.description;
     definition.metadata = settings.metadata;
     definition.max_concurrent = settings.max_concurrent;
@@ -85,44 +90,20 @@ fn of_core(problem: &CoreProblem) -> Problem {
     }
 }
 
-/// Batch files are another kind of document.
-fn batch_file(object: &Object, problems: &mut Problems) -> Option<Problem> {
-    let kind = object.field(&keys::TYPE, problems);
-    let named = kind.as_ref().and_then(|field| field.node.as_str());
-    let batch = object.field(&keys::BATCH, problems);
-    let field = match (named, batch) {
-        (Some("batch"), _) => kind?,
-        (_, Some(batch)) => batch,
-        _ => {
-            if let Some(kind) = kind {
-                problems.at(&kind, "can only be 'batch'");
-            }
-            for key in [&keys::TEMPLATE, &keys::PROTOCOL] {
-                if let Some(field) = object.field(key, problems) {
-                    problems.at(&field, "has a meaning only in a batch file");
-                }
-            }
-            return None;
-        }
-    };
-    let message = "batch files cannot be run yet";
-    let hint = "list the files as steps, or use the batch methods of the client";
-    Some(Problem::new(field.path, field.key_at, message).hint(hint).with("reason", "unsupported"))
-}
-
+/// What a file says about the workflow as a whole.
 #[derive(Debug, Default)]
-struct Settings {
-    id: Option<String>,
-    name: Option<String>,
-    description: String,
-    metadata: Map<String, Value>,
-    max_concurrent: Option<u32>,
-    timeout_ms: Option<u64>,
-    defaults: Defaults,
-    strict: bool,
+pub(super) struct Settings {
+    pub(super) id: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) description: String,
+    pub(super) metadata: Map<String, Value>,
+    pub(super) max_concurrent: Option<u32>,
+    pub(super) timeout_ms: Option<u64>,
+    pub(super) defaults: Defaults,
+    pub(super) strict: bool,
 }
 
-fn settings(object: &Object, registered: &dyn Protocols, problems: &mut Problems) -> Settings {
+pub(super) fn settings(object: &Object, registered: &dyn Protocols, problems: &mut Problems) -> Settings {
     let id = object.read(&keys::ID, problems).map(str::to_owned);
     let name = object.read(&keys::NAME, problems).map(str::to_owned);
     let description = object.read(&keys::DESCRIPTION, problems).unwrap_or_default().to_owned();
@@ -216,7 +197,7 @@ fn shadowed(drafts: &[Draft], index: &Index, problems: &mut Problems) -> Vec<Pro
 }
 
 /// Lets providers judge parameters.
-fn check_params(drafts: &[Draft], protocols: &dyn Protocols, problems: &mut Problems) {
+pub(super) fn check_params(drafts: &[Draft], protocols: &dyn Protocols, problems: &mut Problems) {
     let empty = Node { at: None, kind: Kind::Object(Vec::new()) };
     for draft in drafts {
         let Some(protocol) = &draft.protocol else { continue };

@@ -9,8 +9,8 @@ use stepwell_core::ids::{CommandId, RunId, Seq, Timestamp, WaitId};
 use stepwell_core::workflow::definition::Priority;
 use stepwell_store::{
     Batch, CommitError, Committed, DueTimer, Error, LazyEvent, LeaseRef, LeaseRequest, Leased, LoadedRun,
-    LostLease, Page, Paged, Recorded, Renewal, RunFilter, RunRow, SessionRef, StateError, StateRow, Store,
-    Undelivered, WaitFilter, WaitRow,
+    LostLease, Page, Paged, Prune, Pruned, Recorded, Renewal, RunFilter, RunRow, SessionRef, StateError,
+    StateRow, Store, Undelivered, WaitFilter, WaitRow,
 };
 use tokio::sync::watch;
 
@@ -180,12 +180,12 @@ impl<H: Hooks> Store for HookedStore<H> {
         self.inner.states(prefix, page).await
     }
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, Error> {
-        self.inner.prune(before).await
+    async fn prune(&self, prune: &Prune) -> Result<Pruned, Error> {
+        self.inner.prune(prune).await
     }
 
-    async fn backup(&self, file: &Path) -> Result<(), Error> {
-        self.inner.backup(file).await
+    async fn backup(&self, file: &Path, replace: bool) -> Result<(), Error> {
+        self.inner.backup(file, replace).await
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -1,31 +1,25 @@
 //! One task in one parent, from its descriptors to its end.
 //!
-//! Three streams are read side by side while the child lives; whatever ends it early (time, cancel, too
-//! much output) only asks the parent to kill. The task is over when the parent reports the end, which it
-//! does after the last descendant is dead, and nothing holds the streams open after that.
+//! Three streams are read side by side while the child lives. The task is over when the parent reports the end,
+//! which it does after the last descendant is dead, and nothing holds the streams open after that.
 
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::capture::{Budget, Overrun, into_text, read_all};
-use super::failure::{Printed, PythonFailure, Raised};
-use super::parent::{Descriptors, Parent};
-use super::system;
+use super::failure::{PythonFailure, Raised};
+use super::parent::{Descriptors, Parent, Ticket};
 use super::task::PythonOutcome;
 use super::wire::{Answer, CHANNEL_SLACK, End, Failure, Told, Verdict};
-
-/// How long a parent may take to report the end of a task it was told to kill.
-const KILL_PATIENCE: Duration = Duration::from_secs(2);
-/// How long the streams are read after the end, should a process have escaped with one of them.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
+use crate::capture::{Budget, Captured, Overrun, Printed, read_all};
+use crate::sandbox::Walls;
+use crate::signals;
+use crate::supervise::{Running, Stop, supervise};
 
 /// A task ready to be given to any parent.
 #[derive(Debug)]
@@ -35,6 +29,8 @@ pub(super) struct Job<'a> {
     pub(super) memory_bytes: u64,
     pub(super) output_limit: usize,
     pub(super) result_limit: usize,
+    /// What the script may write to, where it has walls.
+    pub(super) walls: Option<Walls>,
     pub(super) cancel: &'a CancellationToken,
 }
 
@@ -47,15 +43,11 @@ pub(super) enum Attempted {
     NeverBegun,
 }
 
-/// Why the engine stopped waiting for the script.
+/// Which limit a stream passed.
 #[derive(Clone, Copy, Debug)]
-enum Stop {
-    /// The script ended; none if its parent died.
-    Ended(Option<End>),
-    Cancelled,
-    TimedOut,
-    OutputLimit,
-    ResultLimit,
+enum Cut {
+    Output,
+    Result,
 }
 
 /// The engine's ends of a task's streams.
@@ -69,14 +61,13 @@ struct Wires {
 #[derive(Default)]
 struct Heard {
     channel: Vec<u8>,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
+    printed: Captured,
 }
 
 impl Job<'_> {
     /// Has the parent run the task and waits for its end.
     pub(super) async fn run_in(&self, parent: &Arc<Parent>) -> Attempted {
-        let (mut wires, theirs) = match Wires::new() {
+        let (mut wires, theirs) = match Wires::new(self.walls.as_ref()) {
             Ok(made) => made,
             Err(error) => {
                 let reason = format!("cannot make its pipes: {error}");
@@ -86,81 +77,44 @@ impl Job<'_> {
         // What fits the socket waits there for the child, which saves it one wake-up.
         let already = wires.channel.try_write(&self.frame).unwrap_or(0);
         let mut heard = Heard::default();
-        let (stop, is_drained) = {
-            let mut exchange = pin!(self.exchange(already, &mut wires, &mut heard));
-            let mut ticket = parent.launch(theirs);
-            let mut clock = pin!(tokio::time::sleep(self.timeout));
-            let mut is_drained = false;
-            let stop = loop {
-                tokio::select! {
-                    biased;
-                    end = ticket.ended() => break Stop::Ended(end),
-                    () = self.cancel.cancelled() => break Stop::Cancelled,
-                    () = &mut clock => break Stop::TimedOut,
-                    heard = &mut exchange, if !is_drained => match heard {
-                        Ok(()) => is_drained = true,
-                        Err(stop) => break stop,
-                    },
-                }
-            };
-            if !matches!(stop, Stop::Ended(_)) {
-                ticket.kill();
-                if timeout(KILL_PATIENCE, ticket.ended()).await.is_err() {
-                    parent.abandon();
-                    ticket.ended().await;
-                }
-            }
-            // What the child wrote last is still in the pipes; a limit may be passed only now.
-            let is_cut = matches!(stop, Stop::OutputLimit | Stop::ResultLimit);
-            let drained =
-                if is_drained || is_cut { Ok(Ok(())) } else { timeout(DRAIN_PATIENCE, &mut exchange).await };
-            match (stop, &drained) {
-                (Stop::Ended(Some(_)), Ok(Err(over))) => (*over, true),
-                _ => (stop, drained.is_ok()),
-            }
-        };
+        let exchange = self.exchange(already, &mut wires, &mut heard);
+        let mut ticket = parent.launch(theirs);
+        let (stop, is_drained) = supervise(&mut ticket, exchange, self.timeout, self.cancel).await;
         self.judge(stop, is_drained, heard)
     }
 
     /// Sends the rest of the request and reads until all streams end or one passes its limit.
-    async fn exchange(&self, already: usize, wires: &mut Wires, heard: &mut Heard) -> Result<(), Stop> {
+    async fn exchange(&self, already: usize, wires: &mut Wires, heard: &mut Heard) -> Result<(), Cut> {
         let (answers, mut requests) = wires.channel.split();
         let answer_budget = Budget::new(self.result_limit.saturating_add(CHANNEL_SLACK));
-        let output_budget = Budget::new(self.output_limit);
         let request = async {
             // A child that ends without reading has its own story to tell.
             let _broken = requests.write_all(&self.frame[already..]).await;
             Ok(())
         };
         let answer = async {
-            read_all(answers, &mut heard.channel, &answer_budget).await.map_err(|Overrun| Stop::ResultLimit)
+            read_all(answers, &mut heard.channel, &answer_budget).await.map_err(|Overrun| Cut::Result)
         };
-        let stdout = async {
-            read_all(&mut wires.stdout, &mut heard.stdout, &output_budget)
-                .await
-                .map_err(|Overrun| Stop::OutputLimit)
+        let printed = async {
+            let read = heard.printed.read(&mut wires.stdout, &mut wires.stderr, self.output_limit);
+            read.await.map_err(|Overrun| Cut::Output)
         };
-        let stderr = async {
-            read_all(&mut wires.stderr, &mut heard.stderr, &output_budget)
-                .await
-                .map_err(|Overrun| Stop::OutputLimit)
-        };
-        tokio::try_join!(request, answer, stdout, stderr).map(|_| ())
+        tokio::try_join!(request, answer, printed).map(|_| ())
     }
 
     /// Turns the end and all that was heard into an outcome or a failure.
-    fn judge(&self, stop: Stop, is_drained: bool, heard: Heard) -> Attempted {
-        let printed = Printed { output: into_text(heard.stdout), stderr: into_text(heard.stderr) };
+    fn judge(&self, stop: Stop<End, Cut>, is_drained: bool, heard: Heard) -> Attempted {
+        let printed = Printed::from(heard.printed);
         let end = match stop {
             Stop::Cancelled => return Attempted::Over(Err(PythonFailure::Cancelled { printed })),
             Stop::TimedOut => {
                 return Attempted::Over(Err(PythonFailure::TimedOut { limit: self.timeout, printed }));
             }
-            Stop::OutputLimit => {
+            Stop::Cut(Cut::Output) => {
                 let limit_bytes = self.output_limit;
                 return Attempted::Over(Err(PythonFailure::OutputLimit { limit_bytes, printed }));
             }
-            Stop::ResultLimit => {
+            Stop::Cut(Cut::Result) => {
                 let reason = format!("it is over the limit of {} bytes", self.result_limit);
                 return Attempted::Over(Err(invalid(reason, printed)));
             }
@@ -188,7 +142,7 @@ impl Job<'_> {
             };
         };
         // Whoever killed the parent may have killed its guard, too; the child's group is left then.
-        system::kill_group(child);
+        signals::kill_group(child);
         Attempted::Over(match answer.verdict {
             Verdict::Missing | Verdict::Garbled => Err(PythonFailure::ParentLost { printed }),
             verdict => self.judge_answer(verdict, End::Exited(0), printed),
@@ -239,9 +193,26 @@ impl Job<'_> {
     }
 }
 
+impl Running for Ticket {
+    type End = End;
+
+    async fn ended(&mut self) -> Option<End> {
+        Ticket::ended(self).await
+    }
+
+    fn kill(&mut self) {
+        Ticket::kill(self);
+    }
+
+    async fn abandon(&mut self) {
+        self.give_up();
+        Ticket::ended(self).await;
+    }
+}
+
 impl Wires {
     /// Makes the streams of a task; the second part goes to the child.
-    fn new() -> io::Result<(Self, Descriptors)> {
+    fn new(walls: Option<&Walls>) -> io::Result<(Self, Descriptors)> {
         let (channel, their_channel) = UnixStream::pair()?;
         let their_channel = their_channel.into_std()?;
         their_channel.set_nonblocking(false)?;
@@ -252,7 +223,9 @@ impl Wires {
             stdout: pipe::Receiver::from_owned_fd(stdout.into())?,
             stderr: pipe::Receiver::from_owned_fd(stderr.into())?,
         };
-        Ok((wires, [their_channel.into(), their_stdout.into(), their_stderr.into()]))
+        let mut theirs: Descriptors = vec![their_channel.into(), their_stdout.into(), their_stderr.into()];
+        theirs.extend(walls.map(Walls::ruleset).transpose()?);
+        Ok((wires, theirs))
     }
 }
 

@@ -3,16 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::files::FileError;
+use stepwell_core::error::ErrorObject;
 
-/// What a script wrote before it ended; bytes that are not UTF-8 became U+FFFD.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Printed {
-    /// What was written to stdout.
-    pub output: String,
-    /// What was written to stderr.
-    pub stderr: String,
-}
+use crate::capture::Printed;
+use crate::files::FileError;
 
 /// An exception that a script did not catch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +107,9 @@ pub enum PythonFailure {
         /// What stood in the way.
         reason: String,
     },
+    /// Scripts are to run in a sandbox, and there can be none.
+    #[error("{}", .0.message)]
+    NoSandbox(ErrorObject),
     /// No interpreter could be started.
     #[error("cannot start the python interpreter {}: {reason}", interpreter.display())]
     NoInterpreter {
@@ -148,6 +145,7 @@ impl PythonFailure {
             | Self::ResultInvalid { .. }
             | Self::Cancelled { .. }
             | Self::File(_)
+            | Self::NoSandbox(_)
             | Self::NoInterpreter { .. }
             | Self::Closed => false,
         }
@@ -166,7 +164,11 @@ impl PythonFailure {
             | Self::ResultInvalid { printed, .. }
             | Self::Cancelled { printed }
             | Self::ParentLost { printed } => Some(printed),
-            Self::File(_) | Self::NotStarted { .. } | Self::NoInterpreter { .. } | Self::Closed => None,
+            Self::File(_)
+            | Self::NoSandbox(_)
+            | Self::NotStarted { .. }
+            | Self::NoInterpreter { .. }
+            | Self::Closed => None,
         }
     }
 }

@@ -4,6 +4,7 @@ The engine starts this file once per parent, sends its text over the control soc
 and from then on two messages with it, both fixed in size (`wire.rs` is the other side):
 
     engine -> parent   S id + three descriptors (channel, stdout, stderr): start a task
+                       (a fourth where tasks run within walls: the landlock ruleset of this one)
                        K id                                               : kill a task
     parent -> engine   R                                                  : ready
                        E id code    : ended and swept; code >= 0 exit code, < 0 minus the signal
@@ -53,13 +54,16 @@ MEMORY_RESERVE = 64 * 1024 * 1024
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+SYS_LANDLOCK_RESTRICT_SELF = 446  # on every processor
 
 try:
     import ctypes
 
-    prctl = ctypes.CDLL(None).prctl
+    libc = ctypes.CDLL(None, use_errno=True)
+    prctl = libc.prctl
     prctl.argtypes = (ctypes.c_int, ctypes.c_ulong)
 except (ImportError, OSError, AttributeError):
+    libc = None
 
     def prctl(_option, _value):
         """Stands in where the interpreter was built without ctypes: the group kill remains."""
@@ -102,8 +106,9 @@ def leave_guard(guard_pid):
 class Parent:
     """Forks tasks, reaps them, and leaves nothing of them behind."""
 
-    def __init__(self):
+    def __init__(self, per_task):
         self.pid = os.getpid()
+        self.per_task = per_task  # descriptors
         self.should_end = False
         self.tasks = {}  # pid -> task id
         self.signalled = {}  # pid -> when; what earlier sweeps could not end
@@ -139,7 +144,7 @@ class Parent:
                 if descriptor == self.wake_read:
                     self.reap()
                     continue
-                message, descriptors, _flags, _address = socket.recv_fds(self.control, 64, 3)
+                message, descriptors, _flags, _address = socket.recv_fds(self.control, 64, self.per_task)
                 if not message:
                     self.leave()
                 operation, task = struct.unpack("<cQ", message)
@@ -151,7 +156,7 @@ class Parent:
     def fork(self, task, descriptors):
         """Forks the child of a task; true in the child."""
         try:
-            if len(descriptors) != 3:
+            if len(descriptors) != self.per_task:
                 raise OSError(errno.EMFILE, "no room for all descriptors of a task")
             pid = os.fork()
         except OSError as error:
@@ -271,7 +276,7 @@ def children_by_scan(parent):
 
 
 def leave_parent(parent, descriptors):
-    """Makes the forked copy a process of its own that holds nothing of the parent."""
+    """Makes the forked copy a process of its own that holds nothing of the parent; its ruleset, if it has one."""
     os.setsid()
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -280,13 +285,22 @@ def leave_parent(parent, descriptors):
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    channel, stdout, stderr = descriptors
+    channel, stdout, stderr, *ruleset = descriptors
     parent.control.detach()
     os.dup2(channel, CHANNEL, inheritable=False)
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
     for descriptor in (channel, stdout, stderr, *parent.own):
         os.close(descriptor)
+    return ruleset[0] if ruleset else None
+
+
+def enter_walls(ruleset):
+    """Lets this process, and all that it will start, write only where the ruleset allows it."""
+    if libc.syscall(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"cannot enter the sandbox: {os.strerror(number)}")
+    os.close(ruleset)
 
 
 def read_request():
@@ -317,7 +331,7 @@ def limit_resources(request):
         resource.setrlimit(kind, (soft, hard))
 
 
-def run_task():
+def run_task(ruleset):
     """Carries out one task and ends the process."""
     request = read_request()
     own_pid = os.getpid()
@@ -329,6 +343,8 @@ def run_task():
     begun = time.perf_counter()
     kind, payload = b"R", b"null"
     try:
+        if ruleset is not None:
+            enter_walls(ruleset)
         namespace = prepare_main(request)
         limit_resources(request)
     except Exception as error:
@@ -354,6 +370,8 @@ def run_task():
 def prepare_main(request):
     """A fresh `__main__` with the task's globals, in its directory."""
     os.chdir(request["directory"].encode("latin-1"))
+    if request["temporary"] is not None:
+        os.environ["TMPDIR"] = os.fsdecode(request["temporary"].encode("latin-1"))
     module = types.ModuleType("__main__")
     module.__builtins__ = builtins
     sys.modules["__main__"] = module
@@ -687,7 +705,10 @@ def prefer_as_victim():
 
 def main():
     close_inherited()
-    forget_environment(sys.argv[1:])
+    walls, *allowed = sys.argv[1:]
+    if walls == "walled" and libc is None:
+        sys.exit("a sandbox needs the module ctypes, which this interpreter was built without")
+    forget_environment(allowed)
     guard_pid = os.getpid()
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     parent_pid = os.fork()
@@ -698,13 +719,12 @@ def main():
     for stream in (sys.stdout, sys.stderr):
         # A script that is killed keeps every line it has printed.
         stream.reconfigure(line_buffering=True)
-    parent = Parent()
+    parent = Parent(per_task=4 if walls == "walled" else 3)
     gc.collect()
     gc.disable()
     gc.freeze()
     descriptors = parent.serve()
-    leave_parent(parent, descriptors)
-    run_task()
+    run_task(leave_parent(parent, descriptors))
 
 
 main()

@@ -14,7 +14,8 @@
 //!
 //! These are walls against carelessness. Scripts run as the user that the engine runs as: they can read what
 //! that user can read, and send a signal to whatever that user can, the parent, its guard, each other and
-//! the engine included. A task that loses its parent is told as lost and not as failed; more is not promised.
+//! the engine included. A task that loses its parent is told as lost and not as failed; more is not promised here.
+//! [`sandbox`](crate::sandbox) has the walls that the kernel keeps.
 //!
 //! What this module never does: decide about retries, know error codes, or scan code for references.
 //! The provider on top does that; everything it needs is in [`PythonFailure`].
@@ -22,7 +23,6 @@
 //! Start reading at [`PythonPool::run`], then `attempt.rs`, then `forkserver.py`.
 
 mod attempt;
-mod capture;
 mod failure;
 mod parent;
 mod pool;
@@ -35,7 +35,8 @@ mod system;
 mod task;
 mod wire;
 
-pub use failure::{Printed, PythonFailure, Raised};
+pub use crate::capture::Printed;
+pub use failure::{PythonFailure, Raised};
 pub use pool::PythonPool;
 pub use provider::Python;
 pub use settings::PythonSettings;

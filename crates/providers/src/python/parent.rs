@@ -23,8 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::PythonFailure;
 use super::settings::PythonSettings;
-use super::system::{self, DESCRIPTORS};
-use super::wire::{BOOTSTRAP, End, FORKSERVER, Notice, Order};
+use super::system;
+use super::wire::{BOOTSTRAP, End, FORKSERVER, Notice, OPEN, Order, WALLED};
+use crate::sandbox::Filter;
+use crate::signals;
 
 /// How long an interpreter may take to start, imports from a cold disk included.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -41,8 +43,8 @@ pub(super) struct Parent {
     next_task: AtomicU64,
 }
 
-/// The child's ends of a task's channel, stdout and stderr.
-pub(super) type Descriptors = [OwnedFd; DESCRIPTORS];
+/// The child's ends of a task's channel, stdout and stderr, and the ruleset of its walls where it has any.
+pub(super) type Descriptors = Vec<OwnedFd>;
 
 enum Message {
     Start { task: u64, descriptors: Descriptors, ended: oneshot::Sender<End> },
@@ -57,7 +59,8 @@ impl Parent {
             interpreter: settings.interpreter.clone(),
             reason,
         };
-        let (process, socket) = spawn(settings).map_err(|error| failed(error.to_string()))?;
+        let is_walled = settings.isolation.sandbox.stands().map_err(PythonFailure::NoSandbox)?;
+        let (process, socket) = spawn(settings, is_walled).map_err(|error| failed(error.to_string()))?;
         let keeper = Keeper::new(process, socket);
         match timeout(START_PATIENCE, keeper.receive()).await {
             Ok(Some(Notice::Ready)) => {}
@@ -85,11 +88,6 @@ impl Parent {
         // A parent that is gone drops the message, and with it the sender: the ticket says so.
         let _gone = self.messages.send(Message::Start { task, descriptors, ended });
         Ticket { parent: Arc::clone(self), task, end, over: false }
-    }
-
-    /// Gives up on an interpreter that does not answer: it is killed, and its tasks with it.
-    pub(super) fn abandon(&self) {
-        let _gone = self.messages.send(Message::Leave { patience: Duration::ZERO });
     }
 
     /// Ends the interpreter and all its tasks, and waits until they are gone.
@@ -120,6 +118,11 @@ impl Ticket {
     pub(super) fn kill(&self) {
         let _gone = self.parent.messages.send(Message::Kill(self.task));
     }
+
+    /// Gives up on an interpreter that does not answer: it is killed, and its tasks with it.
+    pub(super) fn give_up(&self) {
+        let _gone = self.parent.messages.send(Message::Leave { patience: Duration::ZERO });
+    }
 }
 
 impl Drop for Ticket {
@@ -130,26 +133,39 @@ impl Drop for Ticket {
     }
 }
 
-/// Starts the process, with the text of the parent waiting in its socket.
-fn spawn(settings: &PythonSettings) -> io::Result<(Child, UnixDatagram)> {
+/// Starts the process, with the text of the parent waiting in its socket. With walls, what its tasks may not ask of the
+/// kernel is refused to itself already; where they may write, each is told of its own.
+fn spawn(settings: &PythonSettings, is_walled: bool) -> io::Result<(Child, UnixDatagram)> {
     let (ours, theirs) = system::packet_pair()?;
-    system::send_packet(ours.as_fd(), FORKSERVER.as_bytes(), None)?;
+    system::send_packet(ours.as_fd(), FORKSERVER.as_bytes(), &[])?;
     // Only the type says "datagram": the calls are the same for every packet socket.
     let socket = std::os::unix::net::UnixDatagram::from(ours);
     socket.set_nonblocking(true)?;
     let socket = UnixDatagram::from_std(socket)?;
-    let process = Command::new(&settings.interpreter)
+    let mut command = Command::new(&settings.interpreter);
+    command
         .args(["-I", "-X", "utf8", "-c", BOOTSTRAP])
-        .args(&settings.env_allow)
+        .arg(if is_walled { WALLED } else { OPEN })
+        .args(&settings.isolation.env_allow)
         .env_clear()
-        .envs(settings.environment())
+        .envs(settings.isolation.environment())
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         // Away from the terminal's group: an interrupt there is for the engine to handle.
-        .process_group(0)
-        .spawn()?;
-    Ok((process, socket))
+        .process_group(0);
+    if is_walled {
+        refuse_system_calls(&mut command)?;
+    }
+    Ok((command.spawn()?, socket))
+}
+
+#[expect(unsafe_code, reason = "what runs between fork and exec is called so")]
+fn refuse_system_calls(command: &mut Command) -> io::Result<()> {
+    let filter = Filter::get()?;
+    // SAFETY: the closure only makes system calls.
+    unsafe { command.pre_exec(move || filter.install()) };
+    Ok(())
 }
 
 /// Owns the process and its socket.
@@ -214,10 +230,10 @@ impl Keeper {
     fn send_waiting(&mut self) -> io::Result<()> {
         while let Some((order, descriptors)) = self.unsent.front() {
             let packet = order.packet();
-            let passed = descriptors.as_ref().map(|all| all.each_ref().map(OwnedFd::as_fd));
+            let passed: Vec<_> = descriptors.iter().flatten().map(OwnedFd::as_fd).collect();
             let sent = self
                 .socket
-                .try_io(Interest::WRITABLE, || system::send_packet(self.socket.as_fd(), &packet, passed));
+                .try_io(Interest::WRITABLE, || system::send_packet(self.socket.as_fd(), &packet, &passed));
             match sent {
                 Ok(()) => drop(self.unsent.pop_front()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -265,7 +281,7 @@ async fn end(process: &mut Child, patience: Duration) -> Option<io::Result<ExitS
     }
     // Not the guard is to die: it kills the parent, and then all that is left of its tasks.
     if let Some(guard) = process.id() {
-        system::terminate(guard);
+        signals::terminate(guard);
     }
     if timeout(END_PATIENCE, process.wait()).await.is_err() {
         let _dead = process.kill().await;

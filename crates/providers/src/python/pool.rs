@@ -8,12 +8,15 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Attempted, Job};
-use super::failure::{Printed, PythonFailure};
+use super::failure::PythonFailure;
 use super::parent::Parent;
-use super::settings::{PythonSettings, cores};
+use super::settings::PythonSettings;
 use super::task::{PythonOutcome, PythonTask, Source};
 use super::wire::{Request, bytes_as_text, path_as_text};
-use crate::files::{FileError, Roots};
+use crate::capture::Printed;
+use crate::files::FileError;
+use crate::isolation::{WallsError, cpu_seconds};
+use crate::sandbox::Walls;
 
 /// How often a task whose parent died before it began is given to the next parent.
 const FRESH_STARTS: usize = 3;
@@ -33,7 +36,6 @@ pub struct PythonPool {
 #[derive(Debug)]
 struct Inner {
     settings: PythonSettings,
-    roots: Roots,
     slots: Vec<Slot>,
     turns: Semaphore,
     /// Places of tasks that run alone, as long as they do.
@@ -64,7 +66,6 @@ impl PythonPool {
     /// Makes a pool; no interpreter starts yet.
     pub fn new(settings: PythonSettings) -> Self {
         let inner = Inner {
-            roots: Roots::new(settings.roots.iter().cloned()),
             slots: std::iter::repeat_with(Slot::default).take(settings.parents.get()).collect(),
             turns: Semaphore::new(settings.max_running.get()),
             own_slots: StdMutex::default(),
@@ -86,7 +87,7 @@ impl PythonPool {
         cancel: CancellationToken,
     ) -> Result<PythonOutcome, PythonFailure> {
         let inner = &self.inner;
-        let (_turn, frame) = tokio::select! {
+        let (_turn, frame, walls) = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(PythonFailure::Cancelled { printed: Printed::default() }),
             prepared = inner.prepare(&task) => prepared?,
@@ -94,9 +95,10 @@ impl PythonPool {
         let job = Job {
             frame,
             timeout: task.timeout,
-            memory_bytes: inner.settings.memory_bytes,
-            output_limit: inner.settings.output_limit,
+            memory_bytes: inner.settings.isolation.memory_bytes,
+            output_limit: inner.settings.isolation.output_limit,
             result_limit: inner.settings.result_limit,
+            walls,
             cancel: &cancel,
         };
         let outcome = if task.alone {
@@ -105,6 +107,10 @@ impl PythonPool {
             let hold = inner.least_taken();
             inner.carry_out(&job, hold.0).await
         };
+        if let Some(walls) = job.walls {
+            // What the script has left in its directory may be much.
+            let _gone = tokio::task::spawn_blocking(move || drop(walls)).await;
+        }
         if matches!(outcome, Err(PythonFailure::ParentLost { .. })) && inner.turns.is_closed() {
             return Err(PythonFailure::Closed);
         }
@@ -124,13 +130,28 @@ impl PythonPool {
 }
 
 impl Inner {
-    /// Waits for one of the places among the running tasks, then reads the script.
-    async fn prepare(&self, task: &PythonTask) -> Result<(Turn<'_>, Vec<u8>), PythonFailure> {
+    /// Waits for one of the places among the running tasks, then builds the walls and reads the script.
+    async fn prepare(&self, task: &PythonTask) -> Result<(Turn<'_>, Vec<u8>, Option<Walls>), PythonFailure> {
         let closed = |_| PythonFailure::Closed;
         let alone = if task.alone { Some(self.turns_alone.acquire().await.map_err(closed)?) } else { None };
         let turn = self.turns.acquire().await.map_err(closed)?;
-        let frame = self.frame(task).await?;
-        Ok(((alone, turn), frame))
+        let walls = self.walls(task).await?;
+        let frame = self.frame(task, walls.as_ref()).await?;
+        Ok(((alone, turn), frame, walls))
+    }
+
+    async fn walls(&self, task: &PythonTask) -> Result<Option<Walls>, PythonFailure> {
+        let not_started = |reason: String| PythonFailure::NotStarted { reason };
+        if !self.settings.isolation.sandbox.stands().map_err(PythonFailure::NoSandbox)? {
+            return Ok(None);
+        }
+        let (isolation, base) = (self.settings.isolation.clone(), task.base_dir.clone());
+        let built = tokio::task::spawn_blocking(move || isolation.walls(&isolation.roots_at(&base)));
+        let built = built.await.map_err(|error| not_started(error.to_string()))?;
+        built.map_err(|error| match error {
+            WallsError::Impossible(error) => PythonFailure::NoSandbox(error),
+            WallsError::NotBuilt(error) => not_started(format!("its sandbox: {error}")),
+        })
     }
 
     /// Gives the job to an interpreter that runs nothing else and ends with it.
@@ -196,15 +217,12 @@ impl Inner {
     }
 
     /// Writes the task as the child reads it. A file is read here, from the descriptor that was checked.
-    async fn frame(&self, task: &PythonTask) -> Result<Vec<u8>, PythonFailure> {
+    async fn frame(&self, task: &PythonTask, walls: Option<&Walls>) -> Result<Vec<u8>, PythonFailure> {
         let (source, file) = match &task.source {
             Source::Code(code) => (code.clone(), None),
             Source::File(path) => {
                 let (base, path) = (task.base_dir.clone(), path.clone());
-                let mut roots = self.roots.clone();
-                if self.settings.trust_base_dir {
-                    roots.add(&task.base_dir);
-                }
+                let roots = self.settings.isolation.roots_at(&base);
                 let limit = self.settings.script_limit;
                 let read = tokio::task::spawn_blocking(move || {
                     let opened = roots.open(&base, &path)?;
@@ -221,16 +239,15 @@ impl Inner {
                 read.await.map_err(|error| PythonFailure::NotStarted { reason: error.to_string() })??
             }
         };
-        let seconds = task.timeout.as_secs().saturating_add(1).saturating_mul(cores().get() as u64);
         let request = Request {
             source,
             file,
             directory: path_as_text(&task.base_dir),
+            temporary: walls.map(|walls| path_as_text(walls.temporary())),
             args: &task.args,
             bindings: &task.bindings,
-            memory_bytes: self.settings.memory_bytes,
-            // The kernel keeps this as a signed number; a timeout of centuries is no limit.
-            cpu_seconds: seconds.min(1 << 40),
+            memory_bytes: self.settings.isolation.memory_bytes,
+            cpu_seconds: cpu_seconds(task.timeout),
             result_limit: self.settings.result_limit,
         };
         Ok(request.frame())

@@ -1,6 +1,5 @@
 //! `python/v1` as the engine sees it: parameters in, result object or error with its code out.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +12,7 @@ use stepwell_engine::{Failure, Outcome, Param, ParamProblem, Provider, Task};
 
 use super::suspects::Suspects;
 use super::{PythonFailure, PythonPool, PythonSettings, PythonTask, Source};
+use crate::isolation::Isolation;
 use crate::params::{self, Kind, Table};
 
 /// A script may run so long unless it says otherwise.
@@ -36,32 +36,18 @@ const EXECUTE: &Table = &[
 pub struct Python {
     pool: PythonPool,
     suspects: Suspects,
-    roots: Vec<PathBuf>,
-    trust_base_dir: bool,
+    isolation: Isolation,
 }
 
 impl Python {
     /// Returns a provider; no interpreter is started before the first script.
     pub fn new(settings: PythonSettings) -> Self {
         Self {
-            roots: settings.roots.clone(),
-            trust_base_dir: settings.trust_base_dir,
+            isolation: settings.isolation.clone(),
             suspects: Suspects::default(),
             pool: PythonPool::new(settings),
         }
     }
-
-    /// Returns where relative paths of a run start: where it was submitted, if that lies in the roots, else the first
-    /// root.
-    fn base_dir(&self, given: Option<&str>) -> PathBuf {
-        let resolved = given.and_then(|dir| Path::new(dir).canonicalize().ok());
-        let inside = |dir: &PathBuf| self.trust_base_dir || self.roots.iter().any(|root| within(dir, root));
-        resolved.filter(inside).or_else(|| self.roots.first().cloned()).unwrap_or_else(|| PathBuf::from("."))
-    }
-}
-
-fn within(dir: &Path, root: &Path) -> bool {
-    root.canonicalize().is_ok_and(|root| dir.starts_with(root))
 }
 
 #[async_trait]
@@ -128,7 +114,7 @@ impl Provider for Python {
                 "result": done.result, "output": done.output, "stderr": done.stderr, "success": true,
                 "execution_time": done.execution_time,
             })),
-            Err(failure) => failed(&task, &failure, limit),
+            Err(failure) => failed(&task, &failure, limit, &self.isolation),
         }
     }
 
@@ -167,30 +153,25 @@ impl Python {
         };
         let bindings = given(BINDINGS).and_then(Value::as_array).into_iter().flatten();
         let bindings = bindings.filter_map(|pair| Some((pair[0].as_str()?.to_owned(), pair[1].clone())));
-        let seconds = match given("timeout").and_then(Value::as_f64) {
-            Some(seconds) => seconds,
-            // The step has a limit of its own, which the engine keeps.
-            None if task.deadline.is_some() => params::LONGEST,
-            None => DEFAULT_TIMEOUT.as_secs_f64(),
-        };
-        let timeout = Duration::try_from_secs_f64(seconds).expect("the longest limit is a duration");
         PythonTask {
             source,
             args: given("args").or_else(|| given("context")).cloned().unwrap_or_else(|| json!({})),
             bindings: bindings.collect(),
-            timeout,
-            base_dir: self.base_dir(task.run.base_dir.as_deref()),
+            timeout: params::limit(task, DEFAULT_TIMEOUT),
+            base_dir: self.isolation.base_dir(task.run.base_dir.as_deref()),
             alone: self.suspects.contain(&task.idempotency_key),
         }
     }
 }
 
-fn failed(task: &Task, failure: &PythonFailure, limit: Duration) -> Outcome {
+fn failed(task: &Task, failure: &PythonFailure, limit: Duration, isolation: &Isolation) -> Outcome {
     let code = match failure {
         PythonFailure::TimedOut { .. } => Code::TASK_TIMEOUT,
         PythonFailure::ResultInvalid { .. } => Code::TASK_RESULT_INVALID,
         PythonFailure::File(_) => Code::INVALID_PARAMS,
-        PythonFailure::NoInterpreter { .. } => Code::PROVIDER_INITIALIZATION_FAILED,
+        PythonFailure::NoInterpreter { .. } | PythonFailure::NoSandbox(_) => {
+            Code::PROVIDER_INITIALIZATION_FAILED
+        }
         // Nobody knows whose doing it was: all tasks of that interpreter died with it.
         PythonFailure::ParentLost { .. } => return Outcome::Lost { reason: failure.to_string() },
         PythonFailure::Cancelled { .. } => Code::TASK_CANCELLED,
@@ -205,6 +186,10 @@ fn failed(task: &Task, failure: &PythonFailure, limit: Duration) -> Outcome {
     };
     let mut error = ErrorObject::new(code, format!("step '{}': {failure}", task.step));
     error.retryable = failure.is_retryable();
+    if let PythonFailure::NoSandbox(why) = failure {
+        error.hint.clone_from(&why.hint);
+        error.data.clone_from(&why.data);
+    }
     error = error.with("task_id", task.step.as_str());
     match failure {
         PythonFailure::Exception { raised, .. } | PythonFailure::Syntax { raised, .. } => {
@@ -233,11 +218,18 @@ fn failed(task: &Task, failure: &PythonFailure, limit: Duration) -> Outcome {
         PythonFailure::Cancelled { .. }
         | PythonFailure::NotStarted { .. }
         | PythonFailure::NoInterpreter { .. }
+        | PythonFailure::NoSandbox(_)
         | PythonFailure::ParentLost { .. }
         | PythonFailure::Closed => {}
     }
     if let Some(printed) = failure.printed() {
         error = error.with("output", printed.output.as_str()).with("stderr", printed.stderr.as_str());
+        let raised = match failure {
+            PythonFailure::Exception { raised, .. } => raised.traceback.as_str(),
+            _ => "",
+        };
+        let told = [raised, printed.stderr.as_str()];
+        error = isolation.explain(error, task.run.base_dir.as_deref(), &told);
     }
     Outcome::Fail(Failure {
         error,

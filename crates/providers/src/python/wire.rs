@@ -20,6 +20,10 @@ source = control.recv(1 << 20)
 control.detach()
 exec(compile(source, 'forkserver.py', 'exec'), {'__name__': 'forkserver'})";
 
+/// How the parent is told whether each task brings a ruleset.
+pub(super) const WALLED: &str = "walled";
+pub(super) const OPEN: &str = "open";
+
 /// A script as the child reads it.
 #[derive(Serialize)]
 pub(super) struct Request<'a> {
@@ -29,6 +33,8 @@ pub(super) struct Request<'a> {
     pub(super) file: Option<String>,
     /// The working directory, as bytes.
     pub(super) directory: String,
+    /// A directory of the task's own for temporary files, as bytes, where it has walls.
+    pub(super) temporary: Option<String>,
     pub(super) args: &'a Value,
     pub(super) bindings: &'a [(String, Value)],
     pub(super) memory_bytes: u64,

@@ -1,4 +1,9 @@
-//! The providers against the real world: real interpreters, real signals, real files.
+//! The providers against the real world: real interpreters, real programs, real signals, real files.
 
+mod house;
+mod http;
+mod process;
 mod python;
+mod sandbox;
 mod steps;
+mod support;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::fd::AsRawFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,8 @@ use stepwell_providers::python::{
 };
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::{FAMILY, eventually, family, kill, parent_of, pid_in, runs, signal, within};
 
 /// A pool with a directory of its own, which is also its root and where scripts start.
 struct Bench {
@@ -26,8 +28,7 @@ fn bench() -> Bench {
 
 fn bench_with(change: impl FnOnce(&mut PythonSettings)) -> Bench {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let mut settings =
-        PythonSettings { roots: vec![directory.path().to_owned()], ..PythonSettings::default() };
+    let mut settings = PythonSettings { isolation: within(&directory), ..PythonSettings::default() };
     change(&mut settings);
     Bench { pool: PythonPool::new(settings), directory }
 }
@@ -82,37 +83,6 @@ impl Bench {
     }
 }
 
-/// Waits until `condition` holds; fails with `what` after ten seconds.
-async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "not within ten seconds: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// Whether a process runs: one that is dead but not yet reaped does not.
-fn runs(pid: i64) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with(['Z', 'X']))
-}
-
-/// The parent of a process that runs.
-fn parent_of(pid: i64) -> i64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-    let fields = stat.rsplit(')').next().expect("after the name");
-    fields.split_whitespace().nth(1).expect("the second field").parse().expect("a number")
-}
-
-fn read_pid(path: &Path) -> Option<i64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-async fn pid_in(path: &Path) -> i64 {
-    eventually("a script writes its pid", || read_pid(path).is_some()).await;
-    read_pid(path).expect("it was there")
-}
-
 fn printed(failure: &PythonFailure) -> (&str, &str) {
     let printed = failure.printed().expect("the script ran");
     (&printed.output, &printed.stderr)
@@ -120,6 +90,7 @@ fn printed(failure: &PythonFailure) -> (&str, &str) {
 
 // ------------------------------------------------------------------------------ results
 
+/// G3.
 #[tokio::test]
 async fn every_json_type_goes_in_and_comes_back_unchanged() {
     let bench = bench();
@@ -155,6 +126,7 @@ result = {'t': (1, (2,)), 'p': P(1, 2), 'e': Colour.RED, 'o': collections.Ordere
     assert_eq!(bench.ok(code).await.result, expected);
 }
 
+/// G3.
 #[tokio::test]
 async fn printed_json_does_not_touch_the_result() {
     let bench = bench();
@@ -165,6 +137,7 @@ async fn printed_json_does_not_touch_the_result() {
     assert_eq!((unset.result, unset.stderr.as_str()), (Value::Null, "aside"));
 }
 
+/// G28.
 #[tokio::test]
 async fn what_json_cannot_keep_is_refused_with_its_place_and_the_reason() {
     let bench = bench();
@@ -214,6 +187,7 @@ async fn a_cycle_and_endless_nesting_are_refused() {
     assert!(deep.result.is_array());
 }
 
+/// G27.
 #[tokio::test]
 async fn a_result_of_twenty_megabytes_comes_back_whole() {
     let bench = bench();
@@ -226,6 +200,7 @@ async fn a_result_of_twenty_megabytes_comes_back_whole() {
     assert_eq!(bench.run(task).await.expect("ends well").result, json!(20_000_000));
 }
 
+/// G27.
 #[tokio::test]
 async fn a_result_over_the_limit_is_refused_and_the_pool_goes_on() {
     let bench = bench_with(|settings| settings.result_limit = 1000);
@@ -240,6 +215,7 @@ async fn a_result_over_the_limit_is_refused_and_the_pool_goes_on() {
 
 // ------------------------------------------------------------------------------ ends
 
+/// G28.
 #[tokio::test]
 async fn leaving_with_zero_keeps_the_result_and_other_codes_fail() {
     let bench = bench();
@@ -338,6 +314,7 @@ async fn invalid_python_is_told_with_its_line_and_never_retried() {
     }
 }
 
+/// G28.
 #[tokio::test]
 async fn a_signal_is_told_by_its_number() {
     let bench = bench();
@@ -381,9 +358,10 @@ if pid: os.waitpid(pid, 0)";
 
 // ------------------------------------------------------------------------------ output
 
+/// G27.
 #[tokio::test]
 async fn endless_output_is_cut_at_the_limit_and_killed() {
-    let bench = bench_with(|settings| settings.output_limit = 100_000);
+    let bench = bench_with(|settings| settings.isolation.output_limit = 100_000);
     let mixed = "import sys\nwhile True:\n    print('x' * 999); print('y' * 999, file=sys.stderr)";
     for code in ["while True: print('x' * 999)", mixed, "import os\nwhile True: os.write(2, b'z' * 4096)"] {
         let failure = bench.fail(code).await;
@@ -396,6 +374,7 @@ async fn endless_output_is_cut_at_the_limit_and_killed() {
     assert!(matches!(over, PythonFailure::OutputLimit { .. }), "{over:?}");
 }
 
+/// G28.
 #[tokio::test]
 async fn output_that_is_not_utf8_keeps_its_good_parts() {
     let bench = bench();
@@ -405,6 +384,7 @@ async fn output_that_is_not_utf8_keeps_its_good_parts() {
     assert_eq!(outcome.result, json!(1));
 }
 
+/// G28.
 #[tokio::test]
 async fn a_closed_stdout_harms_nothing() {
     let bench = bench();
@@ -461,6 +441,7 @@ async fn a_files_traceback_shows_its_lines_and_its_encoding_is_kept() {
     assert!(raised.traceback.contains(&place), "{}", raised.traceback);
 }
 
+/// G32.
 #[tokio::test]
 async fn hostile_file_names_are_only_names() {
     use std::os::unix::ffi::OsStrExt as _;
@@ -480,6 +461,7 @@ async fn hostile_file_names_are_only_names() {
     }
 }
 
+/// G33.
 #[tokio::test]
 async fn a_file_outside_the_roots_never_runs() {
     let (bench, elsewhere) = (bench(), tempfile::tempdir().expect("a temporary directory"));
@@ -498,9 +480,10 @@ async fn a_file_outside_the_roots_never_runs() {
 
 // ------------------------------------------------------------------------------ limits
 
+/// G34.
 #[tokio::test]
 async fn memory_over_the_limit_is_told_as_such() {
-    let bench = bench_with(|settings| settings.memory_bytes = 256 << 20);
+    let bench = bench_with(|settings| settings.isolation.memory_bytes = 256 << 20);
     for code in [
         "x = bytearray(400 << 20)",
         "x = []\nwhile True: x.append('y' * 1000 + str(len(x)))",
@@ -514,9 +497,10 @@ async fn memory_over_the_limit_is_told_as_such() {
     assert_eq!(outcome.result, json!("went on"));
 }
 
+/// G34.
 #[tokio::test]
 async fn memory_processor_time_and_core_dumps_are_limited_in_a_task() {
-    let bench = bench_with(|settings| settings.memory_bytes = 1 << 30);
+    let bench = bench_with(|settings| settings.isolation.memory_bytes = 1 << 30);
     let mut task = bench.code(
         "import resource as r\nresult = [r.getrlimit(k)[0] for k in (r.RLIMIT_AS, r.RLIMIT_CPU, r.RLIMIT_CORE)]",
     );
@@ -544,28 +528,6 @@ async fn a_timeout_ends_the_script_in_time_and_keeps_what_it_printed() {
     }
 }
 
-/// Starts processes of every kind that outlive a careless script; each writes its pid, then waits.
-const FAMILY: &str = "import os, subprocess, sys, time
-wait = 'import os, time; open(%r, \"w\").write(str(os.getpid())); time.sleep(60)'
-def start(name, **how): return subprocess.Popen([sys.executable, '-c', wait % name], **how)
-start('plain')
-start('session', start_new_session=True, stdout=subprocess.DEVNULL)
-if os.fork() == 0:                                  # the classic daemon: fork, new session, fork
-    os.setsid()
-    if os.fork() == 0:
-        open('daemon', 'w').write(str(os.getpid()))
-        time.sleep(60)
-    os._exit(0)
-while not all(os.path.exists(n) and os.path.getsize(n) for n in ('plain', 'session', 'daemon')):
-    time.sleep(0.01)
-";
-
-fn family(bench: &Bench) -> Vec<i64> {
-    ["plain", "session", "daemon"]
-        .map(|name| read_pid(&bench.path(name)).unwrap_or_else(|| panic!("{name} has started")))
-        .to_vec()
-}
-
 #[tokio::test]
 async fn descendants_are_gone_after_every_kind_of_end() {
     for (ending, what) in [
@@ -583,12 +545,13 @@ async fn descendants_are_gone_after_every_kind_of_end() {
         }
         let ended = bench.run(task).await;
         assert_eq!(ended.is_ok(), what == "ends well", "{what}: {ended:?}");
-        for pid in family(&bench) {
+        for pid in family(&bench.path("")) {
             assert!(!runs(pid), "{what}: process {pid} still runs");
         }
     }
 }
 
+/// G24.
 #[tokio::test]
 async fn a_grandchild_does_not_write_its_file_a_second_later() {
     let bench = bench();
@@ -616,7 +579,7 @@ async fn cancel_ends_the_script_and_its_descendants() {
     let failure = running.await.expect("no panic").expect_err("cancelled");
     assert!(begun.elapsed() < Duration::from_secs(30), "not ended by the cancellation");
     assert!(matches!(failure, PythonFailure::Cancelled { .. }), "{failure:?}");
-    for pid in family(&bench) {
+    for pid in family(&bench.path("")) {
         assert!(!runs(pid), "process {pid} still runs");
     }
     let before = CancellationToken::new();
@@ -633,7 +596,7 @@ async fn a_dropped_run_leaves_nothing_running() {
         bench.start(bench.code(&format!("{FAMILY}open('all', 'w').write('1')\ntime.sleep(60)")));
     pid_in(&bench.path("all")).await;
     running.abort();
-    let pids = family(&bench);
+    let pids = family(&bench.path(""));
     eventually("all are gone", || pids.iter().all(|pid| !runs(*pid))).await;
     assert_eq!(bench.ok("result = 1").await.result, json!(1));
 }
@@ -660,6 +623,7 @@ os.remove(mine)";
 
 // ------------------------------------------------------------------------------ walls
 
+/// G34.
 #[tokio::test]
 async fn nothing_a_task_changes_is_seen_by_the_next() {
     let bench = bench_with(|settings| settings.parents = 1.try_into().expect("not zero"));
@@ -680,7 +644,7 @@ mask = os.umask(0); assert mask == 0o22 or mask < 0o100, mask
 print('clean')
 result = os.getcwd()";
     let home = json!(bench.home());
-    for round in 0..200 {
+    for round in 0..1_000 {
         let dirtied = bench.run(bench.code(dirty)).await;
         // What it patched is its own harm: the result may be lost, others never are.
         assert!(!matches!(dirtied, Err(PythonFailure::ParentLost { .. })), "{round}: {dirtied:?}");
@@ -689,6 +653,7 @@ result = os.getcwd()";
     }
 }
 
+/// G34.
 #[tokio::test]
 async fn tasks_that_run_at_once_share_nothing() {
     let bench = bench();
@@ -714,6 +679,7 @@ result = [args['n'], os.getpid(), random.random(), len(os.listdir('/proc/self/fd
     }
 }
 
+/// G34.
 #[tokio::test]
 async fn secrets_of_the_environment_are_absent() {
     let bench = bench();
@@ -733,6 +699,7 @@ result = {'names': list(os.environ), 'parent': open(f'/proc/{os.getppid()}/envir
     }
 }
 
+/// G34.
 #[tokio::test]
 async fn no_descriptor_of_the_engine_is_open_in_a_task() {
     let bench = bench();
@@ -819,7 +786,7 @@ async fn a_task_whose_parent_or_its_guard_dies_is_killed_with_its_descendants_an
         assert!(matches!(failure, PythonFailure::ParentLost { .. }), "{name} to the {whom}: {failure:?}");
         assert!(failure.is_retryable());
         assert_eq!(printed(&failure).0, "began\n", "{name} to the {whom}");
-        for pid in [child].into_iter().chain(family(&bench)) {
+        for pid in [child].into_iter().chain(family(&bench.path(""))) {
             assert!(!runs(pid), "{name} to the {whom}: process {pid} still runs");
         }
         eventually("parent and guard are gone", || !runs(parent) && !runs(guard)).await;
@@ -871,7 +838,7 @@ async fn a_parent_that_does_not_answer_is_given_up() {
     let guard = stop(parent);
     let failure = running.await.expect("no panic").expect_err("times out");
     assert!(matches!(failure, PythonFailure::TimedOut { .. }), "{failure:?}");
-    for pid in [child, parent, guard].into_iter().chain(family(&bench)) {
+    for pid in [child, parent, guard].into_iter().chain(family(&bench.path(""))) {
         assert!(!runs(pid), "process {pid} still runs");
     }
     assert_eq!(bench.ok("result = 1").await.result, json!(1));
@@ -948,7 +915,7 @@ async fn shutdown_ends_everything_and_refuses_later_tasks() {
         let parent = pid_in(&bench.path("parent")).await;
         let guard = parent_of(parent);
         bench.pool.shutdown().await;
-        for pid in [parent, guard].into_iter().chain(family(&bench)) {
+        for pid in [parent, guard].into_iter().chain(family(&bench.path(""))) {
             assert!(!runs(pid), "process {pid} still runs");
         }
         assert!(matches!(running.await.expect("no panic"), Err(PythonFailure::Closed)));
@@ -1024,13 +991,4 @@ async fn stands_in_for_an_engine() {
         alone: false,
     };
     let _killed = pool.run(task, CancellationToken::new()).await;
-}
-
-fn kill(pid: i64) {
-    signal(pid, "KILL");
-}
-
-fn signal(pid: i64, name: &str) {
-    let sent = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().expect("kill runs");
-    assert!(sent.success(), "no signal {name} to {pid}");
 }

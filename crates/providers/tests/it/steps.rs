@@ -1,78 +1,29 @@
 //! Python steps of real runs: what a definition may say, and what the engine makes of how a script ended.
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::error::Code;
 use stepwell_core::ids::Ordinal;
-use stepwell_core::run::Run;
 use stepwell_core::status::RunStatus;
-use stepwell_engine::load;
-use stepwell_engine::{Engine, Options, Registry, Start};
+use stepwell_engine::Registry;
+use stepwell_providers::http::HttpSettings;
 use stepwell_providers::python::{Python, PythonSettings};
-use stepwell_store::MemoryStore;
-use tempfile::TempDir;
 
-/// An engine over a store in memory, with a directory of its own that scripts may lie in.
-struct House {
-    engine: Engine,
-    registry: Registry,
-    directory: TempDir,
-}
+use crate::house::House;
 
 async fn house() -> House {
     house_with(|_| {}).await
 }
 
 async fn house_with(change: impl FnOnce(&mut PythonSettings)) -> House {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let mut settings =
-        PythonSettings { roots: vec![directory.path().to_owned()], ..PythonSettings::default() };
-    change(&mut settings);
-    let registry = Registry::default().provide("python/v1", Arc::new(Python::new(settings)));
-    let options = Options { slots: 16, ..Options::default() };
-    let engine = Engine::open(Arc::new(MemoryStore::default()), registry.clone(), options).await;
-    House { engine: engine.expect("a store in memory opens"), registry, directory }
-}
-
-impl House {
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().canonicalize().expect("the directory exists").join(name)
-    }
-
-    /// Runs the steps to their end.
-    async fn run(&self, steps: &Value, input: Value) -> Run {
-        let workflow = load::value(&json!({ "steps": steps }), &self.registry, false);
-        let workflow = workflow.unwrap_or_else(|invalid| panic!("{steps}: {invalid:?}")).workflow;
-        let start = Start {
-            input,
-            base_dir: Some(self.directory.path().display().to_string()),
-            ..Start::of(workflow)
-        };
-        let run = self.engine.start(start).await.expect("a run can be started").run;
-        self.engine.rest(&run, true).await.expect("a run that exists comes to rest");
-        self.engine.inspect(&run).await.expect("a run that exists can be looked at")
-    }
-
-    /// Runs one step with those parameters to its failure.
-    async fn failure(&self, params: &Value, input: Value) -> ErrorObject {
-        let step = json!([{"name": "a", "method": "python/execute", "params": params}]);
-        let run = self.run(&step, input).await;
-        assert_eq!(run.status(), RunStatus::Failed, "{params}");
-        let step = run.execution("a", Ordinal(1)).expect("it was attempted");
-        (**step.error.as_ref().expect("it failed")).clone()
-    }
-}
-
-/// Returns what is wrong with one step of those parameters, as `validate` tells it.
-fn refused(house: &House, params: &Value) -> String {
-    let step = json!({"steps": [{"name": "a", "method": "python/execute", "params": params}]});
-    match load::value(&step, &house.registry, false) {
-        Ok(_) => panic!("{params} is taken"),
-        Err(invalid) => format!("{:?}", invalid.to_error()),
-    }
+    House::open("python/execute", |isolation| {
+        let mut settings = PythonSettings { isolation, ..PythonSettings::default() };
+        change(&mut settings);
+        Registry::default().provide("python/v1", Arc::new(Python::new(settings)))
+    })
+    .await
 }
 
 // ------------------------------------------------------------------------------ losses
@@ -117,7 +68,7 @@ time.sleep(60)";
 async fn a_limit_that_no_clock_can_keep_is_refused() {
     let house = house().await;
     for timeout in [json!(1e300), json!(0), json!(-1)] {
-        let told = refused(&house, &json!({"code": "result = 1", "timeout": timeout}));
+        let told = format!("{:?}", house.refused(&json!({"code": "result = 1", "timeout": timeout})));
         assert!(told.contains("more than 0 and at most 3155760000"), "{told}");
         // What comes from a reference is known only when the attempt starts.
         let params = json!({"code": "result = 1", "timeout": "${input.limit}"});
@@ -132,8 +83,9 @@ async fn a_limit_that_no_clock_can_keep_is_refused() {
 
 #[tokio::test]
 async fn moments_are_judged_before_anything_runs() {
+    let read = |v: &Value| Ok(v.clone());
     let registry =
-        stepwell_providers::registry(PythonSettings::default(), std::sync::Arc::new(|v| Ok(v.clone())));
+        stepwell_providers::registry(PythonSettings::default(), HttpSettings::default(), Arc::new(read));
     let fault = |method: &str, params: Value| {
         let protocol = format!("{}/v1", method.split('/').next().expect("it has a name"));
         let provider = registry.protocol(&protocol).expect("it is registered");
@@ -172,7 +124,7 @@ async fn the_name_of_a_file_may_come_from_a_reference_and_its_content_is_never_l
             assert_eq!(run.views()["a"]["result"], json!([1, "${not.scanned}"]));
         }
     }
-    let told = refused(&house, &json!({"file": "${unknown.result}"}));
+    let told = format!("{:?}", house.refused(&json!({"file": "${unknown.result}"})));
     assert!(told.contains("unknown"), "{told}");
 }
 

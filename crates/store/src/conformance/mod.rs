@@ -176,6 +176,8 @@ macro_rules! conformance_tests {
             old_finished_runs_are_pruned_with_all_that_is_theirs
             a_child_is_kept_as_long_as_its_root
             a_pruned_id_can_be_used_again
+            runs_are_pruned_by_status_and_children_with_their_root
+            a_dry_run_deletes_nothing_and_tells_what_would_go
         );
     };
     (@module $factory:path, $module:ident: $($promise:ident)+) => {

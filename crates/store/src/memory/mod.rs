@@ -21,7 +21,8 @@ use crate::Store;
 use crate::error::{CommitError, Error, StateError};
 use crate::model::{
     Batch, Committed, DueTimer, LazyEvent, LeaseRef, LeaseRequest, Leased, LoadedRun, LostLease, Page, Paged,
-    Recorded, Renewal, RunFilter, RunRow, SessionRef, StateRow, Undelivered, WaitFilter, WaitRow,
+    Prune, Pruned, Recorded, Renewal, RunFilter, RunRow, SessionRef, StateRow, Undelivered, WaitFilter,
+    WaitRow,
 };
 use crate::page::cut;
 use state::State;
@@ -286,11 +287,11 @@ impl Store for MemoryStore {
         Ok(cut(items, page.limit, |row| row.key.clone()))
     }
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, Error> {
-        Ok(self.open()?.prune(before))
+    async fn prune(&self, prune: &Prune) -> Result<Pruned, Error> {
+        self.open()?.prune(prune)
     }
 
-    async fn backup(&self, _file: &Path) -> Result<(), Error> {
+    async fn backup(&self, _file: &Path, _replace: bool) -> Result<(), Error> {
         Err(Error::Invalid("a store in memory has no file to copy; use sqlite:// to keep runs".into()))
     }
 

@@ -2,20 +2,34 @@
 
 use std::collections::HashSet;
 
-use stepwell_core::ids::{RunId, Timestamp};
+use stepwell_core::ids::RunId;
 
-use super::state::State;
-use crate::model::RunRow;
+use super::state::{State, StoredRun};
+use crate::error::Error;
+use crate::model::{Prune, Pruned};
 
 impl State {
-    /// Deletes terminal runs that ended before then. A child stays as long as its root. Returns how many.
-    pub(super) fn prune(&mut self, before: Timestamp) -> u64 {
-        let is_old = |row: &RunRow| {
-            row.state.status.is_terminal() && row.state.finished_at.is_some_and(|finished| finished < before)
+    /// Deletes old runs: a child with its root, and by itself only if its root is gone.
+    pub(super) fn prune(&mut self, prune: &Prune) -> Result<Pruned, Error> {
+        let statuses = prune.statuses()?;
+        let is_old = |run: &StoredRun| {
+            let state = &run.row.state;
+            state.status.is_terminal() && state.finished_at.is_some_and(|finished| finished < prune.before)
         };
-        let root_goes = |root: &RunId| self.runs.get(root).is_none_or(|run| is_old(&run.row));
-        let old = self.runs.values().map(|run| &run.row).filter(|row| is_old(row) && root_goes(&row.root));
-        let old: HashSet<RunId> = old.map(|row| row.run.clone()).collect();
+        let is_wanted = |run: &StoredRun| statuses.contains(&run.row.state.status);
+        let goes = |run: &&StoredRun| {
+            let root = self.runs.get(&run.row.root).unwrap_or(run);
+            is_old(run) && is_old(root) && is_wanted(root)
+        };
+        let old: Vec<&StoredRun> = self.runs.values().filter(goes).collect();
+        let pruned = Pruned {
+            runs: old.len() as u64,
+            bytes: old.into_iter().map(StoredRun::bytes).sum::<usize>() as u64,
+        };
+        if prune.dry_run {
+            return Ok(pruned);
+        }
+        let old: HashSet<RunId> = self.runs.values().filter(goes).map(|run| run.row.run.clone()).collect();
         for id in &old {
             let Some(run) = self.runs.remove(id) else { continue };
             self.by_creation.remove(&(run.row.created_at, id.clone()));
@@ -28,6 +42,17 @@ impl State {
         }
         self.waits.retain(|_, wait| !old.contains(&wait.run));
         self.outbox.retain(|_, (source, _)| !old.contains(source));
-        old.len() as u64
+        Ok(pruned)
+    }
+}
+
+impl StoredRun {
+    /// Returns about the size of what the run has written.
+    fn bytes(&self) -> usize {
+        let event = |recorded: &crate::model::Recorded| {
+            serde_json::to_vec(&recorded.event).map_or(0, |encoded| encoded.len())
+        };
+        self.journal.iter().map(event).sum::<usize>()
+            + self.snapshot.as_ref().map_or(0, |(_, snapshot)| snapshot.len())
     }
 }

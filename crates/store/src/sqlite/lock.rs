@@ -65,6 +65,13 @@ impl LockFile {
         Ok(lock)
     }
 
+    /// Returns the lock file beside a database, if there is one.
+    pub(super) fn existing(database: &Path) -> io::Result<Option<Arc<Self>>> {
+        let mut path = database.as_os_str().to_owned();
+        path.push(".lock");
+        if Path::new(&path).try_exists()? { Self::open(database).map(Some) } else { Ok(None) }
+    }
+
     /// Returns where it lies.
     pub(super) fn path(&self) -> &Path {
         &self.path

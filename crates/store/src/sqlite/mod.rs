@@ -4,6 +4,7 @@
 //! second thread checkpoints and notices what other processes write (`watch_file.rs`). Who is alive is the operating
 //! system's word (`lock.rs`).
 
+mod backup;
 mod batch;
 mod blob;
 mod errors;
@@ -14,6 +15,7 @@ mod open;
 mod place;
 mod prune;
 mod queries;
+mod survey;
 mod transaction;
 mod watch_file;
 mod writer;
@@ -36,13 +38,15 @@ use crate::Store;
 use crate::error::{CommitError, Error, StateError};
 use crate::model::{
     Batch, Committed, DueTimer, LazyEvent, LeaseRef, LeaseRequest, Leased, LoadedRun, LostLease, Page, Paged,
-    Recorded, Renewal, RunFilter, RunRow, SessionRef, StateRow, Undelivered, WaitFilter, WaitRow,
+    Prune, Pruned, Recorded, Renewal, RunFilter, RunRow, SessionRef, StateRow, Undelivered, WaitFilter,
+    WaitRow,
 };
 use known::Known;
 use lock::LockFile;
 pub(crate) use open::connect;
 use place::Place;
 use queries::{Read, ReadError};
+pub use survey::{Survey, survey};
 use transaction::Job;
 use writer::{Request, Writer};
 
@@ -611,52 +615,34 @@ impl Store for SqliteStore {
         self.read(move |conn| queries::states(conn, &prefix, &page)).await
     }
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, Error> {
+    async fn prune(&self, prune: &Prune) -> Result<Pruned, Error> {
         const AT_ONCE: i64 = 200;
-        let mut pruned = 0;
-        loop {
-            // Some at a time, so that nobody has to wait for all of them.
-            let gone = self.write(move |conn, known| prune::some(conn, known, before, AT_ONCE)).await?;
-            pruned += gone;
-            if gone < AT_ONCE as u64 {
-                break;
+        let old = Arc::new(prune::Old::of(prune, &prune.statuses()?));
+        if prune.dry_run {
+            return self.read(move |conn| Ok(old.counted(conn)?)).await;
+        }
+        let mut pruned = Pruned::default();
+        for is_root in [false, true] {
+            loop {
+                let old = old.clone();
+                // Some at a time, so that nobody has to wait for all of them.
+                let gone = self.write(move |conn, known| old.some(conn, known, is_root, AT_ONCE)).await?;
+                pruned.runs += gone.runs;
+                pruned.bytes += gone.bytes;
+                if gone.runs < AT_ONCE as u64 {
+                    break;
+                }
             }
         }
-        if pruned > 0 {
+        if pruned.runs > 0 {
             self.write(|conn, _| prune::unused_definitions(conn)).await?;
         }
         Ok(pruned)
     }
 
-    async fn backup(&self, file: &Path) -> Result<(), Error> {
+    async fn backup(&self, file: &Path, replace: bool) -> Result<(), Error> {
         let (target, path) = (file.to_owned(), self.path.clone());
-        if target.exists() {
-            return Err(Error::Invalid(format!("{} exists; a backup goes to a new file", target.display())));
-        }
-        let copied = self
-            .read(move |conn| {
-                let copy = || -> rusqlite::Result<()> {
-                    let mut copy = Connection::open(&target)?;
-                    // In one step: whoever writes meanwhile cannot make it begin again.
-                    rusqlite::backup::Backup::new(conn, &mut copy)?.run_to_completion(
-                        i32::MAX,
-                        Duration::ZERO,
-                        None,
-                    )
-                };
-                copy().map_err(|error| {
-                    // Half a copy is none.
-                    let _nothing = std::fs::remove_file(&target);
-                    ReadError::Sqlite(error)
-                })
-            })
-            .await;
-        copied.map_err(|error| match error {
-            Error::Unavailable { source, .. } => {
-                Error::WriteFailed { what: format!("backing up {}", path.display()), source }
-            }
-            other => other,
-        })
+        self.read(move |conn| backup::to(conn, &path, &target, replace).map_err(ReadError::Invalid)).await
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -669,6 +655,15 @@ impl Store for SqliteStore {
         self.read(move |conn| {
             let live = sessions(conn, &lock)?;
             Ok(live.into_iter().filter(|session| !own.contains(&session.id)).map(|s| s.to_string()).collect())
+        })
+        .await
+    }
+
+    async fn holder(&self, session: u64) -> Result<Option<String>, Error> {
+        let lock = self.lock.clone();
+        self.read(move |conn| {
+            let live = sessions(conn, &lock)?;
+            Ok(live.into_iter().find(|live| live.id == session).map(|live| live.label))
         })
         .await
     }

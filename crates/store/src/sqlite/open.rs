@@ -16,6 +16,11 @@ const APPLICATION_ID: i32 = 0x5357_454C;
 /// Numbered, forward only; the number of the last one is the file's `user_version`.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_first.sql")];
 
+/// Returns the number of the newest schema.
+pub(super) fn newest() -> usize {
+    MIGRATIONS.len()
+}
+
 /// Looks at the file and brings it to the newest schema.
 pub(super) fn prepare(path: &Path, options: &SqliteOptions, lock: &LockFile) -> Result<(), Error> {
     if !path.exists() {
@@ -55,12 +60,22 @@ pub(super) fn drafts_of(path: &Path) -> Vec<PathBuf> {
     entries.filter(is_draft).map(|entry| entry.path()).collect()
 }
 
+/// Returns the name of a draft of this thread for a file.
+pub(super) fn draft_of(path: &Path) -> PathBuf {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!("{DRAFT}{}-{:?}", std::process::id(), std::thread::current().id()));
+    draft.into()
+}
+
+/// Returns the directory that a file lies in.
+pub(super) fn dir_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Makes a new file beside the place and moves it there when it is complete: whoever is killed in between leaves
 /// nothing that looks like a store, and of two who create it one wins.
 fn create(path: &Path) -> Result<(), Error> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!("{DRAFT}{}-{:?}", std::process::id(), std::thread::current().id()));
-    let draft = PathBuf::from(draft);
+    let draft = draft_of(path);
     // What a process of the same number left behind when it was killed.
     let _nothing = std::fs::remove_file(&draft);
     let made = (|| {
@@ -247,7 +262,7 @@ fn header_problem(header: &[u8], length: u64, has_log: bool) -> Option<String> {
     None
 }
 
-fn wal_of(path: &Path) -> PathBuf {
+pub(super) fn wal_of(path: &Path) -> PathBuf {
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
     wal.into()
@@ -257,8 +272,7 @@ fn wal_of(path: &Path) -> PathBuf {
 pub(super) fn refuse_network(path: &Path) -> Result<(), Error> {
     const NETWORK: [(i64, &str); 5] =
         [(0x6969, "NFS"), (0x517B, "SMB"), (0xFF53_4D42, "CIFS"), (0xFE53_4D42, "SMB2"), (0x0102_1997, "9P")];
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Some(kind) = file_system(dir) else { return Ok(()) };
+    let Some(kind) = file_system(dir_of(path)) else { return Ok(()) };
     match NETWORK.iter().find(|(magic, _)| *magic == kind) {
         None => Ok(()),
         Some((_, name)) => Err(Error::Unavailable {

@@ -2,52 +2,101 @@
 
 use rusqlite::{Connection, params};
 use serde_json::{Map, Value};
-use stepwell_core::ids::{RunId, Timestamp};
+use stepwell_core::ids::RunId;
+use stepwell_core::status::RunStatus;
 
 use super::batch::pairs;
 use super::known::Known;
+use crate::model::{Prune, Pruned};
 
 /// Tables whose rows belong to a run and can be found by it.
 const OWNED: [&str; 9] =
     ["journal", "silent", "commands", "work", "timers", "waits", "snapshots", "blobs", "outbox"];
 
-/// Deletes at most so many terminal runs that ended before then. A child stays as long as its root. Returns how many.
-pub(super) fn some(
-    conn: &Connection,
-    known: &mut Known,
-    before: Timestamp,
-    max: i64,
-) -> rusqlite::Result<u64> {
-    let mut query = conn.prepare_cached(
-        "SELECT r.key, r.id, r.metadata, r.created_at FROM runs r \
-         WHERE r.status IN ('completed', 'failed', 'cancelled') AND r.finished_at < ?1 \
-         AND NOT EXISTS (SELECT 1 FROM runs o WHERE o.id = r.root AND NOT \
-             (o.status IN ('completed', 'failed', 'cancelled') AND o.finished_at < ?1)) LIMIT ?2",
-    )?;
-    let found = query
-        .query_map(params![before.0, max], |row| {
-            Ok((
-                row.get::<_, i64>(0)?,
-                row.get::<_, String>(1)?,
-                row.get::<_, String>(2)?,
-                row.get::<_, i64>(3)?,
-            ))
-        })?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    for (key, id, metadata, created_at) in &found {
-        for table in OWNED {
-            let column = if table == "outbox" { "source" } else { "run" };
-            conn.prepare_cached(&format!("DELETE FROM {table} WHERE {column} = ?1"))?.execute([key])?;
-        }
-        let metadata: Map<String, Value> = serde_json::from_str(metadata).unwrap_or_default();
-        for pair in pairs(&metadata) {
-            conn.prepare_cached("DELETE FROM tags WHERE pair = ?1 AND created_at = ?2 AND run = ?3")?
-                .execute(params![pair, created_at, key])?;
-        }
-        conn.prepare_cached("DELETE FROM runs WHERE key = ?1")?.execute([key])?;
-        known.forget(&RunId::from(id.as_str()));
+/// Which runs go: a child with its root, and by itself only if its root is gone.
+#[derive(Debug)]
+pub(super) struct Old {
+    condition: String,
+    before: i64,
+}
+
+impl Old {
+    /// Returns what to look for; `statuses` end a run, all of them.
+    pub(super) fn of(prune: &Prune, statuses: &[RunStatus]) -> Self {
+        let list = |statuses: &[RunStatus]| {
+            statuses.iter().map(|status| format!("'{status}'")).collect::<Vec<_>>().join(", ")
+        };
+        let (ended, wanted) = (list(RunStatus::TERMINAL), list(statuses));
+        let condition = format!(
+            "r.status IN ({ended}) AND r.finished_at < ?1 AND coalesce(\
+             (SELECT o.status IN ({wanted}) AND o.finished_at < ?1 FROM runs o WHERE o.id = r.root), \
+             r.status IN ({wanted}))"
+        );
+        Self { condition, before: prune.before.0 }
     }
-    Ok(found.len() as u64)
+
+    /// Returns how many there are and how large they are.
+    pub(super) fn counted(&self, conn: &Connection) -> rusqlite::Result<Pruned> {
+        let mut query = conn.prepare(&format!("SELECT r.key FROM runs r WHERE {}", self.condition))?;
+        let mut rows = query.query([self.before])?;
+        let mut counted = Pruned::default();
+        while let Some(row) = rows.next()? {
+            counted.runs += 1;
+            counted.bytes += bytes(conn, row.get(0)?)?;
+        }
+        Ok(counted)
+    }
+
+    /// Deletes at most so many. Roots go last, since a child without a root is judged by itself.
+    pub(super) fn some(
+        &self,
+        conn: &Connection,
+        known: &mut Known,
+        is_root: bool,
+        max: i64,
+    ) -> rusqlite::Result<Pruned> {
+        let place = if is_root { "r.root = r.id" } else { "r.root <> r.id" };
+        let mut query = conn.prepare_cached(&format!(
+            "SELECT r.key, r.id, r.metadata, r.created_at FROM runs r WHERE {place} AND {} LIMIT ?2",
+            self.condition
+        ))?;
+        let found = query
+            .query_map(params![self.before, max], |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, String>(1)?,
+                    row.get::<_, String>(2)?,
+                    row.get::<_, i64>(3)?,
+                ))
+            })?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        let mut pruned = Pruned { runs: found.len() as u64, bytes: 0 };
+        for (key, id, metadata, created_at) in &found {
+            pruned.bytes += bytes(conn, *key)?;
+            for table in OWNED {
+                let column = if table == "outbox" { "source" } else { "run" };
+                conn.prepare_cached(&format!("DELETE FROM {table} WHERE {column} = ?1"))?.execute([key])?;
+            }
+            let metadata: Map<String, Value> = serde_json::from_str(metadata).unwrap_or_default();
+            for pair in pairs(&metadata) {
+                conn.prepare_cached("DELETE FROM tags WHERE pair = ?1 AND created_at = ?2 AND run = ?3")?
+                    .execute(params![pair, created_at, key])?;
+            }
+            conn.prepare_cached("DELETE FROM runs WHERE key = ?1")?.execute([key])?;
+            known.forget(&RunId::from(id.as_str()));
+        }
+        Ok(pruned)
+    }
+}
+
+/// Returns the size of what a run has written.
+fn bytes(conn: &Connection, key: i64) -> rusqlite::Result<u64> {
+    let mut query = conn.prepare_cached(
+        "SELECT coalesce((SELECT sum(octet_length(events)) FROM journal WHERE run = ?1), 0) \
+         + coalesce((SELECT sum(octet_length(data)) FROM snapshots WHERE run = ?1), 0) \
+         + coalesce((SELECT sum(octet_length(data)) FROM blobs WHERE run = ?1), 0)",
+    )?;
+    query.query_row([key], |row| row.get::<_, i64>(0)).map(|bytes| bytes as u64)
 }
 
 /// Deletes definitions that no run has any more.

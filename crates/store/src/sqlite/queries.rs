@@ -23,6 +23,7 @@ pub(super) enum ReadError {
     Sqlite(rusqlite::Error),
     /// Something kept does not parse.
     Damaged(String),
+    /// An error of its own.
     Invalid(crate::error::Error),
 }
 

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use serde_json::json;
 use stepwell_core::run::event::Event;
 use stepwell_store::conformance::words::{Tale, journal, note, told};
-use stepwell_store::{CommitError, Error, SqliteOptions, SqliteStore, Store, open};
+use stepwell_store::{CommitError, Error, SqliteOptions, SqliteStore, Store, open, survey};
 
 async fn open_file(path: &Path) -> Result<SqliteStore, Error> {
     SqliteStore::open(path, SqliteOptions::default()).await
@@ -210,10 +210,10 @@ async fn a_backup_is_a_store_of_that_moment() {
         })
     };
     tale.go_on(&*store, "before", |_| {}).await;
-    store.backup(&copy).await.unwrap();
+    store.backup(&copy, false).await.unwrap();
     tale.go_on(&*store, "after", |_| {}).await;
     busy.abort();
-    assert!(matches!(store.backup(&copy).await, Err(Error::Invalid(_))));
+    assert!(matches!(store.backup(&copy, false).await, Err(Error::Invalid(_))));
 
     let copied = open_file(&copy).await.unwrap();
     assert_eq!(told(&journal(&copied, &tale.run).await), ["created", "before"]);
@@ -221,8 +221,42 @@ async fn a_backup_is_a_store_of_that_moment() {
     if let Ok(row) = busy {
         assert_eq!(journal(&copied, &row.run).await.len() as u64, row.seq.0);
     }
-    let nowhere = store.backup(&dir.path().join("no such directory/copy.db")).await;
+    let nowhere = store.backup(&dir.path().join("no such directory/copy.db"), false).await;
     assert!(matches!(nowhere, Err(Error::WriteFailed { .. })), "{nowhere:?}");
+}
+
+#[tokio::test]
+async fn a_backup_replaces_only_what_nobody_uses_and_leaves_no_draft() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, copy) = (dir.path().join("store.db"), dir.path().join("copy.db"));
+    let store = open_file(&path).await.unwrap();
+    let mut tale = Tale::begin(&store, "r").await;
+    std::fs::write(&copy, "of yesterday").unwrap();
+    assert!(matches!(store.backup(&copy, false).await, Err(Error::Invalid(_))));
+    assert_eq!(std::fs::read(&copy).unwrap(), b"of yesterday");
+    store.backup(&copy, true).await.unwrap();
+    tale.go_on(&store, "after", |_| {}).await;
+
+    let own = |suffix: &str| dir.path().join(format!("store.db{suffix}"));
+    let alias = dir.path().join("alias.db");
+    std::os::unix::fs::symlink(&path, &alias).unwrap();
+    for target in [own(""), own("-wal"), own("-shm"), own(".lock"), alias, dir.path().to_owned()] {
+        let refused = store.backup(&target, true).await;
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{}: {refused:?}", target.display());
+    }
+    let copied = open_file(&copy).await.unwrap();
+    let refused = store.backup(&copy, true).await;
+    assert!(
+        matches!(refused, Err(Error::Invalid(_))),
+        "its log would be taken for that of the copy: {refused:?}"
+    );
+    assert_eq!(told(&journal(&copied, &tale.run).await), ["created"]);
+    copied.close().await.unwrap();
+    drop(copied);
+    store.backup(&copy, true).await.unwrap();
+    assert_eq!(told(&journal(&open_file(&copy).await.unwrap(), &tale.run).await), ["created", "after"]);
+    let drafts = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(!drafts.into_iter().any(|name| name.to_string_lossy().contains(".new-")));
 }
 
 #[tokio::test]
@@ -328,4 +362,46 @@ async fn the_log_stays_small_however_much_is_written() {
     }
     // 160 MB were written; the cap is 128 MiB, and long before that the log begins anew.
     assert!(largest < 128 << 20, "the log grew to {largest} bytes");
+}
+
+#[tokio::test]
+async fn a_survey_tells_how_a_file_stands_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("st#re %3f.db");
+    assert!(matches!(survey(&path), Err(Error::NotThere { .. })));
+    let store = open_file(&path).await.unwrap();
+    Tale::begin(&store, "r").await;
+    let now = stepwell_core::ids::Timestamp(0);
+    let session = store.open_session("test", now).await.unwrap();
+    let found = survey(&path).unwrap();
+    assert_eq!((found.sessions.len(), found.damage, found.lost_leases), (1, None, 0));
+    assert!(found.wal_bytes > 0 && found.schema.0 == found.schema.1);
+    store.close_session(session).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+
+    let listing = || {
+        let entries = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = entries.map(|file| (std::fs::read(&file).unwrap(), file)).collect();
+        files.sort();
+        files
+    };
+    let before = listing();
+    let found = survey(&path).unwrap();
+    assert_eq!(found.runs.iter().map(|(_, count)| count).sum::<u64>(), 1);
+    assert_eq!((found.sessions.len(), found.wal_bytes), (0, 0));
+    assert_eq!(listing(), before);
+
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.len() - 4_000;
+    bytes[at..].fill(0xab);
+    std::fs::write(&path, bytes).unwrap();
+    let found = survey(&path);
+    assert!(
+        found.as_ref().is_ok_and(|found| found.damage.is_some())
+            || matches!(found, Err(Error::Corrupt { .. })),
+        "{found:?}"
+    );
+    std::fs::write(&path, "no store").unwrap();
+    assert!(matches!(survey(&path), Err(Error::Corrupt { .. })));
 }

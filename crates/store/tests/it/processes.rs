@@ -165,6 +165,9 @@ async fn two_processes_commit_side_by_side() {
     let mut other = Other::start(OTHER, &path, "writes");
     other.expect("begun");
     assert_eq!(store.others().await.unwrap(), [format!("pid {} (writer)", other.pid())]);
+    let labels =
+        [store.holder(1).await.unwrap(), store.holder(2).await.unwrap(), store.holder(3).await.unwrap()];
+    assert_eq!(labels, [Some("us".to_owned()), Some("writer".to_owned()), None]);
     for i in 0..200 {
         ours.go_on(&store, &format!("{i}"), |_| {}).await;
     }

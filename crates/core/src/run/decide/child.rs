@@ -74,8 +74,8 @@ impl Turn<'_> {
             | RunStatus::Failed
             | RunStatus::Cancelled => {
                 let (cause, what) = match &run.error {
-                    Some(error) => (error.to_json(), error.message.clone()),
-                    None => (json!(null), "it was cancelled".into()),
+                    Some(error) => (error.to_json(), error.message.as_str()),
+                    None => (json!(null), "without an error"),
                 };
                 let error =
                     ErrorObject::new(Code::CHILD_FAILED, format!("child run {} ended: {what}", run.id))

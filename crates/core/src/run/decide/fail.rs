@@ -194,12 +194,13 @@ fn over_all_attempts(execution: &Execution, error: &ErrorObject) -> ErrorObject 
         .map(|note| {
             json!({
                 "attempt": note.attempt, "code": note.code.number(), "message": note.message,
-                "started_at": note.started_at, "ended_at": note.ended_at,
+                "started_at": note.started_at.rfc3339(), "ended_at": note.ended_at.rfc3339(),
             })
         })
         .collect();
-    let message =
-        format!("step '{}' failed after {} attempts: {}", execution.step, notes.len(), error.message);
+    let name = &execution.step;
+    let last = error.message.strip_prefix(&format!("step '{name}': ")).unwrap_or(&error.message);
+    let message = format!("step '{name}' failed after {} attempts: {last}", notes.len());
     let mut whole = ErrorObject::new(Code::TASK_RETRY_EXHAUSTED, message)
         .with("task_id", execution.step.as_str())
         .with("last_error", error.to_json())

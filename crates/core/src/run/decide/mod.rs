@@ -154,11 +154,11 @@ impl Turn<'_> {
                 self.note_child(wait, *turn, *paused);
                 Ok(())
             }
-            Command::Pause { .. } => self.pause(),
-            Command::Resume => self.resume(),
+            Command::Pause { reason } => self.pause(reason.clone()),
+            Command::Resume { reason } => self.resume(reason.clone()),
             Command::Cancel { reason } => self.cancel(reason.clone()),
             Command::CancelStep { step } => self.cancel_step(step),
-            Command::Retry { input } => self.retry(input.clone()),
+            Command::Retry { input, reason } => self.retry(input.clone(), reason.clone()),
             Command::Settle { step, ordinal, verb, value } => {
                 self.settle_by_hand(step, *ordinal, *verb, value.as_ref())
             }
@@ -210,7 +210,7 @@ fn check_nesting(command: &Command) -> Result<(), Refusal> {
         Command::Create(create) if is_too_deep(&create.input) => "the input",
         Command::Create(create) if create.context.values().any(is_too_deep) => "the context",
         Command::Create(create) if create.metadata.values().any(is_too_deep) => "the metadata",
-        Command::Retry { input: Some(input) } if is_too_deep(input) => "the input",
+        Command::Retry { input: Some(input), .. } if is_too_deep(input) => "the input",
         Command::Answer { value, .. } if is_too_deep(value) => "the answer",
         Command::Signal { value, .. } if is_too_deep(value) => "the value of the signal",
         Command::Settle { value: Some(value), .. } if is_too_deep(value) => "the value",

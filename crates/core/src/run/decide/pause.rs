@@ -6,7 +6,7 @@ use crate::run::event::Event;
 use crate::status::{PauseReason, RunStatus};
 
 impl Turn<'_> {
-    pub(super) fn pause(&mut self) -> Result<(), Refusal> {
+    pub(super) fn pause(&mut self, note: Option<String>) -> Result<(), Refusal> {
         self.refuse_terminal("paused")?;
         match self.run.status {
             RunStatus::Pending => {
@@ -14,18 +14,18 @@ impl Turn<'_> {
             }
             _ if self.run.operator_paused => Ok(()),
             _ => {
-                self.emit(Event::RunPaused { reason: PauseReason::Operator });
+                self.emit(Event::RunPaused { reason: PauseReason::Operator, note });
                 Ok(())
             }
         }
     }
 
-    pub(super) fn resume(&mut self) -> Result<(), Refusal> {
+    pub(super) fn resume(&mut self, note: Option<String>) -> Result<(), Refusal> {
         self.refuse_terminal("resumed")?;
         if !self.run.operator_paused {
             return Err(self.refuse("not_paused", format!("nobody paused run {}", self.run.id())));
         }
-        self.emit(Event::RunResumed { reason: PauseReason::Operator });
+        self.emit(Event::RunResumed { reason: PauseReason::Operator, note });
         // A lifecycle of `session` counts from here, so what waits is asked again.
         self.look_at_all_needs();
         Ok(())

@@ -422,8 +422,12 @@ impl Turn<'_> {
             && run.open_waits.moving == 0
             && !self.waits_for_needs_timer();
         match (run.status, only_input) {
-            (RunStatus::Running, true) => self.emit(Event::RunPaused { reason: PauseReason::Input }),
-            (RunStatus::Paused, false) => self.emit(Event::RunResumed { reason: PauseReason::Input }),
+            (RunStatus::Running, true) => {
+                self.emit(Event::RunPaused { reason: PauseReason::Input, note: None });
+            }
+            (RunStatus::Paused, false) => {
+                self.emit(Event::RunResumed { reason: PauseReason::Input, note: None });
+            }
             _ => {}
         }
     }

@@ -6,7 +6,7 @@ use crate::run::event::{Event, Payload};
 use crate::status::RunStatus;
 
 impl Turn<'_> {
-    pub(super) fn retry(&mut self, input: Option<Payload>) -> Result<(), Refusal> {
+    pub(super) fn retry(&mut self, input: Option<Payload>, note: Option<String>) -> Result<(), Refusal> {
         if self.run.status != RunStatus::Failed {
             let message =
                 format!("run {} is {}; only a failed run can be retried", self.run.id(), self.run.status);
@@ -14,7 +14,7 @@ impl Turn<'_> {
         }
         let deadline = self.run.workflow.definition().timeout_ms.map(|ms| self.at.plus_ms(ms));
         let epoch = Epoch(self.run.epoch.0 + 1);
-        self.emit(Event::RunRetried { epoch, input, deadline });
+        self.emit(Event::RunRetried { epoch, input, deadline, note });
         self.look_at_all_needs();
         Ok(())
     }

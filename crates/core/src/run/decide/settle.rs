@@ -63,7 +63,7 @@ impl Turn<'_> {
             [] => Err(self.refuse("not_stuck", format!("step '{step}' is not stuck"))),
             _ => Err(self
                 .refuse("ambiguous", format!("{} executions of step '{step}' are stuck", stuck.len()))
-                .with_hint("say which with its ordinal")),
+                .with_hint("say which with its ordinal (`--ordinal`)")),
         }
     }
 

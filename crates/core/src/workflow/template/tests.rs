@@ -34,6 +34,16 @@ fn world() -> World {
     }))
 }
 
+proptest! {
+    /// G32: whatever a file is called, its name arrives as it is.
+    #[test]
+    fn escaped_text_is_no_reference_and_resolves_to_itself(text in "[a${}\\\\\\[\n.é]{0,24}") {
+        let value = json!(escaped(&text));
+        let template = Template::parse(&value, &names).unwrap();
+        prop_assert_eq!(template.as_literal(), Some(&json!(text)));
+    }
+}
+
 fn resolve(value: &Value) -> Value {
     Template::parse(value, &names).unwrap().resolve(&world()).unwrap().into_owned()
 }

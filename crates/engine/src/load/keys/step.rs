@@ -109,8 +109,8 @@ pub(in crate::load) static TIMEOUT: Key<Limit> = Key {
     names: &["timeout"],
     value: Limit,
     default: "none",
-    meaning: "of one attempt. Refused on steps that wait: `human/`, `timer/`, `signal/`, `workflow/`. A Python step without it has \
-              [30 s](#pythonexecute)",
+    meaning: "of one attempt. Refused on steps that wait: `human/`, `timer/`, `signal/`, `workflow/`. Without it a Python step has \
+              [30 s](#pythonexecute), a program [60 s](#processrun), a request [30 s](#httprequest)",
 };
 
 pub(in crate::load) static ATTEMPTS: Key<Shape> = Key {

@@ -111,7 +111,7 @@ pub(in crate::load) static STRICT: Key<Flag> = Key {
 /// What only a batch file has; nothing fits.
 const OF_BATCH_FILES: Shape = Shape { told: "", schema: || json!({}) };
 
-const REFUSED: &str = "of batch files, which are refused: they cannot be run yet";
+const REFUSED: &str = "of [batch files](#batch-files) only";
 
 pub(in crate::load) static TYPE: Key<Shape> =
     Key { names: &["type"], value: OF_BATCH_FILES, default: "none", meaning: REFUSED };

@@ -187,10 +187,10 @@ impl<'c> Past<'c> {
             Event::SignalReceived { name, id, .. } => {
                 assert!(self.signals.insert((name.clone(), id.clone())), "received twice: {context}");
             }
-            Event::RunPaused { reason: PauseReason::Operator } => {
+            Event::RunPaused { reason: PauseReason::Operator, .. } => {
                 assert!(!std::mem::replace(&mut self.is_paused, true), "paused twice: {context}");
             }
-            Event::RunResumed { reason: PauseReason::Operator } => {
+            Event::RunResumed { reason: PauseReason::Operator, .. } => {
                 assert!(std::mem::replace(&mut self.is_paused, false), "not paused: {context}");
             }
             Event::RunRetried { .. } => {
@@ -342,11 +342,11 @@ fn check_asks(book: &Book, journals: &HashMap<RunId, Vec<Recorded>>) {
 }
 
 fn is_pause(event: &Event) -> bool {
-    matches!(event, Event::RunPaused { reason: PauseReason::Operator })
+    matches!(event, Event::RunPaused { reason: PauseReason::Operator, .. })
 }
 
 fn is_resume(event: &Event) -> bool {
-    matches!(event, Event::RunResumed { reason: PauseReason::Operator })
+    matches!(event, Event::RunResumed { reason: PauseReason::Operator, .. })
 }
 
 /// Nothing is carried out that was not journaled as begun, by that process, and no lease is carried out twice.

@@ -262,10 +262,10 @@ impl World {
         let asked = ask.clone();
         self.ask(asked, async move {
             match ask {
-                Ask::Pause(run) => engine.pause(&run).await,
-                Ask::Resume(run) => engine.resume(&run).await,
+                Ask::Pause(run) => engine.pause(&run, None).await,
+                Ask::Resume(run) => engine.resume(&run, None).await,
                 Ask::Cancel(run) => engine.cancel(&run, None).await,
-                Ask::Retry(run) => engine.retry(&run, None).await,
+                Ask::Retry(run) => engine.retry(&run, None, None).await,
                 Ask::Start(_) | Ask::Answer { .. } | Ask::Signal { .. } => {
                     unreachable!("these are submitted with what they bring")
                 }

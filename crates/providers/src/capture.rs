@@ -4,19 +4,35 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
+/// What a task wrote before it ended; bytes that are not UTF-8 became U+FFFD.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Printed {
+    /// What was written to stdout.
+    pub output: String,
+    /// What was written to stderr.
+    pub stderr: String,
+}
+
+/// What has arrived of the two streams of a task.
+#[derive(Debug, Default)]
+pub(crate) struct Captured {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+}
+
 /// The first size of a buffer, and the least by which it grows.
 const PIECE: usize = 8 << 10;
 
 /// A budget of bytes was used up.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Overrun;
+pub(crate) struct Overrun;
 
 /// Bytes that may still arrive, shared by all streams that draw on one limit.
 #[derive(Debug)]
-pub(super) struct Budget(AtomicUsize);
+pub(crate) struct Budget(AtomicUsize);
 
 impl Budget {
-    pub(super) fn new(bytes: usize) -> Self {
+    pub(crate) fn new(bytes: usize) -> Self {
         Self(AtomicUsize::new(bytes))
     }
 
@@ -34,10 +50,31 @@ impl Budget {
     }
 }
 
+impl Captured {
+    /// Reads both streams to their ends, which share one limit.
+    pub(crate) async fn read(
+        &mut self,
+        stdout: impl AsyncRead + Unpin,
+        stderr: impl AsyncRead + Unpin,
+        limit_bytes: usize,
+    ) -> Result<(), Overrun> {
+        let budget = Budget::new(limit_bytes);
+        let stdout = read_all(stdout, &mut self.stdout, &budget);
+        let stderr = read_all(stderr, &mut self.stderr, &budget);
+        tokio::try_join!(stdout, stderr).map(|_| ())
+    }
+}
+
+impl From<Captured> for Printed {
+    fn from(captured: Captured) -> Self {
+        Self { output: into_text(captured.stdout), stderr: into_text(captured.stderr) }
+    }
+}
+
 /// Reads to the end of a stream; on [`Overrun`] the buffer holds what was within the budget.
 ///
 /// A stream that breaks has ended: a child that dies with unread input resets its channel.
-pub(super) async fn read_all(
+pub(crate) async fn read_all(
     mut stream: impl AsyncRead + Unpin,
     buffer: &mut Vec<u8>,
     budget: &Budget,
@@ -62,7 +99,7 @@ pub(super) async fn read_all(
 }
 
 /// Turns bytes into text without a copy where they are UTF-8; other bytes become U+FFFD.
-pub(super) fn into_text(bytes: Vec<u8>) -> String {
+fn into_text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 

@@ -1,0 +1,471 @@
+//! A run followed on a terminal: its events, its questions, the clock, the keys and the signals of the terminal, brought
+//! together. At most ten pictures a second, and only when something has changed or a clock has ticked.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde_json::Value;
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::{Seq, WaitId};
+use stepwell_core::run::Run;
+use stepwell_core::run::wait::{Resolution, WaitKind};
+use stepwell_core::status::RunStatus;
+use stepwell_engine::{Engine, Follow};
+use stepwell_store::{Recorded, WaitState};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::asking::{Asking, Pressed};
+use super::frame::{self, Frame, Size};
+use super::keys::Keys;
+use super::line::{Line, Paint};
+use super::model::{Asked, Model, News};
+use super::screen::Screen;
+use super::tty::{self, Tty};
+use super::{form, table};
+use crate::commands::list::now;
+use crate::follow::{End, answer_with, failing, waits_for};
+use crate::stop::Stop;
+use crate::text;
+
+/// Between two pictures there is so much time.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Beside a question so many lines of the run are seen.
+const LEAST: usize = 4;
+
+/// What is drawn of a run, and who is asked.
+#[derive(Debug)]
+struct View {
+    model: Model,
+    terminal: Terminal,
+    asking: Option<Asking>,
+    /// Questions that were asked here and left open, or cannot be asked.
+    left: HashSet<WaitId>,
+    /// Answered here.
+    answered: HashSet<WaitId>,
+    above: Vec<Line>,
+    is_stale: bool,
+    drawn_at: Option<Instant>,
+    /// Questions are asked, and who answers them.
+    asks: bool,
+    by: String,
+}
+
+/// Follows a run to where it rests, drawing it, and asks its questions if `ask` and somebody is there to type.
+pub(crate) async fn watch(
+    engine: &Engine,
+    known: &Run,
+    after: Seq,
+    ask: bool,
+    stop: &mut Stop,
+) -> Result<End, ErrorObject> {
+    let mut view = View::open(known, ask);
+    let mut signals = Signals::listen()?;
+    let mut news = told(engine.follow(known.id(), after));
+    let mut fault = engine.fault();
+    let failed = failing(&mut fault);
+    tokio::pin!(failed);
+    loop {
+        view.ask_next();
+        view.draw_if_due();
+        let next_picture = view.next_picture();
+        tokio::select! {
+            events = news.recv() => {
+                let events = events.unwrap_or(Ok(Vec::new())).inspect_err(|_| view.close())?;
+                if events.is_empty() {
+                    break;
+                }
+                view.note(&events);
+            }
+            _ = stop.asked() => {
+                view.close();
+                return Ok(End::Interrupted);
+            }
+            error = &mut failed => {
+                view.close();
+                return Ok(End::Failed(error));
+            }
+            keys = view.terminal.keys.next(), if view.asking.is_some() && tty::is_in_front() => {
+                for key in keys {
+                    view.is_stale = true;
+                    match view.asking.as_mut().map(|asking| asking.press(key)) {
+                        Some(Pressed::Answer(answer)) => view.answer(engine, answer).await,
+                        Some(Pressed::Leave) => view.leave(),
+                        Some(Pressed::Typing) | None => {}
+                    }
+                }
+            }
+            signal = signals.next() => match signal {
+                Told::Resized => view.is_stale = true,
+                Told::Suspend => view.terminal.suspend(),
+            },
+            () = tokio::time::sleep_until(next_picture) => {}
+        }
+    }
+    let ended = engine.inspect(known.id()).await;
+    if let Ok(run) = &ended {
+        view.end(run);
+    }
+    view.close();
+    ended.map(|_| End::Rests)
+}
+
+/// What came of a question that was asked on the terminal.
+#[derive(Debug)]
+pub(crate) enum Closed {
+    /// It is answered, and the run stands so.
+    Answered(RunStatus),
+    /// It is left open.
+    Left,
+    /// Somebody else has answered, or nobody may any longer.
+    Elsewhere,
+}
+
+/// Asks one question on the terminal.
+pub(crate) async fn ask(
+    engine: &Engine,
+    mut asking: Asking,
+    by: &str,
+    stop: &mut Stop,
+) -> Result<Closed, ErrorObject> {
+    let mut terminal = Terminal::open();
+    terminal.forget_typed();
+    let mut signals = Signals::listen()?;
+    let mut changes = engine.store().changes();
+    let asked = loop {
+        let size = tty::size();
+        let (lines, cursor) = asking.lines(size.columns, 0, by, now());
+        if tty::is_in_front() {
+            terminal.draw(&[], &Frame { lines, cursor: Some(cursor) }, size);
+        }
+        tokio::select! {
+            keys = terminal.keys.next(), if tty::is_in_front() => {
+                let pressed = keys.into_iter().map(|key| asking.press(key)).find(|pressed| *pressed != Pressed::Typing);
+                match pressed {
+                    Some(Pressed::Answer(answer)) => {
+                        match engine.answer(&asking.wait, answer, Some(by.to_owned())).await {
+                            Ok(receipt) => break Ok(Closed::Answered(receipt.status)),
+                            Err(error) if error.code == Code::ANSWER_INVALID => asking.refused(&error.message),
+                            Err(error) => break Err(error),
+                        }
+                    }
+                    Some(Pressed::Leave) => break Ok(Closed::Left),
+                    Some(Pressed::Typing) | None => {}
+                }
+            }
+            _ = stop.asked() => break Ok(Closed::Left),
+            signal = signals.next() => if signal == Told::Suspend {
+                terminal.suspend();
+            },
+            _ = changes.changed() => {
+                let row = engine.store().wait(&asking.wait).await;
+                match row.map_err(|error| stepwell_engine::error::from_store(&error)) {
+                    Ok(row) if row.state == WaitState::Open => {}
+                    Ok(_) => break Ok(Closed::Elsewhere),
+                    Err(error) => break Err(error),
+                }
+            }
+            // The time that is left ticks.
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    };
+    terminal.close();
+    asked
+}
+
+/// Returns who answers here, unless somebody says otherwise: the name that the system has for its user.
+pub(crate) fn user() -> String {
+    whoami::username().unwrap_or_else(|_| "somebody at the terminal".into())
+}
+
+impl View {
+    fn open(known: &Run, ask: bool) -> Self {
+        let terminal = Terminal::open();
+        let mut view = Self {
+            model: Model::of(known),
+            asks: ask && terminal.tty.is_some(),
+            terminal,
+            asking: None,
+            left: HashSet::new(),
+            answered: HashSet::new(),
+            above: Vec::new(),
+            is_stale: true,
+            drawn_at: None,
+            by: user(),
+        };
+        let open: Vec<WaitId> = view.model.waits.iter().map(|wait| wait.wait.clone()).collect();
+        for wait in &open {
+            view.opened(wait);
+        }
+        view
+    }
+
+    fn note(&mut self, events: &[Recorded]) {
+        self.is_stale = true;
+        for recorded in events {
+            match self.model.note(&recorded.event, recorded.at) {
+                Some(News::Opened(wait)) => self.opened(&wait),
+                Some(News::Closed { wait, step, resolution }) => {
+                    self.closed(&wait, step.as_str(), &resolution);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Says what to type for what is not asked here.
+    fn opened(&mut self, wait: &WaitId) {
+        let Some(open) = self.model.waits.iter().find(|open| open.wait == *wait) else { return };
+        let is_asked = match &open.spec.kind {
+            WaitKind::Human(_) => self.asks && Asking::of(wait, open.step.as_str(), &open.spec).is_some(),
+            WaitKind::Signal { .. } => false,
+            // The picture says it all.
+            WaitKind::Timer | WaitKind::Child(_) => return,
+        };
+        if !is_asked {
+            self.left.insert(wait.clone());
+            let (what, commands) = waits_for(&self.model.run, wait, open.step.as_str(), &open.spec);
+            self.say(&what);
+            for command in commands {
+                self.say(&text::line(&command));
+            }
+        }
+    }
+
+    fn closed(&mut self, wait: &WaitId, step: &str, resolution: &Resolution) {
+        let was_asked = self.asking.as_ref().is_some_and(|asking| asking.wait == *wait);
+        self.asking.take_if(|asking| asking.wait == *wait);
+        if self.answered.remove(wait) {
+            return;
+        }
+        let how = match resolution {
+            Resolution::Answered { value, by } => {
+                let by = by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+                format!("answered{by}: {}", form::text_of(value))
+            }
+            Resolution::Defaulted { value } => {
+                format!("nobody answered in time; the answer is {}", form::text_of(value))
+            }
+            Resolution::TimedOut => "nobody answered in time".into(),
+            Resolution::Withdrawn => "the question is withdrawn".into(),
+            Resolution::Signalled { .. }
+            | Resolution::Fired
+            | Resolution::ChildCompleted { .. }
+            | Resolution::ChildFailed { .. } => return,
+        };
+        let here = if was_asked { "; what was typed here was not sent" } else { "" };
+        self.say(&format!("  {step}: {how}{here}"));
+    }
+
+    /// Asks the next open question, in order of the steps, if none is asked.
+    fn ask_next(&mut self) {
+        if self.asking.is_some() || !self.asks {
+            return;
+        }
+        let Some(open) = self.to_ask().min_by_key(|open| self.model.place(open)) else { return };
+        self.asking = Asking::of(&open.wait, open.step.as_str(), &open.spec);
+        self.terminal.forget_typed();
+        self.is_stale = true;
+    }
+
+    /// Returns the open questions that nobody has answered or left here.
+    fn to_ask(&self) -> impl Iterator<Item = &Asked> {
+        self.model.waits.iter().filter(|open| {
+            let is_done = self.left.contains(&open.wait) || self.answered.contains(&open.wait);
+            matches!(open.spec.kind, WaitKind::Human(_)) && !is_done
+        })
+    }
+
+    async fn answer(&mut self, engine: &Engine, answer: Value) {
+        let Some(asking) = &mut self.asking else { return };
+        match engine.answer(&asking.wait, answer.clone(), Some(self.by.clone())).await {
+            Ok(_) => {
+                let told = format!("  {}: answered by {}: {}", asking.step, self.by, form::text_of(&answer));
+                self.answered.insert(asking.wait.clone());
+                self.asking = None;
+                self.say(&told);
+            }
+            Err(error) if error.code == Code::ANSWER_INVALID => asking.refused(&error.message),
+            // Whatever became of the question, its event tells; until then it is not asked again.
+            Err(error) => {
+                let told = format!("  {}: {}", asking.step, error.message);
+                self.left.insert(asking.wait.clone());
+                self.asking = None;
+                self.say(&told);
+            }
+        }
+    }
+
+    /// Leaves a question open and says how it is answered later.
+    fn leave(&mut self) {
+        let Some(asking) = self.asking.take() else { return };
+        self.say(&format!("  {} is left open", asking.step));
+        for command in answer_with(&asking.wait, asking.question()) {
+            self.say(&text::line(&command));
+        }
+        self.left.insert(asking.wait);
+    }
+
+    /// Says something that stays above the picture.
+    fn say(&mut self, message: &str) {
+        self.above
+            .extend(text::lines(&text::message(message)).lines().map(|line| Line::of(Paint::Plain, line)));
+    }
+
+    fn next_picture(&self) -> Instant {
+        /// While nothing ticks it is looked whether the terminal is ours again.
+        const SELDOM: Duration = Duration::from_secs(1);
+        if !tty::is_in_front() {
+            return Instant::now() + SELDOM;
+        }
+        let Some(drawn) = self.drawn_at else { return Instant::now() };
+        if self.is_stale {
+            return drawn + PAUSE;
+        }
+        match self.model.began.filter(|_| frame::ticks(&self.model)) {
+            Some(began) => {
+                let past = now().ms_since(began) % 1_000;
+                Instant::now() + Duration::from_millis(1_000 - past)
+            }
+            None => Instant::now() + SELDOM,
+        }
+    }
+
+    fn draw_if_due(&mut self) {
+        let is_due = self.drawn_at.is_none_or(|drawn| drawn.elapsed() >= PAUSE);
+        if is_due && tty::is_in_front() {
+            self.draw();
+        }
+    }
+
+    fn draw(&mut self) {
+        let size = tty::size();
+        let frame = self.frame(size);
+        self.terminal.draw(&std::mem::take(&mut self.above), &frame, size);
+        self.is_stale = false;
+        self.drawn_at = Some(Instant::now());
+    }
+
+    fn frame(&self, size: Size) -> Frame {
+        let now = now();
+        let columns = size.columns.saturating_sub(1);
+        let room = size.lines.saturating_sub(1).max(1);
+        let Some(asking) = &self.asking else {
+            return Frame { lines: frame::picture(&self.model, columns, room, now), cursor: None };
+        };
+        let others = self.to_ask().filter(|open| open.wait != asking.wait).count();
+        let (asked, cursor) = asking.lines(size.columns, others, &self.by, now);
+        let rows = room.saturating_sub(asked.len()).max(LEAST.min(room));
+        let mut lines = frame::picture(&self.model, columns, rows, now);
+        lines.extend(asked);
+        // Of a question that is too long the end is where somebody types.
+        let lines = lines.split_off(lines.len().saturating_sub(room));
+        Frame { lines, cursor: Some(cursor) }
+    }
+
+    /// Puts what came of the run in place of the picture.
+    fn end(&mut self, run: &Run) {
+        let size = tty::size();
+        let mut lines = std::mem::take(&mut self.above);
+        lines.extend(table::of(run, size.columns.saturating_sub(1)));
+        self.terminal.draw(&lines, &Frame::default(), size);
+    }
+
+    fn close(&mut self) {
+        self.terminal.close();
+    }
+}
+
+/// The terminal with what is drawn on it.
+#[derive(Debug)]
+struct Terminal {
+    screen: Screen,
+    tty: Option<Tty>,
+    keys: Keys,
+}
+
+impl Terminal {
+    fn open() -> Self {
+        let tty = Tty::take();
+        Self { screen: Screen::new(tty::wants_colour()), keys: Keys::of(tty.as_ref()), tty }
+    }
+
+    fn draw(&mut self, above: &[Line], frame: &Frame, size: Size) {
+        if let Some(tty) = &self.tty {
+            tty.again();
+        }
+        tty::write(&self.screen.redraw(above, frame, size));
+    }
+
+    fn forget_typed(&self) {
+        if let Some(tty) = &self.tty {
+            tty.forget_typed();
+        }
+    }
+
+    /// Stops this process as Ctrl-Z asks. What is drawn stays; the next picture stands below what the shell says.
+    fn suspend(&mut self) {
+        if tty::has_shell() {
+            tty::write(&self.screen.leave());
+            tty::stop_until_continued();
+        }
+    }
+
+    /// Leaves the picture as it is and gives the terminal back.
+    fn close(&mut self) {
+        tty::write(&self.screen.leave());
+        self.keys = Keys::of(None);
+        self.tty = None;
+    }
+}
+
+/// What the system tells about the terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Resized,
+    Suspend,
+}
+
+#[derive(Debug)]
+struct Signals {
+    resized: Signal,
+    suspend: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, ErrorObject> {
+        let hear = |kind| {
+            signal(kind).map_err(|error| {
+                ErrorObject::new(Code::INTERNAL_ERROR, format!("signals cannot be received: {error}"))
+            })
+        };
+        Ok(Self {
+            resized: hear(SignalKind::window_change())?,
+            suspend: hear(SignalKind::from_raw(libc::SIGTSTP))?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.resized.recv() => Told::Resized,
+            _ = self.suspend.recv() => Told::Suspend,
+        }
+    }
+}
+
+/// Reads a journal beside the drawing, which then interrupts no reading.
+fn told(mut follow: Follow) -> mpsc::Receiver<Result<Vec<Recorded>, ErrorObject>> {
+    let (send, news) = mpsc::channel(4);
+    tokio::spawn(async move {
+        loop {
+            let events = follow.next().await;
+            let is_last = events.as_ref().map_or(true, Vec::is_empty);
+            if send.send(events).await.is_err() || is_last {
+                return;
+            }
+        }
+    });
+    news
+}
