@@ -258,21 +258,22 @@ pub fn bad_name(name: &str) -> Option<&'static str> {
 
 /// Refuses values that nobody could read again once the definition is stored.
 fn check_nesting(definition: &Definition, problems: &mut Vec<Problem>) {
-    let mut check = |path: String, step: Option<&StepName>, is_bad: bool| {
+    let mut check = |path: &dyn Fn() -> String, step: Option<&StepName>, is_bad: bool| {
         if is_bad {
+            let path = path();
             let message = format!("{path} is nested deeper than {MAX_NESTING} levels");
             problems.push(problem(path, step, message));
         }
     };
-    check("metadata".into(), None, definition.metadata.values().any(is_too_deep));
+    check(&|| "metadata".into(), None, definition.metadata.values().any(is_too_deep));
     for (i, step) in definition.steps.iter().enumerate() {
         let name = Some(&step.name);
         if let definition::Action::Provider { params, .. } = &step.action {
-            check(format!("steps[{i}].params"), name, is_too_deep(params));
+            check(&|| format!("steps[{i}].params"), name, is_too_deep(params));
         }
-        check(format!("steps[{i}].metadata"), name, step.metadata.values().any(is_too_deep));
+        check(&|| format!("steps[{i}].metadata"), name, step.metadata.values().any(is_too_deep));
         let items = step.for_each.as_ref().is_some_and(|each| is_too_deep(&each.items));
-        check(format!("steps[{i}].for_each"), name, items);
+        check(&|| format!("steps[{i}].for_each"), name, items);
     }
 }
 
@@ -354,7 +355,7 @@ fn cycle_problem(definition: &Definition, cycle: &[StepIx]) -> Problem {
 /// Returns (version, digest): hashes of the canonical form without and with what was inferred from source.
 fn hashes(definition: &Definition) -> (String, String) {
     let whole = serde_json::to_value(definition).expect("a definition holds nothing that JSON cannot hold");
-    let digest_of = |value: &Value| digest(&[canonical(value).as_bytes()], 16);
+    let digest_of = |value: &Value| digest(&[&canonical_bytes(value)], 16);
     let inferred = definition.steps.iter().any(|step| matches!(step.next, Successors::Inferred(_)));
     let digest = digest_of(&whole);
     let version = if inferred {
@@ -373,38 +374,42 @@ fn hashes(definition: &Definition) -> (String, String) {
 
 /// Writes a value with object keys in order, so that equal content has equal text.
 pub fn canonical(value: &Value) -> String {
-    let mut out = String::new();
+    String::from_utf8(canonical_bytes(value)).expect("JSON is UTF-8")
+}
+
+fn canonical_bytes(value: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
     write_canonical(value, &mut out);
     out
 }
 
-fn write_canonical(value: &Value, out: &mut String) {
+fn write_canonical(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Array(items) => {
-            out.push('[');
+            out.push(b'[');
             for (i, item) in items.iter().enumerate() {
                 if i > 0 {
-                    out.push(',');
+                    out.push(b',');
                 }
                 write_canonical(item, out);
             }
-            out.push(']');
+            out.push(b']');
         }
         Value::Object(map) => {
-            let mut keys: Vec<_> = map.iter().collect();
-            keys.sort_by(|a, b| a.0.cmp(b.0));
-            out.push('{');
-            for (i, (key, item)) in keys.into_iter().enumerate() {
+            let mut members: Vec<_> = map.iter().collect();
+            members.sort_unstable_by_key(|(key, _)| *key);
+            out.push(b'{');
+            for (i, (key, item)) in members.into_iter().enumerate() {
                 if i > 0 {
-                    out.push(',');
+                    out.push(b',');
                 }
-                out.push_str(&Value::from(key.as_str()).to_string());
-                out.push(':');
+                serde_json::to_writer(&mut *out, key).expect("a Vec takes all");
+                out.push(b':');
                 write_canonical(item, out);
             }
-            out.push('}');
+            out.push(b'}');
         }
-        scalar => out.push_str(&scalar.to_string()),
+        scalar => serde_json::to_writer(out, scalar).expect("a Vec takes all"),
     }
 }
 

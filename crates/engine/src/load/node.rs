@@ -54,6 +54,9 @@ fn line_ends(text: &str) -> impl Iterator<Item = usize> {
     (0..bytes.len()).filter(is_end).map(|i| i + 1)
 }
 
+/// Objects of so many members are searched from their beginning.
+const SMALL: usize = 16;
+
 /// A value and where it begins; values that never were text have no place.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
@@ -196,10 +199,20 @@ impl Node {
                 }
             }
             Kind::Object(members) => {
-                let mut seen = HashSet::with_capacity(members.len());
-                for member in members {
+                // Most objects are small: looking at the keys before costs less than a table of them.
+                let is_small = members.len() <= SMALL;
+                let mut seen = HashSet::with_capacity(if is_small { 0 } else { members.len() });
+                for (i, member) in members.iter().enumerate() {
+                    let is_again = if is_small {
+                        members[..i].iter().any(|before| before.key == member.key)
+                    } else {
+                        !seen.insert(member.key.as_str())
+                    };
+                    if !is_again && matches!(member.value.kind, Kind::Scalar(_)) {
+                        continue;
+                    }
                     path.push(member.key.as_str());
-                    if !seen.insert(member.key.as_str()) {
+                    if is_again {
                         found.push((path.clone(), member.key_at));
                     }
                     member.value.find_duplicates(path, found);
