@@ -48,8 +48,9 @@ impl Default for Isolation {
 
 impl Isolation {
     /// Finds the roots once, before any task runs. A task may put a link in the place of one; what that leads to is none.
+    /// One that is not there keeps its name, for the error.
     pub(crate) fn settled(mut self) -> Self {
-        self.roots = self.roots.iter().filter_map(|root| root.canonicalize().ok()).collect();
+        self.roots = self.roots.into_iter().map(|root| root.canonicalize().unwrap_or(root)).collect();
         self
     }
 

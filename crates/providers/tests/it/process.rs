@@ -351,9 +351,9 @@ async fn cancelling_a_run_ends_its_program_and_its_descendants() {
     let code = format!("{FAMILY}open('own', 'w').write(str(os.getpid()))\ntime.sleep(60)");
     let run = house.start(&house.step(&python(&code)), json!(null)).await;
     let own = pid_in(&house.path("own")).await;
+    let all = [own, parent_of(own)].into_iter().chain(family(&house.path(""))).collect::<Vec<_>>();
     house.engine.cancel(&run, None).await.expect("it can be cancelled");
     assert_eq!(house.rest(&run).await.status(), RunStatus::Cancelled);
-    let all = [own, parent_of(own)].into_iter().chain(family(&house.path(""))).collect::<Vec<_>>();
     eventually("all are gone", || all.iter().all(|pid| !runs(*pid))).await;
 }
 
