@@ -31,12 +31,19 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// Begins with so many files, none of which is done.
+    pub(crate) fn new(total: usize) -> Self {
+        Self::with(total, HashSet::new(), 0)
+    }
+
     /// Begins with how a run stands.
     pub(crate) fn of(run: &Run) -> Self {
         let ended = run.executions().iter().filter(|execution| execution.status.is_terminal());
         let failed = ended.clone().filter(|execution| execution.status != ExecutionStatus::Completed).count();
-        let ended: HashSet<StepName> = ended.map(|execution| execution.step.clone()).collect();
-        let total = run.workflow().len();
+        Self::with(run.workflow().len(), ended.map(|execution| execution.step.clone()).collect(), failed)
+    }
+
+    fn with(total: usize, ended: HashSet<StepName>, failed: usize) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("[{wide_bar}] {msg}").expect("it is a template");
             let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());

@@ -186,7 +186,7 @@ pub(crate) fn digest(parts: &[&[u8]], bytes: usize) -> String {
 
 /// Returns the same text for the same value, whatever the order of its keys, and most likely another for any other.
 pub fn digest_of(value: &serde_json::Value) -> String {
-    digest(&[crate::workflow::canonical(value).as_bytes()], 8)
+    digest(&[crate::canonical::canonical(value).as_bytes()], 8)
 }
 
 fn hex(bytes: &[u8]) -> String {

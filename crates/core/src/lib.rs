@@ -58,6 +58,7 @@
     reason = "`writer` and `writes`, `names` and `named` are the plain words here"
 )]
 
+pub mod canonical;
 pub mod context;
 pub mod error;
 pub mod ids;

@@ -129,7 +129,7 @@ impl Reporter {
         &self,
         workflow: &str,
         version: Option<&str>,
-    ) -> Result<Option<Value>, ErrorObject> {
+    ) -> Result<Option<Arc<str>>, ErrorObject> {
         let found = self.shared.store.newest_definition(workflow, version).await;
         found.map_err(|error| from_store(&error))
     }

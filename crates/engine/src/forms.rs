@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde::Serialize;
 use serde_json::Value;
+use stepwell_core::canonical::canonical;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::run::wait::Question;
-use stepwell_core::workflow::canonical;
 
 /// So many compiled schemas are kept; then all are forgotten, since compiling them again is cheap.
 const MAX_KNOWN: usize = 256;

@@ -11,6 +11,7 @@ mod attempt;
 pub mod batch;
 mod cache;
 mod clock;
+mod definitions;
 mod engine;
 pub mod error;
 pub mod forms;

@@ -348,6 +348,9 @@ impl Mailbox {
     fn committed(&self, shared: &Arc<Shared>, cached: &mut Cached, committed: Committed) {
         cached.revision = committed.revision;
         cached.seq = committed.seq;
+        if !cached.exists {
+            shared.definitions.know(cached.run.workflow());
+        }
         // A new run had nothing to tell yet, and a retry may have replaced the input.
         if !cached.exists || cached.info.epoch != cached.run.epoch() {
             cached.info = Arc::new(RunInfo::of(&cached.run));

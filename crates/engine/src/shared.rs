@@ -5,12 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use futures_util::StreamExt;
-use serde_json::Value;
 use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::{CommandId, ExecutionRef, RunId};
 use stepwell_core::run::Changes;
 use stepwell_core::run::command::Command;
-use stepwell_core::workflow::Workflow;
 use stepwell_store::{LeaseRef, Leased, Purpose, SessionRef, Store};
 use tokio::sync::{Notify, RwLock, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::attempt::{self, Assignment, Prepared};
 use crate::cache::Cache;
 use crate::clock::Clock;
+use crate::definitions::Definitions;
 use crate::engine::{Leases, Options};
 use crate::error::{from_store, shutting_down};
 use crate::held::{Held, Hold};
@@ -60,7 +59,7 @@ pub(crate) struct Shared {
     /// It was declared dead: nothing is handed over to it any more.
     session_gone: AtomicBool,
     mailboxes: Mutex<Mailboxes>,
-    definitions: Mutex<HashMap<String, Arc<Workflow>>>,
+    pub(crate) definitions: Definitions,
     pub(crate) fault: watch::Sender<Option<ErrorObject>>,
 }
 
@@ -136,7 +135,7 @@ impl Shared {
             session: OnceLock::new(),
             session_gone: AtomicBool::new(false),
             mailboxes: Mutex::default(),
-            definitions: Mutex::default(),
+            definitions: Definitions::default(),
             fault: watch::Sender::new(None),
         }
     }
@@ -235,25 +234,10 @@ impl Shared {
     /// Loads a run from the store.
     pub(crate) async fn load(&self, run: &RunId) -> Result<Cached, ErrorObject> {
         let loaded = self.store.load(run).await.map_err(|error| from_store(&error))?;
-        let workflow = self.definition(&loaded.row.digest, &loaded.definition)?;
+        let workflow = self.definitions.read(&loaded.row.digest, &loaded.definition)?;
         let (revision, seq) = (loaded.row.revision, loaded.row.seq);
         let (folded, kept) = snapshots::fold(self, run, workflow, loaded).await?;
         Ok(Cached::new(folded, revision, seq, kept))
-    }
-
-    fn definition(&self, digest: &str, json: &Value) -> Result<Arc<Workflow>, ErrorObject> {
-        const MAX_KNOWN: usize = 256;
-        let known = |map: &HashMap<String, Arc<Workflow>>| map.get(digest).cloned();
-        if let Some(known) = known(&self.definitions.lock().expect("no panic happens under this lock")) {
-            return Ok(known);
-        }
-        let workflow = Workflow::from_json(json)?;
-        let mut definitions = self.definitions.lock().expect("no panic happens under this lock");
-        if definitions.len() >= MAX_KNOWN {
-            definitions.clear();
-        }
-        definitions.insert(digest.to_owned(), workflow.clone());
-        Ok(workflow)
     }
 
     /// Returns the session that may be handed work of that run and handler.

@@ -144,7 +144,7 @@ impl Provider for ChildRuns {
                 },
                 Named::Stored { id, version } => {
                     let Some(store) = outside.store else { continue };
-                    if let Err(error) = stored(store, id, version).await {
+                    if let Err(error) = find_stored(store, id, version).await {
                         tell(Problem::of(error));
                     }
                 }
@@ -194,7 +194,7 @@ impl ChildRuns {
             }
             Named::Stored { id, version } => {
                 let found = task.report.newest_definition(id, version).await?;
-                found.ok_or_else(|| unknown(id, version))
+                read_stored(&found.ok_or_else(|| unknown(id, version))?)
             }
         }
     }
@@ -274,9 +274,17 @@ fn children(workflow: &Workflow) -> impl Iterator<Item = Value> {
     })
 }
 
-async fn stored(store: &dyn Store, id: &str, version: Option<&str>) -> Result<Value, ErrorObject> {
+async fn find_stored(store: &dyn Store, id: &str, version: Option<&str>) -> Result<(), ErrorObject> {
     let found = store.newest_definition(id, version).await;
-    found.map_err(|error| stepwell_engine::error::from_store(&error))?.ok_or_else(|| unknown(id, version))
+    let found = found.map_err(|error| stepwell_engine::error::from_store(&error))?;
+    found.map(|_| ()).ok_or_else(|| unknown(id, version))
+}
+
+fn read_stored(definition: &str) -> Result<Value, ErrorObject> {
+    serde_json::from_str(definition).map_err(|error| {
+        let message = format!("the stored definition cannot be read: {error}");
+        ErrorObject::new(Code::PERSISTENCE_INTEGRITY_ERROR, message)
+    })
 }
 
 fn unknown(id: &str, version: Option<&str>) -> ErrorObject {

@@ -254,11 +254,15 @@ impl Store for FaultyStore {
         self.write("writing a snapshot", self.below.put_snapshot(run, seq, snapshot)).await
     }
 
-    async fn definition(&self, digest: &str) -> Result<Value, Error> {
+    async fn definition(&self, digest: &str) -> Result<Arc<str>, Error> {
         self.read("reading a definition", self.below.definition(digest)).await
     }
 
-    async fn newest_definition(&self, workflow: &str, version: Option<&str>) -> Result<Option<Value>, Error> {
+    async fn newest_definition(
+        &self,
+        workflow: &str,
+        version: Option<&str>,
+    ) -> Result<Option<Arc<str>>, Error> {
         self.read("reading a definition", self.below.newest_definition(workflow, version)).await
     }
 

@@ -14,6 +14,7 @@ mod page;
 pub mod sqlite;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -60,11 +61,15 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Keeps a snapshot that contains all events up to `seq`, in place of an older one.
     async fn put_snapshot(&self, run: &RunId, seq: Seq, snapshot: Vec<u8>) -> Result<(), Error>;
 
-    /// Returns a stored definition by digest.
-    async fn definition(&self, digest: &str) -> Result<Value, Error>;
+    /// Returns a stored definition by digest, as JSON text.
+    async fn definition(&self, digest: &str) -> Result<Arc<str>, Error>;
 
-    /// Returns the definition of the newest run of a workflow: by name, and by version if one is given.
-    async fn newest_definition(&self, workflow: &str, version: Option<&str>) -> Result<Option<Value>, Error>;
+    /// Returns the definition of the newest run of a workflow, as JSON text: by name, and by version if one is given.
+    async fn newest_definition(
+        &self,
+        workflow: &str,
+        version: Option<&str>,
+    ) -> Result<Option<Arc<str>>, Error>;
 
     /// Opens a session: this process takes part. `label` is for people (host, pid, what it is).
     async fn open_session(&self, label: &str, now: Timestamp) -> Result<SessionRef, Error>;

@@ -400,8 +400,8 @@ pub struct Recorded {
 pub struct LoadedRun {
     /// Its row.
     pub row: RunRow,
-    /// Its definition as JSON.
-    pub definition: Value,
+    /// Its definition, as JSON text: whoever knows its digest needs not read it.
+    pub definition: Arc<str>,
     /// Newest snapshot and the last event it contains.
     pub snapshot: Option<(Seq, Vec<u8>)>,
     /// The events after the snapshot, or all.

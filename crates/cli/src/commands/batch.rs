@@ -100,18 +100,23 @@ async fn carry_out(
     json: bool,
     stop: &mut Stop,
 ) -> Result<Exit, ErrorObject> {
-    let existed = engine.start(start).await?.existed;
-    // Asked first, so that nothing is missed: what is journaled between the two is read again.
-    let seq = engine.store().run(run).await.map_err(super::stored)?.seq;
-    let known = engine.inspect(run).await?;
-    if existed && known.status().is_terminal() {
-        output::talk(&format!("run {run} is {} already; this is what came of it", known.status()));
-        return finish(&known, report, json);
-    }
-    let progress = Progress::of(&known);
-    drop(known);
-    let verb = if existed { " goes on" } else { "" };
-    output::talk(&format!("run {run}{verb}: {}", progress.told()));
+    let files = start.workflow.len();
+    let (progress, seq) = if engine.start(start).await?.existed {
+        // Asked first, so that nothing is missed: what is journaled between the two is read again.
+        let seq = engine.store().run(run).await.map_err(super::stored)?.seq;
+        let known = engine.inspect(run).await?;
+        if known.status().is_terminal() {
+            output::talk(&format!("run {run} is {} already; this is what came of it", known.status()));
+            return finish(&known, report, json);
+        }
+        let progress = Progress::of(&known);
+        output::talk(&format!("run {run} goes on: {}", progress.told()));
+        (progress, seq)
+    } else {
+        let progress = Progress::new(files);
+        output::talk(&format!("run {run}: {}", progress.told()));
+        (progress, Seq(0))
+    };
     if follow(engine, run, seq, progress, stop).await? {
         return Ok(Exit::Interrupted);
     }
@@ -227,7 +232,7 @@ pub(crate) async fn as_started(
         Err(stepwell_store::Error::NotFound(_)) => return Ok(now),
         Err(error) => return Err(super::stored(error)),
     };
-    let started = Workflow::from_json(&store.definition(&row.digest).await.map_err(super::stored)?)?;
+    let started = Workflow::from_json_text(&store.definition(&row.digest).await.map_err(super::stored)?)?;
     // Whatever else differs is refused when it is started.
     let Some(changed) = batch::changed_files(started.definition(), now.definition()) else { return Ok(now) };
     if !changed.new.is_empty() {

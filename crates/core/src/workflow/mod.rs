@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::canonical::canonical;
 use crate::error::{Code, ErrorObject};
 use crate::ids::{StepName, digest};
 use crate::nesting::{MAX_NESTING, is_too_deep};
@@ -78,7 +79,7 @@ impl Workflow {
         Ok(Arc::new(Self { definition, elements, index, version, digest, graph }))
     }
 
-    /// Reads a stored definition.
+    /// Reads a definition that came as a value.
     ///
     /// # Errors
     /// `WORKFLOW_VALIDATION_FAILED` if the value is not a definition or can no longer be run.
@@ -87,9 +88,28 @@ impl Workflow {
         Self::new(definition).map_err(|problems| problems_error(&problems))
     }
 
-    /// Returns the definition as plain JSON, as it is stored.
+    /// Reads a definition that was stored as text.
+    ///
+    /// # Errors
+    /// `PERSISTENCE_INTEGRITY_ERROR` if the text is no definition, `WORKFLOW_VALIDATION_FAILED` if it can no longer be
+    /// run.
+    pub fn from_json_text(text: &str) -> Result<Arc<Self>, ErrorObject> {
+        let definition = serde_json::from_str(text).map_err(|error| {
+            let message = format!("the stored definition cannot be read: {error}");
+            ErrorObject::new(Code::PERSISTENCE_INTEGRITY_ERROR, message)
+        })?;
+        Self::new(definition).map_err(|problems| problems_error(&problems))
+    }
+
+    /// Returns the definition as plain JSON.
     pub fn to_json(&self) -> Value {
         serde_json::to_value(&self.definition).expect("a definition holds nothing that JSON cannot hold")
+    }
+
+    /// Returns the definition as JSON text, as it is stored. No value of all steps is made on the way: a batch has
+    /// thousands.
+    pub fn to_json_text(&self) -> String {
+        serde_json::to_string(&self.definition).expect("a definition holds nothing that JSON cannot hold")
     }
 
     /// Returns the workflow name.
@@ -229,12 +249,14 @@ fn problem(path: String, step: Option<&StepName>, message: String) -> Problem {
 fn index_steps(definition: &Definition, problems: &mut Vec<Problem>) -> HashMap<StepName, StepIx> {
     let mut index = HashMap::with_capacity(definition.steps.len());
     for (i, step) in definition.steps.iter().enumerate() {
-        let path = format!("steps[{i}].name");
-        if let Some(reason) = bad_name(step.name.as_str()) {
-            problems.push(problem(path, Some(&step.name), format!("step name {:?} {reason}", step.name)));
+        let message = if let Some(reason) = bad_name(step.name.as_str()) {
+            format!("step name {:?} {reason}", step.name)
         } else if index.insert(step.name.clone(), StepIx(i as u32)).is_some() {
-            problems.push(problem(path, Some(&step.name), format!("two steps are named '{}'", step.name)));
-        }
+            format!("two steps are named '{}'", step.name)
+        } else {
+            continue;
+        };
+        problems.push(problem(format!("steps[{i}].name"), Some(&step.name), message));
     }
     index
 }
@@ -316,26 +338,26 @@ fn check_settings(definition: &Definition, problems: &mut Vec<Problem>) {
 
 fn check_names(definition: &Definition, index: &HashMap<StepName, StepIx>, problems: &mut Vec<Problem>) {
     for (i, step) in definition.steps.iter().enumerate() {
-        let mut check = |what: &str, field: String, name: &StepName| {
+        let mut check = |what: &str, field: std::fmt::Arguments, name: &StepName| {
             if !index.contains_key(name) {
                 let message = format!("step '{}' {what} '{name}', which no step is named", step.name);
-                problems.push(problem(field, Some(&step.name), message));
+                problems.push(problem(format!("steps[{i}].{field}"), Some(&step.name), message));
             }
         };
         for (j, need) in step.needs.iter().enumerate() {
-            check("needs", format!("steps[{i}].needs[{j}]"), &need.step);
+            check("needs", format_args!("needs[{j}]"), &need.step);
         }
         // An inferred name may be added later; a declared one is a promise.
         if let Successors::Declared(names) = &step.next {
             for (j, name) in names.iter().enumerate().filter(|(_, name)| name.as_str() != definition::END) {
-                check("leads to", format!("steps[{i}].next[{j}]"), name);
+                check("leads to", format_args!("next[{j}]"), name);
             }
         }
         if let OnFailure::Route(name) = &step.on_failure {
-            check("routes its failure to", format!("steps[{i}].on_failure"), name);
+            check("routes its failure to", format_args!("on_failure"), name);
         }
         if let Some(name) = &step.compensation {
-            check("is compensated by", format!("steps[{i}].compensation"), name);
+            check("is compensated by", format_args!("compensation"), name);
         }
     }
 }
@@ -354,63 +376,17 @@ fn cycle_problem(definition: &Definition, cycle: &[StepIx]) -> Problem {
 
 /// Returns (version, digest): hashes of the canonical form without and with what was inferred from source.
 fn hashes(definition: &Definition) -> (String, String) {
-    let whole = serde_json::to_value(definition).expect("a definition holds nothing that JSON cannot hold");
-    let digest_of = |value: &Value| digest(&[&canonical_bytes(value)], 16);
-    let inferred = definition.steps.iter().any(|step| matches!(step.next, Successors::Inferred(_)));
-    let digest = digest_of(&whole);
-    let version = if inferred {
-        let mut declared = definition.clone();
-        for step in &mut declared.steps {
-            if matches!(step.next, Successors::Inferred(_)) {
-                step.next = Successors::Unknown;
-            }
-        }
-        digest_of(&serde_json::to_value(declared).expect("as above"))
-    } else {
-        digest.clone()
-    };
-    (version, digest)
-}
-
-/// Writes a value with object keys in order, so that equal content has equal text.
-pub fn canonical(value: &Value) -> String {
-    String::from_utf8(canonical_bytes(value)).expect("JSON is UTF-8")
-}
-
-fn canonical_bytes(value: &Value) -> Vec<u8> {
-    let mut out = Vec::new();
-    write_canonical(value, &mut out);
-    out
-}
-
-fn write_canonical(value: &Value, out: &mut Vec<u8>) {
-    match value {
-        Value::Array(items) => {
-            out.push(b'[');
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push(b',');
-                }
-                write_canonical(item, out);
-            }
-            out.push(b']');
-        }
-        Value::Object(map) => {
-            let mut members: Vec<_> = map.iter().collect();
-            members.sort_unstable_by_key(|(key, _)| *key);
-            out.push(b'{');
-            for (i, (key, item)) in members.into_iter().enumerate() {
-                if i > 0 {
-                    out.push(b',');
-                }
-                serde_json::to_writer(&mut *out, key).expect("a Vec takes all");
-                out.push(b':');
-                write_canonical(item, out);
-            }
-            out.push(b'}');
-        }
-        scalar => serde_json::to_writer(out, scalar).expect("a Vec takes all"),
+    let hash = |definition: &Definition| digest(&[canonical(definition).as_bytes()], 16);
+    let digest = hash(definition);
+    let is_inferred = |step: &Step| matches!(step.next, Successors::Inferred(_));
+    if !definition.steps.iter().any(is_inferred) {
+        return (digest.clone(), digest);
     }
+    let mut declared = definition.clone();
+    for step in declared.steps.iter_mut().filter(|step| is_inferred(step)) {
+        step.next = Successors::Unknown;
+    }
+    (hash(&declared), digest)
 }
 
 /// Returns the Levenshtein distance of two short names.

@@ -91,11 +91,15 @@ impl<H: Hooks> Store for HookedStore<H> {
         self.inner.put_snapshot(run, seq, snapshot).await
     }
 
-    async fn newest_definition(&self, workflow: &str, version: Option<&str>) -> Result<Option<Value>, Error> {
+    async fn newest_definition(
+        &self,
+        workflow: &str,
+        version: Option<&str>,
+    ) -> Result<Option<Arc<str>>, Error> {
         self.inner.newest_definition(workflow, version).await
     }
 
-    async fn definition(&self, digest: &str) -> Result<Value, Error> {
+    async fn definition(&self, digest: &str) -> Result<Arc<str>, Error> {
         self.inner.definition(digest).await
     }
 

@@ -41,7 +41,7 @@ pub async fn a_new_run_is_there_with_its_row_and_its_events(subject: &Subject) {
     assert_eq!(Value::Object(row.metadata.clone()), json!({"team": "ops"}));
     assert_eq!(store.run(&tale.run).await.unwrap(), *row);
 
-    assert_eq!(loaded.definition, workflow("flow").to_json());
+    assert_eq!(*loaded.definition, workflow("flow").to_json_text());
     assert_eq!(loaded.snapshot, None);
     assert_eq!(told(&loaded.tail), ["created", "started"]);
     assert!(loaded.tail.iter().all(|recorded| recorded.at == at(10)));
@@ -417,10 +417,10 @@ pub async fn a_definition_is_found_by_its_digest(subject: &Subject) {
     Tale::begin_with(&**store, "t", |_, new| new.workflow = workflow("other")).await;
     for name in ["flow", "other"] {
         let found = store.definition(workflow(name).digest()).await.unwrap();
-        assert_eq!(found, workflow(name).to_json());
+        assert_eq!(*found, workflow(name).to_json_text());
     }
     assert!(matches!(store.definition("none").await, Err(Error::NotFound(_))));
-    assert_eq!(store.load(&"t".into()).await.unwrap().definition, workflow("other").to_json());
+    assert_eq!(*store.load(&"t".into()).await.unwrap().definition, workflow("other").to_json_text());
 }
 
 /// The newest run of a workflow says what its name means; a version means that one.
@@ -442,9 +442,9 @@ pub async fn a_definition_is_found_by_name_and_version(subject: &Subject) {
     }
     let find =
         async |name: &str, version: Option<&str>| store.newest_definition(name, version).await.unwrap();
-    assert_eq!(find("flow", None).await, Some(new.to_json()));
-    assert_eq!(find("flow", Some(old.version())).await, Some(old.to_json()));
-    assert_eq!(find("other", None).await, Some(other.to_json()));
+    assert_eq!(find("flow", None).await, Some(new.to_json_text().into()));
+    assert_eq!(find("flow", Some(old.version())).await, Some(old.to_json_text().into()));
+    assert_eq!(find("other", None).await, Some(other.to_json_text().into()));
     assert_eq!(find("other", Some(old.version())).await, None);
     assert_eq!(find("flo", None).await, None);
 }

@@ -17,7 +17,7 @@ impl State {
         if let Base::New(new) = &batch.base {
             let workflow = &new.workflow;
             let digest = workflow.digest().to_owned();
-            self.definitions.entry(digest.clone()).or_insert_with(|| workflow.to_json());
+            self.definitions.entry(digest.clone()).or_insert_with(|| workflow.to_json_text().into());
             let row = RunRow {
                 run: batch.run.clone(),
                 workflow: workflow.name().to_owned(),

@@ -9,7 +9,7 @@ mod state;
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -120,12 +120,16 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn definition(&self, digest: &str) -> Result<Value, Error> {
+    async fn definition(&self, digest: &str) -> Result<Arc<str>, Error> {
         let state = self.open()?;
         state.definitions.get(digest).cloned().ok_or_else(|| Error::NotFound(format!("definition {digest}")))
     }
 
-    async fn newest_definition(&self, workflow: &str, version: Option<&str>) -> Result<Option<Value>, Error> {
+    async fn newest_definition(
+        &self,
+        workflow: &str,
+        version: Option<&str>,
+    ) -> Result<Option<Arc<str>>, Error> {
         let state = self.open()?;
         let rows = state.runs.values().map(|stored| &stored.row);
         let wanted = rows.filter(|row| row.workflow == workflow && version.is_none_or(|v| v == row.version));

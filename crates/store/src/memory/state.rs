@@ -2,8 +2,8 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
-use serde_json::Value;
 use stepwell_core::ids::{CommandId, ExecutionRef, RunId, Seq, Timestamp, WaitId};
 use stepwell_core::run::command::TimerKey;
 use stepwell_core::run::event::Event;
@@ -18,7 +18,7 @@ pub(super) struct State {
     pub(super) runs: HashMap<RunId, StoredRun>,
     /// For lists: creation, id.
     pub(super) by_creation: BTreeSet<(Timestamp, RunId)>,
-    pub(super) definitions: HashMap<String, Value>,
+    pub(super) definitions: HashMap<String, Arc<str>>,
     /// Ready items: priority, then age.
     pub(super) ready: BTreeMap<Place, (RunId, ExecutionRef)>,
     pub(super) next_order: u64,

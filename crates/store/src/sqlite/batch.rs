@@ -165,7 +165,7 @@ fn create(conn: &Connection, batch: &Batch, new: &NewRun) -> rusqlite::Result<i6
     let mut exists = conn.prepare_cached("SELECT 1 FROM definitions WHERE digest = ?1")?;
     if !exists.exists(params![workflow.digest()])? {
         conn.prepare_cached("INSERT INTO definitions (digest, json) VALUES (?1, ?2)")?
-            .execute(params![workflow.digest(), workflow.to_json().to_string()])?;
+            .execute(params![workflow.digest(), workflow.to_json_text()])?;
     }
     let metadata = Value::Object(new.metadata.clone());
     conn.prepare_cached(

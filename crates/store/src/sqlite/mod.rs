@@ -377,13 +377,17 @@ impl Store for SqliteStore {
         if kept { Ok(()) } else { Err(no_run(run)) }
     }
 
-    async fn definition(&self, digest: &str) -> Result<Value, Error> {
+    async fn definition(&self, digest: &str) -> Result<Arc<str>, Error> {
         let wanted = digest.to_owned();
         let found = self.read(move |conn| queries::definition(conn, &wanted)).await?;
         found.ok_or_else(|| Error::NotFound(format!("definition {digest}")))
     }
 
-    async fn newest_definition(&self, workflow: &str, version: Option<&str>) -> Result<Option<Value>, Error> {
+    async fn newest_definition(
+        &self,
+        workflow: &str,
+        version: Option<&str>,
+    ) -> Result<Option<Arc<str>>, Error> {
         let (workflow, version) = (workflow.to_owned(), version.map(str::to_owned));
         self.read(move |conn| queries::newest_definition(conn, &workflow, version.as_deref())).await
     }

@@ -1,5 +1,7 @@
 //! Reading beside the writer: rows, journals, lists.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, types::Value as Sql};
 use serde_json::Value;
 use stepwell_core::ids::{CommandId, Epoch, Ordinal, RunId, Seq, StepName, Timestamp, WaitId};
@@ -128,18 +130,16 @@ pub(super) fn snapshot(conn: &Connection, key: i64) -> Read<Option<(Seq, Vec<u8>
     Ok(found)
 }
 
-pub(super) fn definition(conn: &Connection, digest: &str) -> Read<Option<Value>> {
+pub(super) fn definition(conn: &Connection, digest: &str) -> Read<Option<Arc<str>>> {
     let mut query = conn.prepare_cached("SELECT json FROM definitions WHERE digest = ?1")?;
-    let text: Option<String> = query.query_row(params![digest], |row| row.get(0)).optional()?;
-    text.map(|text| serde_json::from_str(&text).map_err(|error| ReadError::Damaged(error.to_string())))
-        .transpose()
+    Ok(query.query_row(params![digest], |row| row.get(0)).optional()?)
 }
 
 pub(super) fn newest_definition(
     conn: &Connection,
     workflow: &str,
     version: Option<&str>,
-) -> Read<Option<Value>> {
+) -> Read<Option<Arc<str>>> {
     let mut query = conn.prepare_cached(
         "SELECT digest FROM runs WHERE workflow = ?1 AND (?2 IS NULL OR version = ?2)
          ORDER BY created_at DESC, id DESC LIMIT 1",
