@@ -72,6 +72,12 @@ fn wide(count: usize, name: &str, max_concurrent: Option<u32>) -> Arc<Workflow> 
     Workflow::new(Definition { max_concurrent, ..Definition::new("wide", steps) }).expect("a workflow")
 }
 
+/// Steps that stand beside each other.
+fn apart(count: usize) -> Arc<Workflow> {
+    let step = |i: usize| Step::provided(&format!("s{i}"), "test/v1", "test/do", json!({}));
+    Workflow::new(Definition::new("apart", (0..count).map(step).collect())).expect("a workflow")
+}
+
 async fn run(engine: &Engine, workflow: &Arc<Workflow>, input: Value) -> RunId {
     let run = engine.start(Start { input, ..Start::of(workflow.clone()) }).await.expect("a run").run;
     let row = engine.rest(&run, false).await.expect("it ends");
@@ -157,6 +163,16 @@ fn main() {
                 "fsync: one run, sequential: {ours:.0} steps/s = {:.0} % of {raw:.0} raw commits/s",
                 ours / raw * 100.0
             );
+        }
+        if wanted("no-op") {
+            let store = sqlite(dir, "no-op").await;
+            let engine = engine(&store, 64).await;
+            for count in [100, 1_000] {
+                let workflow = apart(count);
+                let begin = Instant::now();
+                run(&engine, &workflow, json!(null)).await;
+                println!("fsync: {count} steps that do nothing: {:.3} s", begin.elapsed().as_secs_f64());
+            }
         }
         if wanted("many") {
             let store = sqlite(dir, "many").await;

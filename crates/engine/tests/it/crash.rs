@@ -46,7 +46,8 @@ fn is_quick() -> bool {
 /// A name, and where it puts the kill.
 type Side = (&'static str, fn(u32) -> Kill);
 
-/// Kills a story before and after every write that it makes, and holds each run against the undisturbed one.
+/// Kills a story before and after every write that it makes, and holds each run against the undisturbed one: no completion
+/// is lost or doubled, no number of the journal missing, nothing told that is not kept (spec/gleitzeit.md §8, G37).
 /// `also` checks what is special about the story.
 async fn matrix(story: &'static str, asks: usize, also: impl Fn(&Past, &[Line])) {
     let stage = Stage::new(story);
