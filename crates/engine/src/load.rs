@@ -17,6 +17,7 @@ mod protocols;
 mod references;
 mod schema;
 mod step;
+mod unreadable;
 mod workflow;
 mod yaml;
 
@@ -146,7 +147,7 @@ pub fn text(text: &str, format: Format, protocols: &dyn Protocols, strict: bool)
         Format::Json => json::read(text),
     };
     let node = node.map_err(|unreadable| {
-        let problem = Problem::new(Place::root(), unreadable.at, unreadable.message);
+        let problem = Problem::new(Place::root(), Some(unreadable.at), unreadable.message);
         Invalid::one(problem.maybe_hint(unreadable.hint.map(str::to_owned)))
     })?;
     match workflow::read(&node, protocols, strict) {

@@ -1,25 +1,46 @@
 //! JSON text as nodes. `serde_json` judges the text; places are found by going over it once more.
 
+use serde_json::Value;
+
 use super::node::{Kind, Member, Node, Position};
-use super::yaml::Unreadable;
+use super::unreadable::{MAX_DEPTH, NoNumber, Unreadable};
 
 /// Reads one document.
 ///
 /// # Errors
-/// What is against the grammar of JSON.
+/// What is against the grammar of JSON, or what a definition cannot hold.
 pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
     if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
         let at = place(text, error.line(), error.column());
-        let told = error.to_string();
-        let message = told.split(" at line ").next().unwrap_or(&told);
-        return Err(Unreadable { message: format!("not JSON: {message}"), at: Some(at), hint: None });
+        return Err(Unreadable::new(format!("not JSON: {}", words(&error.to_string())), at));
     }
-    let mut reader = Reader { text, at: 0, line: 1, column: 0, counted: 0, is_too_deep: false };
-    let read = reader.value(MAX_DEPTH);
-    read.ok_or_else(|| {
-        let what = if reader.is_too_deep { TOO_DEEP } else { "a number or text that cannot be held" };
-        Unreadable { message: format!("not JSON: {what}"), at: Some(reader.position()), hint: None }
-    })
+    Reader { text, at: 0, line: 1, column: 0, counted: 0 }.value(0)
+}
+
+/// Returns what `serde_json` says to programmers, for people who write files.
+fn words(told: &str) -> &str {
+    let told = told.split(" at line ").next().unwrap_or(told);
+    match told {
+        "EOF while parsing a list" => "'[' is not closed",
+        "EOF while parsing an object" => "'{' is not closed",
+        "EOF while parsing a string" => "a quote is not closed",
+        "EOF while parsing a value" => "it ends where a value is expected",
+        "expected `:`" => "':' is missing after a key",
+        "expected `,` or `]`" => "',' or ']' is missing",
+        "expected `,` or `}`" => "',' or '}' is missing",
+        "expected ident" => "only true, false and null are words without quotes",
+        "expected value" => "a value is expected here",
+        "invalid escape" => "there is no such escape",
+        "invalid number" => "there is no such number",
+        "invalid unicode code point" => "an escape is no character",
+        "control character (\\u0000-\\u001F) found while parsing a string" => {
+            "a text goes over the end of its line, or has another character that has to be escaped"
+        }
+        "key must be a string" => "a key in double quotes is expected here",
+        "trailing comma" => "nothing follows this comma",
+        "trailing characters" => "something follows the document",
+        told => told,
+    }
 }
 
 /// Returns the place of a byte that `serde_json` names by its line and its number in the line, from 1.
@@ -31,11 +52,6 @@ fn place(text: &str, line: usize, byte: usize) -> Position {
     Position { line: narrow(line), column: narrow(column), start: narrow(start), end: narrow(start) }
 }
 
-/// Lists and objects are nested no deeper, as in YAML.
-const MAX_DEPTH: usize = 100;
-
-const TOO_DEEP: &str = "it is nested deeper than 100 levels";
-
 /// Goes over text that is known to be JSON.
 struct Reader<'a> {
     text: &'a str,
@@ -44,10 +60,9 @@ struct Reader<'a> {
     /// Characters of the line before `counted`.
     column: u32,
     counted: usize,
-    is_too_deep: bool,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     fn byte(&self) -> u8 {
         self.text.as_bytes()[self.at]
     }
@@ -75,46 +90,49 @@ impl Reader<'_> {
         u32::try_from(self.at).unwrap_or(u32::MAX)
     }
 
-    /// Reads a value; `None` if it holds a scalar that cannot be held.
-    fn value(&mut self, levels: usize) -> Option<Node> {
+    /// Reads a value that stands within so many lists and objects.
+    fn value(&mut self, within: usize) -> Result<Node, Unreadable> {
         self.skip_blanks();
         let mut at = self.position();
         let kind = match self.byte() {
-            b'{' | b'[' if levels == 0 => {
-                self.is_too_deep = true;
-                return None;
-            }
-            b'{' => self.object(levels - 1)?,
-            b'[' => self.list(levels - 1)?,
+            b'{' | b'[' if within == MAX_DEPTH => return Err(Unreadable::too_deep(at)),
+            b'{' => self.object(within + 1)?,
+            b'[' => self.list(within + 1)?,
+            b'"' => Kind::Scalar(Value::String(self.string(&mut at)?)),
             _ => {
-                let scalar = serde_json::from_str(self.scalar()).ok()?;
-                at.end = self.here();
-                Kind::Scalar(scalar)
+                let written = self.scalar(&mut at);
+                Kind::Scalar(unquoted(written).map_err(|why| Unreadable::no_number(written, why, at))?)
             }
         };
-        Some(Node { at: Some(at), kind })
+        Ok(Node { at: Some(at), kind })
     }
 
-    fn object(&mut self, levels: usize) -> Option<Kind> {
+    fn object(&mut self, within: usize) -> Result<Kind, Unreadable> {
         let mut members = Vec::new();
         while self.is_before_item(b'}') {
             let mut key_at = self.position();
-            let key = serde_json::from_str(self.scalar()).ok()?;
-            key_at.end = self.here();
+            let key = self.string(&mut key_at)?;
             self.skip_blanks();
             // The colon.
             self.at += 1;
-            members.push(Member { key, key_at: Some(key_at), value: self.value(levels)? });
+            members.push(Member { key, key_at: Some(key_at), value: self.value(within)? });
         }
-        Some(Kind::Object(members))
+        Ok(Kind::Object(members))
     }
 
-    fn list(&mut self, levels: usize) -> Option<Kind> {
+    fn list(&mut self, within: usize) -> Result<Kind, Unreadable> {
         let mut nodes = Vec::new();
         while self.is_before_item(b']') {
-            nodes.push(self.value(levels)?);
+            nodes.push(self.value(within)?);
         }
-        Some(Kind::List(nodes))
+        Ok(Kind::List(nodes))
+    }
+
+    fn string(&mut self, at: &mut Position) -> Result<String, Unreadable> {
+        let written = self.scalar(at);
+        // The grammar allows for halves of characters.
+        serde_json::from_str(written)
+            .map_err(|_| Unreadable::new("not JSON: an escape in this text is no character", *at))
     }
 
     /// Goes past the opening bracket or the comma to the next item, or past the closing bracket if none comes.
@@ -129,8 +147,8 @@ impl Reader<'_> {
         is_item
     }
 
-    /// Returns the text of a string, number or word and goes past it.
-    fn scalar(&mut self) -> &str {
+    /// Returns the text of a string, number or word, goes past it and notes where it ends.
+    fn scalar(&mut self, at: &mut Position) -> &'a str {
         let start = self.at;
         if self.byte() == b'"' {
             self.at += 1;
@@ -142,8 +160,18 @@ impl Reader<'_> {
             let rest = &self.text[self.at..];
             self.at += rest.find([',', '}', ']', ' ', '\t', '\r', '\n']).unwrap_or(rest.len());
         }
+        at.end = self.here();
         &self.text[start..self.at]
     }
+}
+
+/// Returns the value of a number or word.
+fn unquoted(written: &str) -> Result<Value, NoNumber> {
+    let value: Value = serde_json::from_str(written).map_err(|_| NoNumber::TooLarge)?;
+    let is_integer = !written.contains(['.', 'e', 'E']);
+    let has_changed =
+        is_integer && value.is_f64() && written.bytes().any(|digit| matches!(digit, b'1'..=b'9'));
+    if has_changed { Err(NoNumber::Over64Bits) } else { Ok(value) }
 }
 
 #[cfg(test)]
@@ -166,12 +194,61 @@ mod tests {
                 serde_json::from_str::<serde_json::Value>(text).unwrap()
             );
         }
-        assert!(read("{\"a\": 1e999}").is_err());
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         assert!(read(&nested(MAX_DEPTH)).is_ok());
         // Far deeper than any stack would bear.
         let error = read(&nested(200_000)).unwrap_err();
-        assert!(error.message.ends_with(TOO_DEEP), "{}", error.message);
+        assert_eq!(error.message, "it is nested deeper than 100 levels");
+    }
+
+    #[test]
+    fn numbers_that_would_change_are_refused_where_they_stand() {
+        for (number, message) in [
+            ("1e999", "the number 1e999 is too large"),
+            ("-18446744073709551615", "the number -18446744073709551615 does not fit into 64 bits"),
+            ("18446744073709551616", "the number 18446744073709551616 does not fit into 64 bits"),
+        ] {
+            let error = read(&format!("{{\"a\": {number}}}")).unwrap_err();
+            assert_eq!((&*error.message, error.at.column), (message, 7));
+        }
+        for number in ["18446744073709551615", "-9223372036854775808", "-0", "0", "1e30", "1.0"] {
+            assert!(read(number).is_ok(), "{number}");
+        }
+        let error = read(r#"["\ud800"]"#).unwrap_err();
+        assert_eq!(
+            (&*error.message, error.at.start),
+            ("not JSON: an escape in this text is no character", 1)
+        );
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_in_words_of_people() {
+        for text in [
+            "",
+            "[",
+            "{",
+            "{\"a",
+            "{\"a\"",
+            "{\"a\" 1}",
+            "{\"a\": 1 2}",
+            "[1 2]",
+            "[tru]",
+            "[x]",
+            "[\"\\q\"]",
+            "[01]",
+            "[-]",
+            "[\"\\u12g4\"]",
+            "[\"\n\"]",
+            "{a: 1}",
+            "[1,]",
+            "{\"a\": 1,}",
+            "1 2",
+            "[\"\\ud800\\u0041\"]",
+        ] {
+            let message = read(text).unwrap_err().message;
+            let is_told = ["EOF", "expected `", "ident", "trailing", "parsing", "string", "unicode", "u001F"];
+            assert!(!is_told.iter().any(|word| message.contains(word)), "{text:?}: {message}");
+        }
     }
 
     #[test]
@@ -196,7 +273,7 @@ mod tests {
     fn keys_may_come_twice_and_bad_text_has_a_place() {
         assert_eq!(read("{\"a\": 1, \"a\": 2}").unwrap().duplicates()[0].0.to_string(), "a");
         let error = read("{\"é\": 1,\n \"é\", }").unwrap_err();
-        assert_eq!(error.at, Some(Position { line: 2, column: 5, start: 15, end: 15 }));
+        assert_eq!(error.at, Position { line: 2, column: 5, start: 15, end: 15 });
         assert!(
             error.message.starts_with("not JSON: ") && !error.message.contains("line"),
             "{}",

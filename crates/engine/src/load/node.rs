@@ -235,6 +235,25 @@ impl Node {
     }
 }
 
+impl Kind {
+    /// Returns the same, with all that is in it at one place.
+    pub(super) fn moved_to(&self, at: Option<Position>) -> Self {
+        let moved = |node: &Node| Node { at, kind: node.kind.moved_to(at) };
+        match self {
+            Self::Scalar(value) => Self::Scalar(value.clone()),
+            Self::List(nodes) => Self::List(nodes.iter().map(moved).collect()),
+            Self::Object(members) => {
+                let moved = |member: &Member| Member {
+                    key: member.key.clone(),
+                    key_at: at,
+                    value: moved(&member.value),
+                };
+                Self::Object(members.iter().map(moved).collect())
+            }
+        }
+    }
+}
+
 impl Member {
     /// Returns a member that stands nowhere.
     pub(super) fn new(key: &str, value: Node) -> Self {
