@@ -11,6 +11,7 @@ pub mod metadata;
 pub mod model;
 mod open;
 mod page;
+pub mod scratch;
 pub mod sqlite;
 
 use std::path::Path;

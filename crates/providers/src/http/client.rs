@@ -59,7 +59,8 @@ impl Lookup for SystemLookup {
     }
 }
 
-/// Makes the client.
+/// Makes the client. It keeps no connection: a server may close a kept one at the very moment that a request is sent on
+/// it, and nobody knows whether such a request was carried out (RFC 9112, 9.5). A step pays for that with a handshake.
 pub(super) fn client(settings: &HttpSettings) -> reqwest::Result<Client> {
     let guarded = Guarded { allow: settings.allow_private.clone(), lookup: settings.lookup.clone() };
     Client::builder()
@@ -67,6 +68,7 @@ pub(super) fn client(settings: &HttpSettings) -> reqwest::Result<Client> {
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
         .no_proxy()
+        .pool_max_idle_per_host(0)
         .dns_resolver(Arc::new(guarded))
         .connect_timeout(settings.connect_timeout)
         .user_agent(concat!("stepwell/", env!("CARGO_PKG_VERSION")))

@@ -57,20 +57,10 @@ impl Exchange {
         if self.allow.permits(address) { Ok(()) } else { Err(Fault::Private { address }) }
     }
 
-    /// Sends the request. One that changes nothing is sent once more if its connection ends before an answer begins:
-    /// a server may close a kept connection at the very moment that a request is sent on it (RFC 9110, 9.2.2).
+    /// Sends the request, once: whether it is sent again is up to the step's retries.
     async fn send(&self) -> Result<Response, Fault> {
-        let is_safe = matches!(*self.request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        match self.client.execute(self.copy()).await.map_err(|error| Fault::of(&error)) {
-            Err(Fault::Lost { .. }) if is_safe => {
-                self.client.execute(self.copy()).await.map_err(|error| Fault::of(&error))
-            }
-            ended => ended,
-        }
-    }
-
-    fn copy(&self) -> Request {
-        self.request.try_clone().expect("a body in memory can be sent again")
+        let request = self.request.try_clone().expect("a body in memory can be copied");
+        self.client.execute(request).await.map_err(|error| Fault::of(&error))
     }
 
     /// Returns where an answer sends us, if it is a redirect that says so.

@@ -37,7 +37,7 @@ impl Job<'_> {
     /// Runs the program to its end.
     ///
     /// When this returns, or soon after the future is dropped, nothing of the program runs any more. Excepted is what the
-    /// kernel does not let this user kill, and what runs in sessions of its own if somebody kills the guard.
+    /// kernel does not let this user kill, and, if somebody kills the guard, what took off the program's mark.
     pub(super) async fn run(self) -> Result<Ended, ProgramFailure> {
         let Self { launch, stdin, timeout, output_limit, expected, parses_json, cancel } = self;
         let cannot = |error: io::Error| ProgramFailure::NotStarted { reason: error.to_string() };
@@ -51,7 +51,7 @@ impl Job<'_> {
         let execution_time = begun.elapsed().as_secs_f64();
         let trouble = program.trouble();
         if matches!(stop, Stop::Ended(None)) {
-            program.kill_rest();
+            program.kill_rest().await;
         }
         program.leave().await;
         if let Some(trouble) = trouble {

@@ -14,6 +14,7 @@ use std::mem::{size_of, zeroed};
 use std::os::fd::RawFd;
 use std::ptr;
 
+use super::mark::Mark;
 use crate::sandbox::Entrance;
 
 /// How long descendants may take to die before the end of the program is told without them.
@@ -68,6 +69,8 @@ pub(super) struct Plan {
     pub(super) control: RawFd,
     pub(super) memory_bytes: u64,
     pub(super) cpu_seconds: u64,
+    /// What everything that the program starts is known by.
+    pub(super) mark: Option<Mark>,
     /// The way into its walls, if it has any.
     pub(super) entrance: Option<Entrance>,
 }
@@ -175,10 +178,12 @@ impl Plan {
     /// Sets the limits of each process of the program. Memory is counted where it is written: what is only reserved, as
     /// the virtual machines of Java and JavaScript do by the gigabyte, costs nothing.
     unsafe fn limit(&self) {
+        let mark = self.mark.map_or(libc::RLIM_INFINITY, Mark::limit);
         for (kind, soft, hard) in [
             (libc::RLIMIT_CORE, 0, 0),
             (libc::RLIMIT_DATA, self.memory_bytes, self.memory_bytes),
             (libc::RLIMIT_CPU, self.cpu_seconds, self.cpu_seconds.saturating_add(1)),
+            (libc::RLIMIT_LOCKS, mark, mark),
         ] {
             // SAFETY: as in `guard`.
             unsafe {

@@ -17,6 +17,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::guard::{AT_DIRECTORY, AT_PROGRAM, AT_SANDBOX, ENDED, FAILED, Plan, REPORT, STARTED, Texts};
+use super::mark::Mark;
 use super::program::not_executable;
 use crate::params::problem;
 use crate::sandbox::Walls;
@@ -53,6 +54,7 @@ pub(super) struct Guarded {
     leash: Option<OwnedWriteHalf>,
     heard: Vec<u8>,
     program: i32,
+    mark: Option<Mark>,
     trouble: Option<(i32, io::Error)>,
     launch: (PathBuf, PathBuf),
     /// What the program may write to is there as long as it may run.
@@ -74,6 +76,7 @@ impl Launch {
         // A copy has a number above 2, where the program's streams will be.
         let theirs = OwnedFd::from(theirs).try_clone()?;
         ours.set_nonblocking(true)?;
+        let mark = Mark::new();
         let plan = Plan {
             program: CString::new(self.program.as_os_str().as_bytes())?,
             args: Texts::new(self.args),
@@ -82,6 +85,7 @@ impl Launch {
             control: theirs.as_raw_fd(),
             memory_bytes: self.memory_bytes,
             cpu_seconds: self.cpu_seconds,
+            mark,
             entrance: self.walls.as_ref().map(Walls::entrance).transpose()?,
         };
         let stdin = if self.has_input { Stdio::piped() } else { Stdio::null() };
@@ -100,6 +104,7 @@ impl Launch {
             leash: Some(leash),
             heard: Vec::new(),
             program: 0,
+            mark,
             trouble: None,
             launch: (self.program, self.directory),
             walls: self.walls,
@@ -166,9 +171,13 @@ impl Guarded {
         })
     }
 
-    /// Kills what a guard that died has left of the program's group.
-    pub(super) fn kill_rest(&self) {
-        signals::kill_group(self.program);
+    /// Kills what a guard that died has left of the program.
+    pub(super) async fn kill_rest(&self) {
+        let Some(mark) = self.mark else { return signals::kill_group(self.program) };
+        let killed = tokio::task::spawn_blocking(move || mark.kill_all()).await;
+        if let Err(error) = killed.map_err(io::Error::other).flatten() {
+            tracing::warn!(%error, program = %self.launch.0.display(), "something of a program whose guard died may go on");
+        }
     }
 
     /// Waits until the guard is gone, too, and what the program had for itself.
@@ -204,6 +213,6 @@ impl Running for Guarded {
     }
 
     async fn abandon(&mut self) {
-        self.kill_rest();
+        self.kill_rest().await;
     }
 }

@@ -12,8 +12,8 @@
 //! step is over when its program has ended *and* every process it started is dead.
 //!
 //! These are walls against carelessness, as for scripts ([`python`](crate::python)): a program runs as the user that the
-//! engine runs as. Should somebody kill a guard, the program dies with it and its attempt is told as lost; what the
-//! program has started in sessions of its own goes on. [`sandbox`](crate::sandbox) has the walls that the kernel keeps.
+//! engine runs as. Should somebody kill a guard, the program dies with it, the engine kills what bears its mark
+//! (`mark.rs`), and its attempt is told as lost. [`sandbox`](crate::sandbox) has the walls that the kernel keeps.
 //!
 //! Start reading at `provider.rs`, then `attempt.rs`, then `guard.rs`.
 
@@ -21,6 +21,7 @@ mod attempt;
 mod failure;
 mod guard;
 mod launch;
+mod mark;
 mod program;
 mod provider;
 

@@ -1,34 +1,40 @@
 //! The walls of one task: where it may write.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use landlock::{
     ABI, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
     RulesetCreatedAttr as _, Scope,
 };
-use tempfile::{Builder, TempDir};
+use stepwell_store::scratch::{self, Scratch};
 
 use super::Entrance;
 
 /// Files outside of all roots that everybody writes to, and that keep nothing.
 const SINKS: [&str; 2] = ["/dev/null", "/dev/zero"];
 
+/// How the names of temporary directories of tasks begin. The first task of a process removes those of the dead.
+const TEMPORARY: &str = "stepwell-step-";
+
 /// Where a task may write: its roots, and a directory for what it needs for a while, which goes with this value.
 #[derive(Debug)]
 pub(crate) struct Walls {
     ruleset: OwnedFd,
-    temporary: TempDir,
+    temporary: Scratch,
 }
 
 impl Walls {
     /// Builds walls around those roots. Reads directories, so this belongs on a thread that may wait.
     pub(crate) fn build(roots: &[PathBuf]) -> io::Result<Self> {
-        let private = Permissions::from_mode(0o700);
-        let temporary = Builder::new().prefix("stepwell-").permissions(private).tempdir()?;
+        static SWEPT: Once = Once::new();
+        let common = std::env::temp_dir();
+        SWEPT.call_once(|| scratch::sweep(&common, TEMPORARY));
+        let temporary = Scratch::make(&common, TEMPORARY)?;
         let own = temporary.path().canonicalize()?;
         let ruleset = ruleset(roots.iter().map(PathBuf::as_path).chain([own.as_path()]))?;
         Ok(Self { ruleset, temporary })

@@ -15,7 +15,7 @@ use stepwell_providers::Process;
 use stepwell_providers::isolation::Isolation;
 
 use crate::house::House;
-use crate::support::{FAMILY, eventually, family, kill, parent_of, pid_in, read_pid, runs, signal};
+use crate::support::{FAMILY, eventually, family, parent_of, pid_in, runs, signal};
 
 async fn house() -> House {
     house_with(|_| {}).await
@@ -398,22 +398,20 @@ async fn large_input_and_output_pass_side_by_side() {
 }
 
 #[tokio::test]
-async fn a_program_whose_guard_is_killed_dies_with_it_and_its_attempt_is_lost() {
+async fn a_program_that_kills_its_guard_dies_with_all_that_it_started_and_its_attempt_is_lost() {
     let house = house().await;
-    let code = "import os, subprocess, sys, time
+    let code = format!(
+        "import os, signal, time
 open('attempts', 'a').write('x')
 if os.path.getsize('attempts') == 1:
-    plain = subprocess.Popen(['sleep', '60'])
-    open('plain', 'w').write(str(plain.pid))
-    open('own', 'w').write(str(os.getpid()))
-    time.sleep(60)";
-    let run = house.start(&house.step(&python(code)), json!(null)).await;
-    let own = pid_in(&house.path("own")).await;
-    kill(parent_of(own));
-    let run = house.rest(&run).await;
+    exec({FAMILY:?})
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)"
+    );
+    let run = house.run(&house.step(&python(&code)), json!(null)).await;
     assert_eq!(run.status(), RunStatus::Completed, "{:?}", run.error());
     assert_eq!(run.execution("a", Ordinal(1)).expect("attempted").attempts, 2);
-    for pid in [own, read_pid(&house.path("plain")).expect("written")] {
+    for pid in family(&house.path("")) {
         assert!(!runs(pid), "process {pid} still runs");
     }
 }

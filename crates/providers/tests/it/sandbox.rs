@@ -194,13 +194,14 @@ async fn calls_that_change_the_machine_or_reach_into_others_are_refused() {
         ("swapon", libc::SYS_swapon),
         ("sethostname", libc::SYS_sethostname),
         ("clock_settime", libc::SYS_clock_settime),
-        // Arguments count here: a new namespace of users, and typing into a terminal.
+        ("fanotify_init", libc::SYS_fanotify_init),
+        ("process_madvise", libc::SYS_process_madvise),
+        // Its arguments count: a new namespace of users.
         ("clone", libc::SYS_clone),
-        ("ioctl", libc::SYS_ioctl),
     ];
     let code = "import ctypes, errno
 libc = ctypes.CDLL(None, use_errno=True)
-first = {'clone': 0x10000011, 'ioctl': 1}
+first = {'clone': 0x10000011}
 told = {}
 for name, number in args['calls']:
     ctypes.set_errno(0)
@@ -210,6 +211,34 @@ for name, number in args['calls']:
     within_walls(code, &json!({ "calls": calls }), |runner, _, told| {
         for (call, answer) in told.as_object().expect("an object") {
             assert_eq!(*answer, json!("EPERM"), "{runner:?}: {call}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn requests_that_type_into_terminals_or_set_flags_of_files_are_refused_and_others_are_not() {
+    let code = "import array, fcntl, os
+file = os.open('file', os.O_CREAT | os.O_RDONLY)
+told = {}
+for name, number in args['requests']:
+    try:
+        fcntl.ioctl(file, number, array.array('l', [0] * 16))
+        told[name] = None
+    except OSError as error:
+        told[name] = error.errno";
+    let requests = [
+        ("TIOCSTI", 0x5412_u32),
+        ("FS_IOC_SETFLAGS", 0x4008_6602),
+        ("FS_IOC_FSSETXATTR", 0x401c_5820),
+        ("FS_IOC_ENABLE_VERITY", 0x4080_6685),
+        // Asking for the size of a terminal, of what is none.
+        ("TIOCGWINSZ", 0x5413),
+    ];
+    within_walls(code, &json!({ "requests": requests }), |runner, _, told| {
+        for (name, errno) in told.as_object().expect("an object") {
+            let expected = if name == "TIOCGWINSZ" { libc::ENOTTY } else { libc::EPERM };
+            assert_eq!(*errno, json!(expected), "{runner:?}: {name}");
         }
     })
     .await;

@@ -9,16 +9,23 @@ use rusqlite::Connection;
 
 use super::{errors, open};
 use crate::error::Error;
+use crate::scratch::{self, Scratch};
 
 /// Copies the store of a connection to a file. One that exists is replaced only if asked for.
 pub(super) fn to(conn: &Connection, store: &Path, target: &Path, replace: bool) -> Result<(), Error> {
     refuse_place(store, target, replace)?;
-    let draft = open::draft_of(target);
-    // What a process of the same number left behind when it was killed.
-    let _nothing = std::fs::remove_file(&draft);
-    let copied = copy(conn, &draft).and_then(|()| put(&draft, target, replace));
-    let _nothing = std::fs::remove_file(&draft);
-    copied
+    let (dir, prefix) = (open::dir_of(target), prefix_of(target));
+    scratch::sweep(dir, &prefix);
+    // SQLite makes files beside the copy for a while.
+    let scratch = Scratch::make(dir, &prefix).map_err(|error| not_written(target, &error))?;
+    let draft = scratch.path().join("copy.db");
+    copy(conn, &draft)?;
+    put(&draft, target, replace)
+}
+
+/// Returns how the names of directories begin in which copies for that file are made.
+fn prefix_of(target: &Path) -> String {
+    format!("{}.copy-", target.file_name().unwrap_or_default().to_string_lossy())
 }
 
 /// Refuses a place where the copy would destroy something, or be destroyed by what lies beside it.

@@ -255,8 +255,26 @@ async fn a_backup_replaces_only_what_nobody_uses_and_leaves_no_draft() {
     drop(copied);
     store.backup(&copy, true).await.unwrap();
     assert_eq!(told(&journal(&open_file(&copy).await.unwrap(), &tale.run).await), ["created", "after"]);
-    let drafts = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
-    assert!(!drafts.into_iter().any(|name| name.to_string_lossy().contains(".new-")));
+    assert_eq!(drafts_in(dir.path()), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_backup_removes_what_one_that_was_killed_has_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_file(&dir.path().join("store.db")).await.unwrap();
+    for draft in ["copy.db.copy-xxxxxx", "other.db.copy-xxxxxx"] {
+        std::fs::create_dir(dir.path().join(draft)).unwrap();
+        std::fs::write(dir.path().join(draft).join("copy.db"), "half").unwrap();
+    }
+    store.backup(&dir.path().join("copy.db"), false).await.unwrap();
+    assert_eq!(drafts_in(dir.path()), ["other.db.copy-xxxxxx"]);
+}
+
+/// Returns the directories in which backups are made.
+fn drafts_in(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.contains(".copy-")).collect()
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Connections that cannot be made, break, or are kept.
+//! Connections that cannot be made, or break, and that none is kept.
 
 use std::io;
 use std::net::IpAddr;
@@ -66,34 +66,30 @@ async fn an_answer_that_ends_early_is_a_lost_connection() {
             })
         }))
         .await;
-        let error = house.failure(json!({"url": server.url("/"), "method": "POST"})).await;
-        assert_eq!((told(&error).0, error.retryable), ("CONNECTION_LOST", true), "{said:?}");
-        assert_eq!(server.seen().len(), 1, "what may have changed something is not sent again");
+        for (count, method) in [(1, "GET"), (2, "POST")] {
+            let error = house.failure(json!({"url": server.url("/"), "method": method})).await;
+            assert_eq!((told(&error).0, error.retryable), ("CONNECTION_LOST", true), "{said:?}");
+            assert_eq!(server.seen().len(), count, "an attempt sends its request once");
+        }
     }
 }
 
 /// A server may close a kept connection at the very moment the next request is sent on it.
 #[tokio::test]
-async fn a_kept_connection_that_is_gone_fails_no_get() {
-    let server = Server::new(Arc::new(|seen, stream| {
-        Box::pin(async move {
-            // The second request of the first connection gets no answer.
-            let closes = seen.connection == 1 && seen.path() == "/second";
-            if !closes {
-                stream.write_all(&answer("200 OK", &[], "here")).await.expect("the request is waiting");
-            }
-            !closes
-        })
-    }))
+async fn each_request_has_a_connection_of_its_own() {
+    let server = Server::saying(|seen| match seen.path() {
+        "/moved" => answer("307 Temporary Redirect", &["Location: /here"], ""),
+        _ => answer("200 OK", &[], "here"),
+    })
     .await;
     let house = house().await;
-    for path in ["/first", "/second"] {
-        let view = house.request(json!({"url": server.url(path)})).await.expect("it is answered");
+    for (method, path) in [("POST", "/here"), ("POST", "/moved"), ("GET", "/here")] {
+        let request = json!({"url": server.url(path), "method": method});
+        let view = house.request(request).await.expect("it is answered");
         assert_eq!(view["result"], "here");
     }
-    let seen: Vec<(usize, String)> =
-        server.seen().iter().map(|s| (s.connection, s.path().to_owned())).collect();
-    assert_eq!(seen, [(1, "/first".into()), (1, "/second".into()), (2, "/second".into())]);
+    let connections: Vec<usize> = server.seen().iter().map(|seen| seen.connection).collect();
+    assert_eq!(connections, [1, 2, 3, 4]);
 }
 
 /// spec/gleitzeit.md §8, G29.

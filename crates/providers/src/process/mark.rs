@@ -1,0 +1,115 @@
+//! The mark of a program: by it everything that the program started is known, wherever it went, should its guard be dead.
+//!
+//! It is the hard limit of file locks (`RLIMIT_LOCKS`), with which Linux has limited nothing since 2.4.25: each process
+//! inherits it, a new session or environment does not change it, and no user can raise it. What lowers it on purpose is
+//! not found, nor is what the program has others start for it (`at`, `systemd-run`).
+#![expect(unsafe_code, reason = "nobody wraps asking for a limit of another process")]
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
+use std::mem::zeroed;
+use std::os::fd::OwnedFd;
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// How long what bears a mark is killed, should it come faster than it dies.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long those that were killed may take to die before the next look.
+const DEATH: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+/// Below so many marks two programs could have the same.
+const ENOUGH: u64 = 1 << 40;
+
+/// A number that no other program has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark(u64);
+
+impl Mark {
+    /// Returns a new mark, lower than that of this process: Stepwell may itself be what a step runs. None where somebody
+    /// has limited the locks, which leaves no room.
+    pub(super) fn new() -> Option<Self> {
+        let room = hard_limit(None)?.min(1 << 62);
+        (room > ENOUGH).then(|| Self(1 + RandomState::new().hash_one(room) % (room - 1)))
+    }
+
+    /// Returns the limit that a process bears the mark by.
+    pub(super) fn limit(self) -> u64 {
+        self.0
+    }
+
+    /// Kills all processes that bear the mark, until there is none. Waits, so this belongs on a thread that may.
+    pub(super) fn kill_all(self) -> io::Result<()> {
+        let begun = Instant::now();
+        loop {
+            let found = self.bearers()?;
+            if found.is_empty() {
+                return Ok(());
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err(io::Error::other(format!("{} processes do not die", found.len())));
+            }
+            for process in &found {
+                // It may have ended meanwhile, or be another user's by now.
+                let _gone = pidfd_send_signal(process, Signal::KILL);
+            }
+            for process in &found {
+                has_ended(process, DEATH);
+            }
+        }
+    }
+
+    /// Returns the processes that bear the mark and have not ended.
+    fn bearers(self) -> io::Result<Vec<OwnedFd>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            if hard_limit(Some(pid)) != Some(self.0) {
+                continue;
+            }
+            let Some(Ok(process)) = Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty())) else {
+                continue;
+            };
+            // Asked once more now that the number cannot become another's unseen: that one would have ended.
+            if hard_limit(Some(pid)) == Some(self.0) && !has_ended(&process, Timespec::default()) {
+                found.push(process);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Returns the hard limit of a process, or of this one; none if it is gone or not ours to ask.
+fn hard_limit(pid: Option<i32>) -> Option<u64> {
+    // SAFETY: the limit is written to a value that outlives the call; nothing is set.
+    unsafe {
+        let mut limit: libc::rlimit = zeroed();
+        let asked = libc::prlimit(pid.unwrap_or(0), libc::RLIMIT_LOCKS, ptr::null(), &raw mut limit);
+        (asked == 0).then_some(limit.rlim_max)
+    }
+}
+
+/// Waits at most so long for the end of a process, which is also when nobody has waited for it yet; false if it lives.
+fn has_ended(process: &OwnedFd, patience: Timespec) -> bool {
+    poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&patience)).is_ok_and(|ready| ready > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mark_is_another_one_and_lower_than_what_this_process_bears() {
+        let own = hard_limit(None).expect("everybody may ask for their own limits");
+        let Some(marks) = (0..100).map(|_| Mark::new()).collect::<Option<Vec<_>>>() else {
+            assert!(own <= ENOUGH, "there is room for marks");
+            return;
+        };
+        let mut limits: Vec<u64> = marks.into_iter().map(Mark::limit).collect();
+        assert!(limits.iter().all(|limit| *limit < own));
+        limits.sort_unstable();
+        limits.dedup();
+        assert_eq!(limits.len(), 100);
+    }
+}
