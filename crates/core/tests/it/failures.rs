@@ -39,6 +39,48 @@ fn under_continue_the_failure_counts_as_met_and_the_run_completes() {
 }
 
 #[test]
+fn a_completed_run_in_which_steps_failed_tries_those_again_and_nothing_else() {
+    let with_continue = |name| with(step(name), OnFailure::Continue);
+    let mut world = World::steps(vec![
+        with_continue("a"),
+        with_continue("b"),
+        with_continue("c"),
+        step("after").needs(&["a", "b"]),
+    ]);
+    world.fails("a");
+    world.done("b", &[]);
+    world.fails("c");
+    world.done("after", &[]);
+    assert_eq!(world.status(), RunStatus::Completed);
+
+    world.ok(Command::Retry { input: None, reason: None });
+    assert_eq!(
+        (world.status(), world.ready_steps()),
+        (RunStatus::Running, vec!["a".to_owned(), "c".to_owned()])
+    );
+    world.done("a", &[]);
+    world.fails("c");
+    assert_eq!((world.status(), world.run.epoch().0), (RunStatus::Completed, 2));
+    assert_eq!((world.count("b"), world.count("after")), (1, 1), "what is completed stays");
+
+    world.ok(Command::Retry { input: None, reason: None });
+    assert_eq!(world.ready_steps(), ["c"]);
+    world.done("c", &[]);
+    assert_eq!(world.status(), RunStatus::Completed);
+    assert_eq!(world.refused(Command::Retry { input: None, reason: None }), "not_failed");
+}
+
+#[test]
+fn a_failure_that_another_step_took_over_is_nothing_to_try_again() {
+    let route = OnFailure::Route("handler".into());
+    let mut world = World::steps(vec![with(step("a"), route), Step::function("handler")]);
+    world.fails("a");
+    world.done("handler", &[]);
+    assert_eq!(world.status(), RunStatus::Completed);
+    assert_eq!(world.refused(Command::Retry { input: None, reason: None }), "not_failed");
+}
+
+#[test]
 fn under_stop_everything_live_is_cancelled_at_once() {
     let mut world = World::steps(vec![with(step("a"), OnFailure::Stop), step("c")]);
     world.fails("a");
