@@ -66,7 +66,7 @@ pub(crate) enum Command {
     Resume(resume::Args),
     /// Tries a failed run again and follows it; what is completed stays
     ///
-    /// It uses the definition that the run was started with: changes of the workflow file are not seen, changes of script
+    /// A run that completed although steps or files failed (`on_failure: continue`) tries those again and nothing else. It uses the definition that the run was started with: changes of the workflow file are not seen, changes of script
     /// files are.
     Retry(retry::Args),
     /// Lets no attempt of a run start until it is resumed

@@ -13,7 +13,9 @@ use stepwell_core::run::{Execution, Run};
 use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
 use stepwell_core::workflow::Workflow;
 use stepwell_engine::Engine;
+use stepwell_engine::batch::BatchResult;
 
+use crate::commands::batch;
 use crate::exit::Exit;
 use crate::live::model::Model;
 use crate::live::{tty, view};
@@ -210,8 +212,11 @@ async fn result(engine: &Engine, known: &Run, is_live: bool, json: bool) -> Resu
     }
     match known.error() {
         Some(error) if known.status() == RunStatus::Failed => say_failed(known, error),
-        _ if is_live => {}
-        _ => output::talk(&format!("run {run} is {}", known.status())),
+        _ => match BatchResult::of(known) {
+            Some(files) => output::talk(&batch::summary(known, &files)),
+            None if is_live => {}
+            None => output::talk(&format!("run {run} is {}", known.status())),
+        },
     }
     Ok(Exit::of_run(known))
 }

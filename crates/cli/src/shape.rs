@@ -118,6 +118,7 @@ pub(crate) fn summary(row: &RunRow) -> Value {
         "started_at": time_or_null(row.state.started_at),
         "finished_at": time_or_null(row.state.finished_at),
         "metadata": row.metadata,
+        "parent": row.parent,
         "error": error(row.state.error.as_ref()),
         "seq": row.seq,
     })

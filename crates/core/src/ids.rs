@@ -101,7 +101,7 @@ number_id!(
     Seq(u64)
 );
 number_id!(
-    /// One life of a run; a retry of a failed run opens the next. The first is 1.
+    /// One life of a run; a retry opens the next. The first is 1.
     Epoch(u32)
 );
 

@@ -334,10 +334,10 @@ impl Engine {
         self.command(run, Command::CancelStep { step }, None).await
     }
 
-    /// Opens the next epoch of a failed run.
+    /// Opens the next epoch of a run that failed, or that completed although something in it failed.
     ///
     /// # Errors
-    /// The run has not failed or does not exist, or the store.
+    /// There is nothing to be tried again, the run does not exist, or the store.
     pub async fn retry(
         &self,
         run: &RunId,

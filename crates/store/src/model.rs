@@ -413,6 +413,8 @@ pub struct LoadedRun {
 pub struct RunFilter {
     /// Any of these; empty: all.
     pub status: Vec<RunStatus>,
+    /// Of the paused ones only those paused for that reason.
+    pub pause_reason: Option<PauseReason>,
     /// Of that workflow name.
     pub workflow: Option<String>,
     /// Whose metadata contains this (spec/flujo.md §3.3).
@@ -421,8 +423,20 @@ pub struct RunFilter {
     pub since: Option<Timestamp>,
     /// Created earlier.
     pub until: Option<Timestamp>,
-    /// Direct children of that run.
-    pub parent: Option<RunId>,
+    /// Whether somebody started them, or a run.
+    pub among: Among,
+}
+
+/// Which runs are looked at, by who started them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Among {
+    /// All.
+    #[default]
+    All,
+    /// Those that no other run started.
+    Roots,
+    /// Those that this run started.
+    ChildrenOf(RunId),
 }
 
 /// Which waits to list, oldest first.
@@ -438,6 +452,8 @@ pub struct WaitFilter {
     pub workflow: Option<String>,
     /// Of that run.
     pub run: Option<RunId>,
+    /// Of the run that was started as this one, or of a child run below it.
+    pub root: Option<RunId>,
     /// Whose run's metadata contains this.
     pub metadata: Map<String, Value>,
     /// With a deadline before that.

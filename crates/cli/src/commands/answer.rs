@@ -19,7 +19,7 @@ use crate::{follow, hints, live, output, project, shape, text};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Id of the question or its beginning, or of a run with exactly one
+    /// Id of the question or its beginning, or of a run; with several questions, a terminal asks which one is meant
     target: String,
     /// The answer is the JSON on standard input
     #[arg(value_name = "-", value_parser = ["-"], hide_possible_values = true, group = "answer")]
@@ -43,7 +43,9 @@ pub(crate) struct Args {
 
 pub(crate) async fn answer(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     let engine = project::open_idle(shared.store()).await?;
-    let row = find(&**engine.store(), &args.target).await?;
+    let Some(row) = meant(shared, args, questions(&**engine.store(), &args.target).await?).await? else {
+        return Ok(Exit::Interrupted);
+    };
     let (wait, run) = (row.wait.clone(), row.run.clone());
     let status = if is_asked(shared, args) {
         match asked(&engine, &row, args.by.clone()).await? {
@@ -67,16 +69,39 @@ pub(crate) async fn answer(shared: &Shared, args: &Args) -> Result<Exit, ErrorOb
 /// Returns whether the answer is asked for on the terminal.
 fn is_asked(shared: &Shared, args: &Args) -> bool {
     let is_given = args.text.is_some() || args.json_value.is_some() || args.file.is_some();
-    !is_given && !args.no_input && !shared.json && std::io::stdin().is_terminal() && live::tty::can_draw()
+    !is_given && can_ask(shared, args)
+}
+
+/// Returns whether there is somebody at a terminal who may be asked.
+fn can_ask(shared: &Shared, args: &Args) -> bool {
+    !args.no_input && !shared.json && std::io::stdin().is_terminal() && live::tty::can_draw()
+}
+
+/// Returns the question that is meant; none, if somebody was asked and left it open.
+async fn meant(shared: &Shared, args: &Args, questions: Questions) -> Result<Option<WaitRow>, ErrorObject> {
+    let (run, open) = match questions {
+        Questions::One(row) => return Ok(Some(*row)),
+        Questions::Several { run, open } => (run, open),
+    };
+    if !can_ask(shared, args) {
+        return Err(ambiguous(&run, &open));
+    }
+    let told: Vec<_> = open.iter().map(|row| (row.wait.clone(), in_brief(row))).collect();
+    let Some(asking) = Asking::which(&run, &told) else { return Err(ambiguous(&run, &open)) };
+    let chosen = live::view::choose(asking, &mut Stop::listen()?).await?;
+    Ok(open.into_iter().find(|row| chosen.as_ref().is_some_and(|wait| wait == row.wait.as_str())))
+}
+
+fn in_brief(row: &WaitRow) -> String {
+    let prompt = shape::question(row).unwrap_or_default().prompt;
+    format!("{}: {}", row.step, prompt.lines().next().unwrap_or_default())
 }
 
 /// Asks for the answer on the terminal, and returns how the run stands after it; none, if the question was left open.
 async fn asked(engine: &Engine, row: &WaitRow, by: Option<String>) -> Result<Option<RunStatus>, ErrorObject> {
     let spec = serde_json::from_value(row.spec.clone()).ok().filter(|_| row.state == WaitState::Open);
     let Some(asking) = spec.and_then(|spec| Asking::of(&row.wait, row.step.as_str(), &spec)) else {
-        let message = already(row);
-        let error = ErrorObject::new(Code::WORKFLOW_INVALID_STATE, message).with("reason", "wait_closed");
-        return Err(hints::about(&row.run)(error));
+        return Err(hints::about(&row.run)(refusal("wait_closed", already(row))));
     };
     let by = by.unwrap_or_else(live::view::user);
     let mut stop = Stop::listen()?;
@@ -92,20 +117,34 @@ async fn asked(engine: &Engine, row: &WaitRow, by: Option<String>) -> Result<Opt
         }
         Closed::Elsewhere => {
             let row = engine.store().wait(&row.wait).await.map_err(super::stored)?;
-            let error =
-                ErrorObject::new(Code::WORKFLOW_INVALID_STATE, already(&row)).with("reason", "wait_closed");
-            Err(hints::about(&row.run)(error))
+            Err(hints::about(&row.run)(refusal("wait_closed", already(&row))))
         }
     }
 }
 
+/// What a target on the command line may name.
+enum Questions {
+    /// One question, open or not.
+    One(Box<WaitRow>),
+    /// The open ones of a run, oldest first.
+    Several { run: RunId, open: Vec<WaitRow> },
+}
+
 /// Finds the question: by its id, or as the only open one of a run.
 pub(super) async fn find(store: &dyn Store, target: &str) -> Result<WaitRow, ErrorObject> {
+    match questions(store, target).await? {
+        Questions::One(row) => Ok(*row),
+        Questions::Several { run, open } => Err(ambiguous(&run, &open)),
+    }
+}
+
+/// Finds what is named: a question by its id, or the open ones of a run.
+async fn questions(store: &dyn Store, target: &str) -> Result<Questions, ErrorObject> {
     // The beginning of a question's id never is one of a run's: `wait_` is not empty.
     if target.starts_with("wait_")
         && let Some(row) = project::find_wait(store, target).await?
     {
-        return Ok(row);
+        return Ok(Questions::One(Box::new(row)));
     }
     let run: RunId = project::find_run(store, target).await.map_err(|error| {
         if error.code == Code::WORKFLOW_NOT_FOUND {
@@ -119,28 +158,33 @@ pub(super) async fn find(store: &dyn Store, target: &str) -> Result<WaitRow, Err
     let asked = store.waits(&filter, &Page::first(1_000)).await.map_err(super::stored)?.items;
     let (mut open, closed): (Vec<_>, Vec<_>) =
         asked.into_iter().partition(|row| row.state == WaitState::Open);
-    let refuse = |reason: &str, message: String| {
-        ErrorObject::new(Code::WORKFLOW_INVALID_STATE, message).with("reason", reason)
-    };
     match open.len() {
-        0 => Err(match closed.iter().max_by_key(|row| row.closed_at) {
-            None => refuse("no_open_wait", format!("run {run} asks nothing"))
-                .with_hint(format!("`stepwell show {}` tells what it waits for", text::word(run.as_str()))),
-            Some(last) => refuse("wait_closed", already(last))
-                .with("wait_id", last.wait.as_str())
-                .with_hint(format!("`stepwell show {}` tells how the run goes on", text::word(run.as_str()))),
-        }),
-        1 => Ok(open.remove(0)),
-        _ => {
-            let ids: Vec<&str> = open.iter().map(|row| row.wait.as_str()).collect();
-            Err(refuse(
-                "wait_ambiguous",
-                format!("run {run} asks {} questions: {}", ids.len(), ids.join(", ")),
-            )
-            .with("wait_ids", ids)
-            .with_hint("name the question by its id"))
-        }
+        0 => Err(none_open(&run, &closed)),
+        1 => Ok(Questions::One(Box::new(open.remove(0)))),
+        _ => Ok(Questions::Several { run, open }),
     }
+}
+
+fn none_open(run: &RunId, closed: &[WaitRow]) -> ErrorObject {
+    let id = text::word(run.as_str());
+    match closed.iter().max_by_key(|row| row.closed_at) {
+        None => refusal("no_open_wait", format!("run {run} asks nothing"))
+            .with_hint(format!("`stepwell show {id}` tells what it waits for")),
+        Some(last) => refusal("wait_closed", already(last))
+            .with("wait_id", last.wait.as_str())
+            .with_hint(format!("`stepwell show {id}` tells how the run goes on")),
+    }
+}
+
+fn ambiguous(run: &RunId, open: &[WaitRow]) -> ErrorObject {
+    let ids: Vec<&str> = open.iter().map(|row| row.wait.as_str()).collect();
+    refusal("wait_ambiguous", format!("run {run} asks {} questions: {}", ids.len(), ids.join(", ")))
+        .with("wait_ids", ids)
+        .with_hint("name the question by its id")
+}
+
+fn refusal(reason: &str, message: String) -> ErrorObject {
+    ErrorObject::new(Code::WORKFLOW_INVALID_STATE, message).with("reason", reason)
 }
 
 /// Says that a question is closed, and how.

@@ -10,7 +10,6 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, Seq};
 use stepwell_core::run::Run;
 use stepwell_core::run::event::Event;
-use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::Workflow;
 use stepwell_engine::batch::{self, BatchResult, FileResult};
 use stepwell_engine::load::{self, BatchRequest, Files};
@@ -192,21 +191,24 @@ fn finish(known: &Run, report: Option<&Report>, json: bool) -> Result<Exit, Erro
     }
     if let Some(error) = known.error() {
         output::error(error, json);
-        if known.status() == RunStatus::Failed {
-            output::talk(&format!(
-                "hint: `stepwell retry {id}` tries again what failed and never had its turn"
-            ));
-        }
     }
-    let took = values::took(known.started_at().unwrap_or_default(), known.finished_at().unwrap_or_default());
-    output::talk(&format!(
-        "run {run} is {}: {}, {} successful, {} failed, {took}",
-        known.status(),
-        counted(result.total_files, "file"),
-        result.successful,
-        result.failed
-    ));
+    output::talk(&summary(known, &result));
     Ok(Exit::of_run(known))
+}
+
+/// Returns what came of a batch in one line, and what to type if files failed.
+pub(crate) fn summary(known: &Run, result: &BatchResult) -> String {
+    let (run, status) = (known.id(), known.status());
+    let files = counted(result.total_files, "file");
+    let (successful, failed) = (result.successful, result.failed);
+    let took = values::took(known.started_at().unwrap_or_default(), known.finished_at().unwrap_or_default());
+    let next = if known.can_be_retried() {
+        let (id, it) = (text::word(run.as_str()), if failed == 1 { "it" } else { "them" });
+        format!("; `stepwell retry {id}` tries {it} again")
+    } else {
+        String::new()
+    };
+    format!("run {run} is {status}: {files}, {successful} successful, {failed} failed, {took}{next}")
 }
 
 fn say_file(path: &str, came: &FileResult) {

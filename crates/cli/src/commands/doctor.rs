@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::Timestamp;
+use stepwell_core::status::{PauseReason, RunStatus};
 use stepwell_providers::python::{PythonPool, PythonTask, Source};
 use stepwell_store::Survey;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ use crate::exit::Exit;
 use crate::project::{self, Chooser, Chosen};
 use crate::settings::{self, Settings};
 use crate::values::{counted, shown, size, time_or_null};
-use crate::{machine, output};
+use crate::{machine, output, standing};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
@@ -272,12 +273,15 @@ fn work(report: &mut Report, survey: &Survey) {
         "sessions",
         if is_carried { survey.sessions.join(", ") } else { "nobody carries runs now".to_owned() },
     );
-    let runs: Vec<String> = survey
-        .runs
-        .iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(status, count)| format!("{count} {status}"))
-        .collect();
+    let standing = survey.runs.iter().flat_map(|(status, count)| match status {
+        RunStatus::Paused => vec![
+            (standing::in_a_word(*status, Some(PauseReason::Input)), survey.waiting),
+            (status.as_str(), count.saturating_sub(survey.waiting)),
+        ],
+        _ => vec![(status.as_str(), *count)],
+    });
+    let runs: Vec<String> =
+        standing.filter(|(_, count)| *count > 0).map(|(word, count)| format!("{count} {word}")).collect();
     report.ok("runs", if runs.is_empty() { "none yet".to_owned() } else { runs.join(", ") });
     if survey.lost_leases > 0 {
         let attempts = counted(survey.lost_leases, "attempt");

@@ -52,9 +52,9 @@ pub(crate) async fn inbox(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
         kind: Some("human".into()),
         assignee: args.assignee.clone(),
         workflow: args.workflow.clone(),
-        run: None,
         metadata: pairs("--metadata", &args.metadata, true)?,
         due_before: due,
+        ..WaitFilter::default()
     };
     let page = Page { limit, cursor: args.cursor.clone() };
     let found = opened.waits(&filter, &page).await.map_err(super::stored)?;

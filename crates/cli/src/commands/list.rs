@@ -3,16 +3,17 @@
 use serde_json::json;
 use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::Timestamp;
-use stepwell_store::{Page, RunFilter};
+use stepwell_store::{Among, Page, RunFilter};
 
 use crate::args::Shared;
 use crate::exit::Exit;
-use crate::values::{at_least_one, moment, pairs, shown, statuses};
+use crate::values::{at_least_one, moment, pairs, shown};
 use crate::{output, project, shape, standing};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only runs of this status; may be repeated
+    /// Only runs of this status; may be repeated. `waiting`: those that wait for an answer or a signal; `paused`: these and
+    /// those that an operator paused
     #[arg(long, value_name = "S")]
     status: Vec<String>,
     /// Only runs of this workflow
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// Only runs created before: a day, a time, or an age such as 2h
     #[arg(long, value_name = "T")]
     until: Option<String>,
+    /// Also runs that other runs started
+    #[arg(long)]
+    children: bool,
     /// At most so many
     #[arg(long, default_value_t = 50, value_name = "N")]
     limit: usize,
@@ -40,13 +44,15 @@ pub(crate) async fn list(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
     let now = now();
     let at =
         |name: &str, given: &Option<String>| given.as_deref().map(|text| moment(name, text, now)).transpose();
+    let (status, pause_reason) = standing::read(&args.status)?;
     let filter = RunFilter {
-        status: statuses(&args.status)?,
+        status,
+        pause_reason,
         workflow: args.workflow.clone(),
         metadata: pairs("--metadata", &args.metadata, true)?,
         since: at("--since", &args.since)?,
         until: at("--until", &args.until)?,
-        parent: None,
+        among: if args.children { Among::All } else { Among::Roots },
     };
     let opened = project::open_existing(shared.store()).await?;
     let page = Page { limit, cursor: args.cursor.clone() };
@@ -57,8 +63,9 @@ pub(crate) async fn list(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
         return Ok(Exit::Ok);
     }
     for row in &found.items {
+        let child = row.parent.as_ref().map_or_else(String::new, |parent| format!(", child of {parent}"));
         output::data(&format!(
-            "{:<25} {:<10} {} {}",
+            "{:<25} {:<10} {} {}{child}",
             row.run,
             standing::in_a_word(row.state.status, row.state.pause_reason),
             shown(row.created_at),
@@ -66,7 +73,10 @@ pub(crate) async fn list(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
         ));
     }
     if found.items.is_empty() {
-        output::talk("no runs match");
+        let all = RunFilter { among: Among::All, ..filter };
+        let others = opened.runs(&all, &Page::first(1)).await.map_err(super::stored)?.items;
+        let but = if others.is_empty() { "" } else { ", but child runs do: `--children` lists them" };
+        output::talk(&format!("no runs match{but}"));
     }
     if let Some(next) = &found.next {
         output::talk(&format!("more with --cursor '{next}'"));

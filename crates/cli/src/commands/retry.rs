@@ -1,4 +1,4 @@
-//! `stepwell retry`: opens the next epoch of a failed run and follows it. What is completed stays.
+//! `stepwell retry`: opens the next epoch of a run in which something failed, and follows it. What is completed stays.
 
 use stepwell_core::error::ErrorObject;
 use stepwell_engine::Leases;

@@ -1,8 +1,8 @@
 //! A question that is asked on the terminal: its prompt, its fields one after the other, the line that is typed. Pure: keys
 //! go in, lines and at last an answer come out.
 
-use serde_json::Value;
-use stepwell_core::ids::{Timestamp, WaitId};
+use serde_json::{Value, json};
+use stepwell_core::ids::{RunId, Timestamp, WaitId};
 use stepwell_core::run::wait::{Question, WaitKind, WaitSpec};
 
 use super::editor::Editor;
@@ -29,6 +29,8 @@ pub(crate) struct Asking {
     /// Why the last line was not taken.
     wrong: Vec<String>,
     is_sent: bool,
+    /// The command that shows what is cut here.
+    in_full: String,
 }
 
 /// What came of a key.
@@ -56,7 +58,21 @@ impl Asking {
             editor: Editor::default(),
             wrong: Vec::new(),
             is_sent: false,
+            in_full: format!("stepwell inbox {}", text::word(wait.as_str())),
         })
+    }
+
+    /// Begins to ask which of several open questions of a run is meant; the answer is the id of one.
+    pub(crate) fn which(run: &RunId, open: &[(WaitId, String)]) -> Option<Self> {
+        let options = open.iter().map(|(wait, told)| json!({ "value": wait, "label": told })).collect();
+        let question = Question {
+            prompt: format!("which of its {} questions is meant?", open.len()),
+            options: Some(Value::Array(options)),
+            ..Question::default()
+        };
+        let spec = WaitSpec::step(WaitKind::Human(question));
+        let asking = Self::of(&WaitId::from(""), &format!("run {run}"), &spec)?;
+        Some(Self { in_full: "stepwell inbox".into(), ..asking })
     }
 
     pub(crate) fn question(&self) -> &Question {
@@ -107,14 +123,14 @@ impl Asking {
         &self,
         columns: usize,
         others: usize,
-        by: &str,
+        by: Option<&str>,
         now: Timestamp,
     ) -> (Vec<Line>, usize) {
         let mut lines = vec![self.head(others, now)];
         let mut prompt = wrapped(&self.question.prompt, columns.saturating_sub(5));
         if prompt.len() > PROMPT {
             prompt.truncate(PROMPT - 1);
-            prompt.push(format!("… `stepwell inbox {}` shows all", text::word(self.wait.as_str())));
+            prompt.push(format!("… `{}` shows all", self.in_full));
         }
         lines.extend(prompt.iter().map(|line| Line::of(Paint::Dim, "  | ").and(Paint::Strong, line)));
         if let Some(assignee) = &self.question.assignee {
@@ -126,7 +142,7 @@ impl Asking {
         if wants.len() > CHOICES {
             let more = wants.len() - CHOICES;
             wants.truncate(CHOICES);
-            wants.push(format!("  … {more} more: `stepwell inbox {}`", text::word(self.wait.as_str())));
+            wants.push(format!("  … {more} more: `{}`", self.in_full));
         }
         for (at, line) in wants.iter().enumerate() {
             let number = if at == 0 { number.as_str() } else { "" };
@@ -137,7 +153,7 @@ impl Asking {
         lines.extend(wrong.map(|why| Line::of(Paint::Bad, &format!("  ✗ {why}"))));
         let mut keys: Vec<String> = self.form.on_empty().into_iter().collect();
         keys.push("Esc leaves it open".into());
-        keys.push(format!("answered by {by}"));
+        keys.extend(by.map(|by| format!("answered by {by}")));
         lines.push(Line::of(Paint::Dim, &format!("  {}", keys.join(" · "))));
         let (typed, cursor) = self.editor.shown(room);
         lines.push(Line::of(Paint::Waits, "  > ").and(Paint::Plain, &typed));
@@ -166,8 +182,6 @@ impl Asking {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-
-    use serde_json::json;
 
     use super::*;
 
@@ -203,7 +217,7 @@ mod tests {
                 assert_eq!(typed(&mut asking, text), Pressed::Typing);
             }
             for columns in [40, 80, 200] {
-                let (lines, cursor) = asking.lines(columns, 2, "jo", Timestamp(0));
+                let (lines, cursor) = asking.lines(columns, 2, Some("jo"), Timestamp(0));
                 for line in lines {
                     shown.push_str(line.fit(columns - 1).painted(false).trim_end());
                     shown.push('\n');
@@ -222,7 +236,7 @@ mod tests {
     #[test]
     fn a_deadline_is_shown_with_what_happens_then() {
         let asking = asking(Question::default(), Some(Timestamp(300_000_000)));
-        let head = asking.lines(200, 0, "jo", Timestamp(5_000_000)).0[0].painted(false);
+        let head = asking.lines(200, 0, Some("jo"), Timestamp(5_000_000)).0[0].painted(false);
         assert!(
             head.starts_with("  ? approve asks, until ")
                 && head.ends_with(" (4 min 55 s left), then the answer is no"),

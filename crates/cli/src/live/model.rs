@@ -363,6 +363,8 @@ impl Model {
         let again: Vec<ExecutionRef> = self
             .elements
             .iter()
+            // Elements begin again with the step that waits for them.
+            .filter(|(key, _)| self.places.get(key).is_some_and(|at| !self.rows[*at].status.is_terminal()))
             .filter(|(_, status)| status.is_terminal() && **status != ExecutionStatus::Completed)
             .map(|((step, ordinal), _)| ExecutionRef { step: step.clone(), ordinal: *ordinal })
             .collect();

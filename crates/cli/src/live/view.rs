@@ -129,34 +129,20 @@ pub(crate) async fn ask(
     by: &str,
     stop: &mut Stop,
 ) -> Result<Closed, ErrorObject> {
-    let mut terminal = Terminal::open();
-    terminal.forget_typed();
-    let mut signals = Signals::listen()?;
+    let mut prompt = Prompt::open()?;
     let mut changes = engine.store().changes();
     let asked = loop {
-        let size = tty::size();
-        let (lines, cursor) = asking.lines(size.columns, 0, by, now());
-        if tty::is_in_front() {
-            terminal.draw(&[], &Frame { lines, cursor: Some(cursor) }, size);
-        }
         tokio::select! {
-            keys = terminal.keys.next(), if tty::is_in_front() => {
-                let pressed = keys.into_iter().map(|key| asking.press(key)).find(|pressed| *pressed != Pressed::Typing);
-                match pressed {
-                    Some(Pressed::Answer(answer)) => {
-                        match engine.answer(&asking.wait, answer, Some(by.to_owned())).await {
-                            Ok(receipt) => break Ok(Closed::Answered(receipt.status)),
-                            Err(error) if error.code == Code::ANSWER_INVALID => asking.refused(&error.message),
-                            Err(error) => break Err(error),
-                        }
+            pressed = prompt.pressed(&mut asking, Some(by), stop) => match pressed {
+                Pressed::Answer(answer) => {
+                    match engine.answer(&asking.wait, answer, Some(by.to_owned())).await {
+                        Ok(receipt) => break Ok(Closed::Answered(receipt.status)),
+                        Err(error) if error.code == Code::ANSWER_INVALID => asking.refused(&error.message),
+                        Err(error) => break Err(error),
                     }
-                    Some(Pressed::Leave) => break Ok(Closed::Left),
-                    Some(Pressed::Typing) | None => {}
                 }
-            }
-            _ = stop.asked() => break Ok(Closed::Left),
-            signal = signals.next() => if signal == Told::Suspend {
-                terminal.suspend();
+                Pressed::Leave => break Ok(Closed::Left),
+                Pressed::Typing => {}
             },
             _ = changes.changed() => {
                 let row = engine.store().wait(&asking.wait).await;
@@ -166,12 +152,61 @@ pub(crate) async fn ask(
                     Err(error) => break Err(error),
                 }
             }
+        }
+    };
+    prompt.terminal.close();
+    asked
+}
+
+/// Asks on the terminal what no run asks, such as which of several things is meant; none, if that is left open.
+pub(crate) async fn choose(mut asking: Asking, stop: &mut Stop) -> Result<Option<Value>, ErrorObject> {
+    let mut prompt = Prompt::open()?;
+    let chosen = loop {
+        match prompt.pressed(&mut asking, None, stop).await {
+            Pressed::Answer(chosen) => break Some(chosen),
+            Pressed::Leave => break None,
+            Pressed::Typing => {}
+        }
+    };
+    prompt.terminal.close();
+    Ok(chosen)
+}
+
+/// One question on the terminal, and nothing else there.
+#[derive(Debug)]
+struct Prompt {
+    terminal: Terminal,
+    signals: Signals,
+}
+
+impl Prompt {
+    fn open() -> Result<Self, ErrorObject> {
+        let terminal = Terminal::open();
+        terminal.forget_typed();
+        Ok(Self { terminal, signals: Signals::listen()? })
+    }
+
+    /// Draws the question and waits until something comes of what is typed, or it should be drawn again.
+    async fn pressed(&mut self, asking: &mut Asking, by: Option<&str>, stop: &mut Stop) -> Pressed {
+        let size = tty::size();
+        let (lines, cursor) = asking.lines(size.columns, 0, by, now());
+        if tty::is_in_front() {
+            self.terminal.draw(&[], &Frame { lines, cursor: Some(cursor) }, size);
+        }
+        tokio::select! {
+            keys = self.terminal.keys.next(), if tty::is_in_front() => {
+                let mut pressed = keys.into_iter().map(|key| asking.press(key));
+                return pressed.find(|pressed| *pressed != Pressed::Typing).unwrap_or(Pressed::Typing);
+            }
+            _ = stop.asked() => return Pressed::Leave,
+            signal = self.signals.next() => if signal == Told::Suspend {
+                self.terminal.suspend();
+            },
             // The time that is left ticks.
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
-    };
-    terminal.close();
-    asked
+        Pressed::Typing
+    }
 }
 
 /// Returns who answers here, unless somebody says otherwise: the name that the system has for its user.
@@ -355,7 +390,7 @@ impl View {
             return Frame { lines: frame::picture(&self.model, columns, room, now), cursor: None };
         };
         let others = self.to_ask().filter(|open| open.wait != asking.wait).count();
-        let (asked, cursor) = asking.lines(size.columns, others, &self.by, now);
+        let (asked, cursor) = asking.lines(size.columns, others, Some(&self.by), now);
         let rows = room.saturating_sub(asked.len()).max(LEAST.min(room));
         let mut lines = frame::picture(&self.model, columns, rows, now);
         lines.extend(asked);

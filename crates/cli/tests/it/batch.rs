@@ -95,6 +95,38 @@ fn each_file_of_a_directory_has_a_result_and_a_bad_one_leaves_the_others_alone()
     assert_eq!(metadata["template"]["method"], "python/execute");
 }
 
+#[test]
+fn a_retry_of_a_completed_batch_tries_the_failed_files_and_no_others() {
+    let sandbox = with_files(2);
+    sandbox.write("data/bad.csv", "");
+    sandbox.write("data/worse.csv", "");
+    sandbox.write("rows.py", &format!("open('log', 'a').write(args['file_path'] + '\\n')\n{ROWS}"));
+    let batch = ["batch", "data", "--script", "rows.py", "--run-id", "b1"];
+    let told = sandbox.run(&batch);
+    assert_eq!(told.code, 1, "{told:?}");
+    assert!(told.err.trim_end().ends_with("; `stepwell retry b1` tries them again"), "{}", told.err);
+    fs::remove_file(sandbox.path().join("log")).unwrap();
+
+    sandbox.write("data/bad.csv", "a,b\n1,2\n");
+    let told = sandbox.run(&["retry", "b1"]);
+    assert_eq!(told.code, 1, "{told:?}");
+    assert!(told.err.contains("4 files, 3 successful, 1 failed, "), "{}", told.err);
+    assert!(told.err.trim_end().ends_with("; `stepwell retry b1` tries it again"), "{}", told.err);
+    let log = fs::read_to_string(sandbox.path().join("log")).unwrap();
+    assert_eq!(log.lines().collect::<BTreeSet<_>>(), BTreeSet::from(["data/bad.csv", "data/worse.csv"]));
+
+    sandbox.write("data/worse.csv", "a,b\n1,2\n");
+    assert_eq!(sandbox.run(&["retry", "b1"]).code, 0);
+    let told = sandbox.run(&batch);
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(
+        told.err.contains("4 files, 4 successful, 0 failed, ") && !told.err.contains("retry"),
+        "{}",
+        told.err
+    );
+    assert_eq!(sandbox.run(&["retry", "b1"]).code, 5, "nothing of it is left");
+}
+
 /// G15
 #[test]
 fn a_batch_file_is_checked_and_run_like_any_workflow_file() {

@@ -49,8 +49,11 @@ fn the_example_looks_at_each_region_in_a_run_of_its_own() {
     let ranking = told.json()["output"].as_array().unwrap().clone();
     let regions: Vec<&str> = ranking.iter().map(|row| row["region"].as_str().unwrap()).collect();
     assert_eq!(regions, ["Germany", "France", "United Kingdom", "Sweden", "Switzerland"]);
-    let children = run(&["list", "--workflow", "child-region"]).json();
+    let children = run(&["list", "--workflow", "child-region", "--children"]).json();
     assert_eq!(children["runs"].as_array().unwrap().len(), 5, "{children}");
+    let roots = sandbox.run(&["--store", &store, "list", "--workflow", "child-region"]);
+    let but = "no runs match, but child runs do: `--children` lists them\n";
+    assert_eq!((roots.code, roots.out.as_str(), roots.err.as_str()), (0, "", but));
     let alone = run(&[
         "run",
         "examples/workflows/child_region.yaml",
@@ -204,7 +207,7 @@ fn files_that_name_each_other_are_read_once_and_end_where_children_end() {
             depth += 1;
         }
         assert!(told.out.contains("RESOURCE_EXHAUSTED") || depth > 0, "{told:?}");
-        let deepest = sandbox.run(&["list", "--status", "failed", "--json"]).json();
+        let deepest = sandbox.run(&["list", "--status", "failed", "--json", "--children"]).json();
         let all = deepest.to_string();
         assert!(all.contains("RESOURCE_EXHAUSTED") && all.contains("workflow_depth"), "{all}");
     }
@@ -224,7 +227,17 @@ fn a_workflow_may_start_itself() {
     assert_eq!(told.code, 0, "{told:?}");
     let inner = &told.json()["output"]["next"]["result"]["next"];
     assert_eq!(inner["status"], "skipped", "{told:?}");
-    assert_eq!(sandbox.run(&["list", "--json"]).json()["runs"].as_array().unwrap().len(), 3);
+    let runs = |args: &[&str]| sandbox.run(args).json()["runs"].as_array().unwrap().clone();
+    let roots = runs(&["list", "--json"]);
+    assert_eq!(
+        (roots.len(), &roots[0]["parent"]),
+        (1, &Value::Null),
+        "what others started is not in the way"
+    );
+    let all = runs(&["list", "--json", "--children"]);
+    assert_eq!((all.len(), &all[1]["parent"]), (3, &roots[0]["run_id"]));
+    let told = sandbox.run(&["list", "--children"]).out;
+    assert_eq!(told.matches(", child of ").count(), 2, "{told}");
 }
 
 #[test]

@@ -86,6 +86,9 @@ fn people_read_what_a_run_waits_for_and_paused_is_what_an_operator_did() {
     let shown = sandbox.run(&["show", "q1"]).out;
     assert!(shown.contains("status    waiting for an answer\n"), "{shown}");
     assert!(sandbox.run(&["list"]).out.contains(" waiting "));
+    let listed = |status: &str| sandbox.run(&["list", "--status", status]).out.lines().count();
+    assert_eq!((listed("waiting"), listed("paused"), listed("running")), (1, 1, 0));
+    assert!(sandbox.run(&["doctor"]).out.contains("runs        1 waiting\n"));
     assert_eq!(
         sandbox.run(&["show", "q1", "--json"]).json()["status"],
         "paused",

@@ -204,6 +204,33 @@ fn answer_without_a_value_asks_on_the_terminal_and_no_input_never_does() {
 }
 
 #[test]
+fn answer_of_a_run_with_several_questions_asks_which_one_is_meant() {
+    let sandbox = Sandbox::new();
+    asking(&sandbox);
+    let mut terminal = sandbox.on_terminal(100, &["answer", "a1", "--text", "pizza", "--no-input"]);
+    assert_eq!(terminal.ends(), 2);
+    let mut terminal = sandbox.on_terminal(100, &["answer", "a1", "--text", "pizza"]);
+    let text = terminal.shows("approve: Order 7 laptops?");
+    assert!(text.contains("? run a1 asks") && text.contains("which of its 2 questions is meant?"), "{text}");
+    assert!(!text.contains("answered by"), "{text}");
+    terminal.types("\x1b");
+    assert_eq!(terminal.ends(), 130);
+
+    let mut terminal = sandbox.on_terminal(100, &["answer", "a1"]);
+    let text = terminal.shows("lunch: What for lunch?");
+    terminal.types("3\r");
+    terminal.shows("✗ ");
+    let lunch = text.lines().find(|line| line.contains("lunch: ")).unwrap();
+    terminal.types(&format!("{}\r", lunch.split_whitespace().next().unwrap()));
+    terminal.shows("2  salad");
+    terminal.types("2\r");
+    assert_eq!(terminal.ends(), 0);
+    terminal.is_given_back();
+    let shown = sandbox.run(&["show", "a1", "--json"]).json();
+    assert_eq!(shown["results"]["lunch"]["result"], json!("salad"));
+}
+
+#[test]
 fn whatever_ends_it_the_terminal_is_given_back() {
     let sandbox = Sandbox::new();
     asking(&sandbox);

@@ -309,7 +309,7 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         note: Option<String>,
     },
-    /// A new epoch of a failed run.
+    /// A new epoch of a run that failed, or that completed although something in it failed.
     RunRetried {
         /// The epoch that begins.
         epoch: Epoch,

@@ -236,12 +236,14 @@ impl Tokens {
         lineage.iter().filter(|branch| self.forks.contains_key(&branch.fork)).cloned().collect()
     }
 
-    /// Returns a step whose held tokens nothing holds any more, if there is one; in order of definition.
+    /// Returns a step whose held tokens nothing holds any more, if there is one; in order of definition. It stays the next
+    /// until its tokens are taken.
     pub(crate) fn next_to_fire(&mut self, graph: &Graph) -> Option<StepIx> {
-        while let Some(step) = self.unsettled.pop_first() {
+        while let Some(step) = self.unsettled.first().copied() {
             if self.find_witness(step, graph).is_none() {
                 return Some(step);
             }
+            self.unsettled.remove(&step);
         }
         None
     }

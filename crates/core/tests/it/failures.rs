@@ -5,7 +5,7 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::policy::retry::{Backoff, RetryPolicy};
 use stepwell_core::run::command::{Command, SettleVerb};
 use stepwell_core::status::{ExecutionStatus, RunStatus};
-use stepwell_core::workflow::definition::{Effect, Need, NeedKind, OnFailure, Step};
+use stepwell_core::workflow::definition::{Definition, Effect, Need, NeedKind, OnFailure, Step};
 
 use crate::support::{World, answer, complete, fail_with};
 
@@ -36,6 +36,48 @@ fn under_continue_the_failure_counts_as_met_and_the_run_completes() {
     world.fails("a");
     world.done("b", &[]);
     assert_eq!(world.status(), RunStatus::Completed);
+}
+
+#[test]
+fn a_completed_run_in_which_steps_failed_tries_those_again_and_nothing_else() {
+    let with_continue = |name| with(step(name), OnFailure::Continue);
+    let mut world = World::steps(vec![
+        with_continue("a"),
+        with_continue("b"),
+        with_continue("c"),
+        step("after").needs(&["a", "b"]),
+    ]);
+    world.fails("a");
+    world.done("b", &[]);
+    world.fails("c");
+    world.done("after", &[]);
+    assert_eq!(world.status(), RunStatus::Completed);
+
+    world.ok(Command::Retry { input: None, reason: None });
+    assert_eq!(
+        (world.status(), world.ready_steps()),
+        (RunStatus::Running, vec!["a".to_owned(), "c".to_owned()])
+    );
+    world.done("a", &[]);
+    world.fails("c");
+    assert_eq!((world.status(), world.run.epoch().0), (RunStatus::Completed, 2));
+    assert_eq!((world.count("b"), world.count("after")), (1, 1), "what is completed stays");
+
+    world.ok(Command::Retry { input: None, reason: None });
+    assert_eq!(world.ready_steps(), ["c"]);
+    world.done("c", &[]);
+    assert_eq!(world.status(), RunStatus::Completed);
+    assert_eq!(world.refused(Command::Retry { input: None, reason: None }), "not_failed");
+}
+
+#[test]
+fn a_failure_that_another_step_took_over_is_nothing_to_try_again() {
+    let route = OnFailure::Route("handler".into());
+    let mut world = World::steps(vec![with(step("a"), route), Step::function("handler")]);
+    world.fails("a");
+    world.done("handler", &[]);
+    assert_eq!(world.status(), RunStatus::Completed);
+    assert_eq!(world.refused(Command::Retry { input: None, reason: None }), "not_failed");
 }
 
 #[test]
@@ -256,7 +298,7 @@ fn a_timeout_need_is_met_when_its_time_has_passed() {
 fn a10_an_endless_loop_ends_with_max_steps() {
     let mut world = {
         let looping = Step::function("a").next(&["a", "$end"]);
-        let mut definition = stepwell_core::workflow::definition::Definition::new("loop", vec![looping]);
+        let mut definition = Definition::new("loop", vec![looping]);
         definition.max_steps = 5;
         World::of(definition)
     };
@@ -264,4 +306,22 @@ fn a10_an_endless_loop_ends_with_max_steps() {
         world.done("a", &["a"]);
     }
     assert_eq!((world.error_code(), world.count("a")), (Some(Code::MAX_STEPS), 6));
+}
+
+/// As it does in a run that was read from its journal.
+#[test]
+fn a_join_that_max_steps_kept_from_firing_fires_with_the_retry() {
+    let steps = vec![
+        Step::function("s").next(&["x", "a"]),
+        Step::function("x").next(&["$end"]),
+        Step::function("a").next(&["a"]),
+    ];
+    let mut definition = Definition::new("loop", steps);
+    definition.max_steps = 2;
+    let mut world = World::of(definition);
+    world.done("s", &["x", "a"]);
+    world.done("a", &["a"]);
+    assert_eq!(world.error_code(), Some(Code::MAX_STEPS));
+    world.ok(Command::Retry { input: None, reason: None });
+    assert_eq!(world.ready_steps(), ["x", "a"]);
 }

@@ -549,6 +549,9 @@ fn play(seed: u64) {
         history.turn();
     }
     history.drive_to_the_end();
+    // Whatever is left of it to be tried again comes to an end too.
+    history.retry();
+    history.drive_to_the_end();
     history.compare_with_replay();
     // What has ended stays as it is.
     for _ in 0..5 {

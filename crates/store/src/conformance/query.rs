@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 use stepwell_core::ids::{RunId, Seq};
-use stepwell_core::status::RunStatus;
+use stepwell_core::status::{PauseReason, RunStatus};
 
 use super::Subject;
 use super::words::{Tale, at, finished, object, workflow};
-use crate::{Error, Page, RunFilter, Store};
+use crate::{Among, Error, Page, RunFilter, Store};
 
 async fn found(store: &dyn Store, filter: &RunFilter) -> Vec<String> {
     let page = store.runs(filter, &Page::first(1_000)).await.unwrap();
@@ -85,7 +85,11 @@ pub async fn runs_are_filtered(subject: &Subject) {
     })
     .await;
     b.go_on(&**store, "ends", |batch| batch.row = finished(21)).await;
-    c.go_on(&**store, "pauses", |batch| batch.row.status = RunStatus::Paused).await;
+    c.go_on(&**store, "pauses", |batch| {
+        batch.row.status = RunStatus::Paused;
+        batch.row.pause_reason = Some(PauseReason::Input);
+    })
+    .await;
 
     let all = RunFilter::default();
     let tags = |value: Value| RunFilter { metadata: object(value), ..all.clone() };
@@ -105,8 +109,18 @@ pub async fn runs_are_filtered(subject: &Subject) {
         (RunFilter { until: Some(at(20)), ..all.clone() }, vec!["a"]),
         (RunFilter { since: Some(at(20)), until: Some(at(40)), ..all.clone() }, vec!["c", "b"]),
         (RunFilter { since: Some(at(20)), ..tags(json!({"n": 1})) }, vec!["c"]),
-        (RunFilter { parent: Some("a".into()), ..all.clone() }, vec!["d"]),
-        (RunFilter { parent: Some("b".into()), ..all.clone() }, vec![]),
+        (RunFilter { among: Among::ChildrenOf("a".into()), ..all.clone() }, vec!["d"]),
+        (RunFilter { among: Among::ChildrenOf("b".into()), ..all.clone() }, vec![]),
+        (RunFilter { among: Among::Roots, ..all.clone() }, vec!["c", "b", "a"]),
+        (RunFilter { pause_reason: Some(PauseReason::Input), ..all.clone() }, vec!["d", "c", "b", "a"]),
+        (RunFilter { pause_reason: Some(PauseReason::Operator), ..all.clone() }, vec!["d", "b", "a"]),
+        (
+            RunFilter {
+                pause_reason: Some(PauseReason::Operator),
+                ..status(&[RunStatus::Completed, RunStatus::Paused])
+            },
+            vec!["b"],
+        ),
     ];
     for (filter, expected) in table {
         assert_eq!(found(&**store, &filter).await, expected, "{filter:?}");

@@ -48,7 +48,12 @@ pub async fn waits_are_filtered(subject: &Subject) {
     let store = subject.store();
     let tags = object(json!({"team": "ops"}));
     let mut one = Tale::begin_with(&**store, "r", |_, new| new.metadata.clone_from(&tags)).await;
-    let mut two = Tale::begin_with(&**store, "s", |_, new| new.workflow = workflow("other")).await;
+    let mut two = Tale::begin_with(&**store, "s", |_, new| {
+        new.workflow = workflow("other");
+        new.parent = Some("r".into());
+        new.root = "r".into();
+    })
+    .await;
     let first = WaitRow { metadata: tags.clone(), ..question(&one.run, "w1", 11) };
     let second = WaitRow {
         wait: "w2".into(),
@@ -73,6 +78,8 @@ pub async fn waits_are_filtered(subject: &Subject) {
         (WaitFilter { assignee: Some("ann".into()), ..all.clone() }, vec!["w3"]),
         (WaitFilter { workflow: Some("flow".into()), ..all.clone() }, vec!["w1", "w2"]),
         (WaitFilter { run: Some("s".into()), ..all.clone() }, vec!["w3"]),
+        (WaitFilter { root: Some("r".into()), ..all.clone() }, vec!["w1", "w3", "w2"]),
+        (WaitFilter { root: Some("s".into()), ..all.clone() }, vec![]),
         (WaitFilter { metadata: tags, ..all.clone() }, vec!["w1", "w2"]),
         (WaitFilter { due_before: Some(at(50)), ..all.clone() }, vec![]),
         (WaitFilter { due_before: Some(at(51)), ..all.clone() }, vec!["w2"]),

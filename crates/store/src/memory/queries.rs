@@ -1,9 +1,11 @@
 //! Lists of runs and waits.
 
+use stepwell_core::status::RunStatus;
+
 use super::state::State;
 use crate::error::Error;
 use crate::metadata;
-use crate::model::{Page, Paged, RunFilter, RunRow, WaitFilter, WaitRow};
+use crate::model::{Among, Page, Paged, RunFilter, RunRow, WaitFilter, WaitRow};
 use crate::page::{cursor, cut};
 
 impl State {
@@ -30,6 +32,7 @@ impl State {
                 after.as_ref().is_none_or(|(t, id)| place > (*t, id.as_str()))
             })
             .filter(|row| wait_matches(filter, row))
+            .filter(|row| filter.root.as_ref().is_none_or(|root| self.runs[&row.run].row.root == *root))
             .collect();
         rows.sort_by(|a, b| (a.opened_at, &a.wait).cmp(&(b.opened_at, &b.wait)));
         let items = rows.into_iter().take(page.limit.saturating_add(1)).cloned().collect();
@@ -42,8 +45,22 @@ fn matches(filter: &RunFilter, row: &RunRow) -> bool {
         && filter.workflow.as_ref().is_none_or(|name| *name == row.workflow)
         && filter.since.is_none_or(|since| row.created_at >= since)
         && filter.until.is_none_or(|until| row.created_at < until)
-        && filter.parent.as_ref().is_none_or(|parent| row.parent.as_ref() == Some(parent))
+        && is_paused_so(filter, row)
+        && is_among(&filter.among, row)
         && metadata::contains(&row.metadata, &filter.metadata)
+}
+
+fn is_paused_so(filter: &RunFilter, row: &RunRow) -> bool {
+    row.state.status != RunStatus::Paused
+        || filter.pause_reason.is_none_or(|reason| row.state.pause_reason == Some(reason))
+}
+
+fn is_among(among: &Among, row: &RunRow) -> bool {
+    match among {
+        Among::All => true,
+        Among::Roots => row.parent.is_none(),
+        Among::ChildrenOf(parent) => row.parent.as_ref() == Some(parent),
+    }
 }
 
 fn wait_matches(filter: &WaitFilter, row: &WaitRow) -> bool {

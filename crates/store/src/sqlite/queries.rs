@@ -12,7 +12,7 @@ use super::batch::{pairs, wait_state};
 use super::blob;
 use crate::metadata;
 use crate::model::{
-    Committed, DueTimer, OutboxMessage, Page, Paged, Recorded, Revision, RowUpdate, RunFilter, RunRow,
+    Among, Committed, DueTimer, OutboxMessage, Page, Paged, Recorded, Revision, RowUpdate, RunFilter, RunRow,
     StateRow, Undelivered, WaitFilter, WaitRow, WaitState,
 };
 use crate::page::{cursor, cut};
@@ -260,14 +260,22 @@ pub(super) fn runs(conn: &Connection, filter: &RunFilter, page: &Page) -> Read<P
             filter.status.iter().map(|s| bind(&mut values, Sql::Text(s.as_str().into()))).collect();
         wheres.push(format!("r.status IN ({})", words.join(", ")));
     }
-    let mut equal = |column: &str, value: Option<&str>, values: &mut Vec<Sql>| {
-        if let Some(value) = value {
-            let value = bind(values, Sql::Text(value.into()));
-            wheres.push(format!("{column} = {value}"));
+    if let Some(workflow) = &filter.workflow {
+        let workflow = bind(&mut values, Sql::Text(workflow.clone()));
+        wheres.push(format!("r.workflow = {workflow}"));
+    }
+    match &filter.among {
+        Among::All => {}
+        Among::Roots => wheres.push("r.parent IS NULL".into()),
+        Among::ChildrenOf(parent) => {
+            let parent = bind(&mut values, Sql::Text(parent.as_str().into()));
+            wheres.push(format!("r.parent = {parent}"));
         }
-    };
-    equal("r.workflow", filter.workflow.as_deref(), &mut values);
-    equal("r.parent", filter.parent.as_ref().map(RunId::as_str), &mut values);
+    }
+    if let Some(reason) = filter.pause_reason {
+        let reason = bind(&mut values, Sql::Text(reason.as_str().into()));
+        wheres.push(format!("(r.status <> 'paused' OR r.pause_reason = {reason})"));
+    }
     if let Some(since) = filter.since {
         values.push(Sql::Integer(since.0));
         wheres.push(format!("{at} >= ?{}", values.len()));
@@ -349,6 +357,7 @@ pub(super) fn waits(conn: &Connection, filter: &WaitFilter, page: &Page) -> Read
     equal("w.assignee", filter.assignee.clone());
     equal("r.workflow", filter.workflow.clone());
     equal("r.id", filter.run.as_ref().map(ToString::to_string));
+    equal("r.root", filter.root.as_ref().map(ToString::to_string));
     if let Some(due) = filter.due_before {
         values.push(Sql::Integer(due.0));
         wheres.push(format!("w.deadline < ?{}", values.len()));

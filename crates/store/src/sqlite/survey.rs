@@ -30,6 +30,8 @@ pub struct Survey {
     pub lost_leases: usize,
     /// How many runs there are of each status.
     pub runs: Vec<(RunStatus, u64)>,
+    /// Of the paused ones those that only people and signals can move.
+    pub waiting: u64,
     /// Questions to people that nobody has answered.
     pub open_questions: u64,
     /// When the earliest timer is due.
@@ -99,6 +101,8 @@ fn look(path: &Path, is_open: bool) -> Result<Survey, Error> {
             let sql = format!("SELECT count(*) FROM runs WHERE status = '{status}'");
             survey.runs.push((*status, number(&sql)?.unwrap_or_default() as u64));
         }
+        let waiting = "SELECT count(*) FROM runs WHERE status = 'paused' AND pause_reason = 'input'";
+        survey.waiting = number(waiting)?.unwrap_or_default() as u64;
         let asked = "SELECT count(*) FROM waits WHERE state = 'open' AND kind = 'human'";
         survey.open_questions = number(asked)?.unwrap_or_default() as u64;
         survey.next_timer = number("SELECT min(at) FROM timers")?.map(Timestamp);

@@ -12,9 +12,9 @@ use stepwell_core::status::{PauseReason, RunStatus};
 use stepwell_core::workflow::definition::Priority;
 use stepwell_store::conformance::words::{at, finished, log_line, message, note, question, running};
 use stepwell_store::{
-    Base, Batch, CommitError, LazyEvent, LeaseRef, LeaseRequest, LimitUse, MemoryStore, NewRun, Page, Prune,
-    Purpose, Revision, RowUpdate, RunFilter, SessionRef, SqliteOptions, SqliteStore, Store, TimerChange,
-    WaitChange, WaitFilter, WaitState, WorkChange, WorkItem,
+    Among, Base, Batch, CommitError, LazyEvent, LeaseRef, LeaseRequest, LimitUse, MemoryStore, NewRun, Page,
+    Prune, Purpose, Revision, RowUpdate, RunFilter, SessionRef, SqliteOptions, SqliteStore, Store,
+    TimerChange, WaitChange, WaitFilter, WaitState, WorkChange, WorkItem,
 };
 
 const RUNS: u8 = 4;
@@ -442,7 +442,9 @@ impl Pair {
                 ..RunFilter::default()
             },
             RunFilter { status: vec![RunStatus::Running, RunStatus::Failed], ..RunFilter::default() },
-            RunFilter { parent: Some(id(0)), ..RunFilter::default() },
+            RunFilter { among: Among::ChildrenOf(id(0)), ..RunFilter::default() },
+            RunFilter { among: Among::Roots, ..RunFilter::default() },
+            RunFilter { pause_reason: Some(PauseReason::Input), ..RunFilter::default() },
         ];
         for filter in filters {
             for limit in [1, 2, 100] {
@@ -453,6 +455,7 @@ impl Pair {
             WaitFilter::default(),
             WaitFilter { state: Some(WaitState::Open), ..WaitFilter::default() },
             WaitFilter { assignee: Some("ann".into()), ..WaitFilter::default() },
+            WaitFilter { root: Some(id(0)), ..WaitFilter::default() },
             WaitFilter { run: Some(id(1)), due_before: Some(at(4)), ..WaitFilter::default() },
         ];
         for filter in waits {

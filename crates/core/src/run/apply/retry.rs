@@ -22,6 +22,7 @@ impl Run {
         self.pause_reason = None;
         self.error = None;
         self.failure = None;
+        self.output = Payload::default();
         self.ending = None;
         self.finished_at = None;
         self.updated_at = at;
@@ -48,19 +49,13 @@ impl Run {
 
     /// Lets a failed, cancelled or failure-skipped execution live again in a new epoch; says whether it does.
     pub(super) fn revive(&mut self, ix: u32, new_input: bool) -> bool {
-        let execution = self.exec(ix);
-        let (step, status) = (execution.step_ix, execution.status);
-        let ended_badly = status.is_failure() || status == ExecutionStatus::Cancelled;
-        // Elements begin again when the execution that waits for them does.
-        if execution.compensates.is_some() || execution.routed_failure || execution.element.is_some() {
-            return false;
-        }
-        if status == ExecutionStatus::Skipped && execution.error.is_some() {
+        let step = self.exec(ix).step_ix;
+        if self.was_skipped_for_a_failure(ix) {
             if self.steps[step.at()].needs == NeedsState::Done && !self.was_activated(ix) {
                 self.steps[step.at()].needs = NeedsState::Waiting { cursor: ANY_NEED };
                 return false;
             }
-        } else if !ended_badly {
+        } else if !self.ended_badly(ix) {
             return false;
         }
         let generation = self.input_generation;
@@ -84,6 +79,26 @@ impl Run {
         self.tokens.occupy(step, &lineage);
         self.set_status(ix, ExecutionStatus::Blocked);
         true
+    }
+
+    /// Returns whether an execution failed or was cancelled, and is tried again by a retry of the run.
+    pub(in crate::run) fn ended_badly(&self, ix: u32) -> bool {
+        let status = self.exec(ix).status;
+        (status.is_failure() || status == ExecutionStatus::Cancelled) && self.stands_for_itself(ix)
+    }
+
+    fn was_skipped_for_a_failure(&self, ix: u32) -> bool {
+        let execution = self.exec(ix);
+        execution.status == ExecutionStatus::Skipped
+            && execution.error.is_some()
+            && self.stands_for_itself(ix)
+    }
+
+    /// Returns whether an execution lives again by itself. A compensation does not; nor does a failure that another step
+    /// took over, nor an element, which begins again when the execution that waits for it does.
+    fn stands_for_itself(&self, ix: u32) -> bool {
+        let execution = self.exec(ix);
+        execution.compensates.is_none() && !execution.routed_failure && execution.element.is_none()
     }
 
     /// Puts an execution that lives again in line, unless it must wait for its needs: because it never began, or

@@ -11,7 +11,7 @@ use stepwell_core::ids::RunId;
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::Workflow;
 use stepwell_engine::{Engine, Leases, Options, Provider, Registry, Start};
-use stepwell_store::{Error, Page, RunFilter, Store};
+use stepwell_store::{Among, Error, Page, RunFilter, Store};
 
 use super::killing::{Kill, Killer};
 use super::log::{Line, Log};
@@ -73,7 +73,7 @@ async fn ends_of_journals(store: &dyn Store, run: &str) -> BTreeMap<String, u64>
         Err(Error::NotFound(_)) => return BTreeMap::new(),
         Err(error) => panic!("the run cannot be read: {error}"),
     };
-    let children = RunFilter { parent: Some(row.run.clone()), ..RunFilter::default() };
+    let children = RunFilter { among: Among::ChildrenOf(row.run.clone()), ..RunFilter::default() };
     let children = store.runs(&children, &Page::first(10)).await.expect("runs can be listed").items;
     children.into_iter().chain([row]).map(|row| (row.run.to_string(), row.seq.0)).collect()
 }
