@@ -82,6 +82,11 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Returns whether a project wants its steps in a sandbox.
+    pub(crate) fn sandbox(&self) -> Option<Mode> {
+        self.sandbox
+    }
+
     /// Returns how the Python scripts of a project are run.
     pub(crate) fn python(&self, project: &Path) -> PythonSettings {
         let mut python = PythonSettings::default();
