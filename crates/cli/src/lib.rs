@@ -36,6 +36,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use exit::Exit;
+
 /// Parses the arguments of the process and carries the command out.
 pub fn main() -> ExitCode {
     let args = match args::Args::try_parse() {
@@ -48,8 +50,9 @@ pub fn main() -> ExitCode {
         .build()
         .expect("the system gives a process its threads");
     let json = args.shared.json;
-    let code =
-        runtime.block_on(commands::carry_out(args)).unwrap_or_else(|error| output::error(&error, json));
+    let code = runtime.block_on(commands::carry_out(args)).unwrap_or_else(|error| {
+        if !json && settings::tell(&error) { Exit::of(&error) } else { output::error(&error, json) }
+    });
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     code.into()
 }

@@ -1,10 +1,13 @@
-//! The reference page of the command line, made from the arguments themselves. It is part of the tests, which keep the
-//! page in `docs/reference` fresh: with `INSTA_UPDATE=always`, as `just bless` sets it, they write it anew.
+//! The reference pages of the command line and of `stepwell.toml`, made from the arguments and keys themselves. It is part
+//! of the tests, which keep the pages in `docs/reference` fresh: with `INSTA_UPDATE=always`, as `just bless` sets it, they
+//! write them anew.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use clap::{Arg, Command, CommandFactory};
+
+use crate::settings::{KEYS, Key};
 
 const HEAD: &str = "<!-- Made by `just bless` from the arguments in crates/cli/src; changes belong there. -->
 
@@ -24,6 +27,21 @@ its beginning.
 | 5 | a conflict: the command does not fit the status, the id is taken, another version stands |
 | 130 | interrupted |
 ";
+
+const SETTINGS_HEAD: &str = "<!-- Made by `just bless` from the keys in crates/cli/src/settings/keys.rs; changes belong there. -->
+
+# `stepwell.toml`
+
+The settings of a project. The directory that has this file is the project of every command in it or below; the file may be
+empty, and everything in it may be left out. A flag wins over an environment variable, that over this file, and this file over
+the defaults. `stepwell init` writes one with every key. All that is wrong with it is told at once, with line and column.
+
+## At the top
+
+";
+
+/// The tables of the file.
+const TABLES: [(&str, &str); 2] = [("http", "requests"), ("python", "scripts, and in part programs")];
 
 fn page() -> String {
     let mut root = crate::args::Args::command().disable_help_subcommand(true);
@@ -89,14 +107,41 @@ fn tell(page: &mut String, argument: &Arg) {
     writeln!(page, "- `{name}`: {said}").unwrap();
 }
 
+/// The page of the settings: its words here, its tables from the keys.
+fn settings_page() -> String {
+    let table = |name: &str| {
+        let mut rows = "| key | value | default | meaning |\n|---|---|---|---|\n".to_owned();
+        for key in KEYS.iter().filter(|key| key.table == name) {
+            writeln!(rows, "| `{}` | {} | {} | {} |", key.name, key.takes, key.default, key.meaning).unwrap();
+        }
+        rows
+    };
+    let mut page = SETTINGS_HEAD.to_owned();
+    page += &table("");
+    for (name, what) in TABLES {
+        write!(page, "\n## `[{name}]`: {what}\n\n{}", table(name)).unwrap();
+    }
+    let told = |key: &&Key| key.table.is_empty() || TABLES.iter().any(|(name, _)| *name == key.table);
+    assert!(KEYS.iter().all(|key| told(&key)), "each table of the file has its heading on the page");
+    page + "\n## A whole file\n\n```toml\n" + include_str!("commands/init/stepwell.toml") + "```\n"
+}
+
 #[test]
 fn the_reference_page_says_what_the_arguments_say() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/cli.md");
-    let page = page();
+    assert_fresh("cli.md", &page());
+}
+
+#[test]
+fn the_page_of_the_settings_says_what_their_keys_say() {
+    assert_fresh("stepwell-toml.md", &settings_page());
+}
+
+fn assert_fresh(name: &str, page: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(name);
     if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(&file, &page).unwrap();
+        std::fs::write(&file, page).unwrap();
     }
     let kept = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(kept == page, "docs/reference/cli.md is not fresh: `just bless` writes it anew");
+    assert!(kept == page, "docs/reference/{name} is not fresh: `just bless` writes it anew");
 }

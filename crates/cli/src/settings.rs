@@ -1,46 +1,49 @@
 //! The settings of a project: what its `stepwell.toml` says. A flag wins over the environment, the environment over
 //! this file, the file over the defaults.
 
-use std::fmt;
+mod keys;
+mod read;
+
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error, Visitor};
 use stepwell::{AllowPrivate, PythonSettings};
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_core::workflow::distance;
+use stepwell_engine::load::Invalid;
 use stepwell_providers::sandbox::{Mode, Sandbox};
 
 use crate::args::Work;
+use crate::diagnostics::{self, Severity};
+use crate::{output, workflow_file};
+
+#[cfg(test)]
+pub(crate) use keys::{KEYS, Key};
 
 /// The name of the file; the directory that has one is a project.
 pub(crate) const FILE: &str = "stepwell.toml";
 
+/// What `data.reason` of errors of the settings is.
+const REASON: &str = "settings";
+
 /// What a project settles for all who work in it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Default)]
 pub(crate) struct Settings {
     /// URL of the store; a relative path starts at the project.
     pub(crate) store: Option<String>,
     /// Whether the kernel confines what scripts and programs may do.
-    #[serde(deserialize_with = "mode")]
     sandbox: Option<Mode>,
     http: Http,
     python: Python,
 }
 
 /// Where HTTP requests may go.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Default)]
 struct Http {
     /// Addresses, networks and names of hosts beside those of the internet.
-    #[serde(deserialize_with = "allow_private")]
     allow_private: Option<AllowPrivate>,
 }
 
 /// How Python scripts are run.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Default)]
 struct Python {
     /// A name looked up in `PATH`, or a path, which starts at the project.
     interpreter: Option<PathBuf>,
@@ -54,13 +57,9 @@ impl Settings {
     /// Reads the settings of a project; without a file all is as by default.
     pub(crate) fn of(project: &Path) -> Result<Self, ErrorObject> {
         let file = project.join(FILE);
-        if file.metadata().is_ok_and(|there| !there.is_file()) {
-            return Err(refusal(&file, format!("{} is no regular file", file.display())));
-        }
-        match std::fs::read_to_string(&file) {
-            Ok(text) => toml::from_str(&text).map_err(|error| wrong(&file, &text, &error)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(refusal(&file, format!("{}: {error}", file.display()))),
+        match text(&file)? {
+            Some(text) => read::read(&text).map_err(|invalid| wrong(&file, &invalid)),
+            None => Ok(Self::default()),
         }
     }
 
@@ -83,6 +82,11 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Returns whether a project wants its steps in a sandbox.
+    pub(crate) fn sandbox(&self) -> Option<Mode> {
+        self.sandbox
+    }
+
     /// Returns how the Python scripts of a project are run.
     pub(crate) fn python(&self, project: &Path) -> PythonSettings {
         let mut python = PythonSettings::default();
@@ -101,95 +105,59 @@ impl Settings {
     }
 }
 
-fn mode<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Mode>, D::Error> {
-    String::deserialize(from)?.parse().map(Some).map_err(D::Error::custom)
+/// Tells people what is wrong with the settings, each problem with its line. Returns whether that is what the error says:
+/// it is read from the file once more.
+pub(crate) fn tell(error: &ErrorObject) -> bool {
+    let is_ours = error.data.get("reason").is_some_and(|reason| reason == REASON);
+    let file = error.data.get("path").and_then(serde_json::Value::as_str).map(Path::new);
+    let Some(file) = file.filter(|_| is_ours) else { return false };
+    let Ok(Some(text)) = text(file) else { return false };
+    let Err(Invalid { problems }) = read::read(&text) else { return false };
+    for problem in &problems {
+        output::talk_rendered(&diagnostics::render(problem, Severity::Error, file, &text));
+    }
+    output::talk(&workflow_file::where_more_is_told(&problems));
+    true
 }
 
-fn allow_private<'de, D: Deserializer<'de>>(from: D) -> Result<Option<AllowPrivate>, D::Error> {
-    AllowPrivate::read(&Vec::<String>::deserialize(from)?).map(Some).map_err(D::Error::custom)
-}
-
-/// An amount of memory: a number of bytes, or text such as `512 MiB`.
+/// An amount of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bytes(u64);
 
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl Visitor<'_> for Reader {
-            type Value = Bytes;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of bytes, or text such as \"512 MiB\" or \"2 GiB\"")
-            }
-
-            fn visit_i64<E: Error>(self, bytes: i64) -> Result<Bytes, E> {
-                let bytes = u64::try_from(bytes).ok().filter(|bytes| *bytes > 0);
-                bytes.map(Bytes).ok_or_else(|| E::custom("memory must be more than 0 bytes"))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Bytes, E> {
-                let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-                let (count, unit) = (text[..at].parse::<u64>(), text[at..].trim());
-                let unit = match unit {
-                    "" | "B" => Some(1),
-                    "KiB" => Some(1 << 10),
-                    "MiB" => Some(1 << 20),
-                    "GiB" => Some(1 << 30),
-                    _ => None,
-                };
-                let bytes =
-                    count.ok().zip(unit).and_then(|(count, unit): (u64, u64)| count.checked_mul(unit));
-                bytes
-                    .filter(|bytes| *bytes > 0)
-                    .map(Bytes)
-                    .ok_or_else(|| E::custom(format!("{text:?} is no amount of memory such as \"512 MiB\"")))
-            }
-        }
-        from.deserialize_any(Reader)
+/// Returns what a file says; none if it is not there.
+fn text(file: &Path) -> Result<Option<String>, ErrorObject> {
+    if file.metadata().is_ok_and(|there| !there.is_file()) {
+        return Err(refusal(file, format!("{} is no regular file", file.display())));
+    }
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(refusal(file, format!("{}: {error}", file.display()))),
     }
 }
 
 fn refusal(file: &Path, message: String) -> ErrorObject {
     ErrorObject::new(Code::CONFIGURATION_ERROR, message)
-        .with("reason", "settings")
+        .with("reason", REASON)
         .with("path", file.display().to_string())
 }
 
-/// Returns the error of a file that says something else than settings: its line, its key, and the key that may be meant.
-fn wrong(file: &Path, text: &str, error: &toml::de::Error) -> ErrorObject {
-    let at = error.span().map_or(0, |span| span.start).min(text.len());
-    let before = text.get(..at).unwrap_or_default();
-    let line = before.matches('\n').count();
-    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-    let said = error.message();
-    let (message, hint) = if let Some((key, known)) = unknown(said) {
-        let hint = match nearest(key, &known) {
-            Some(near) => format!("did you mean '{near}'?"),
-            None => format!("known here: {}", known.join(", ")),
-        };
-        (format!("there is no setting '{key}'"), hint)
-    } else {
-        let key = text.lines().nth(line).and_then(|line| line.split_once('=')).map(|(key, _)| key.trim());
-        let key = key.filter(|key| !key.is_empty()).map_or_else(String::new, |key| format!("'{key}': "));
-        (format!("{key}{said}"), format!("`stepwell init` writes a {FILE} that can be looked at"))
+/// Returns one error for all that is wrong with a file, in the words of one line.
+fn wrong(file: &Path, invalid: &Invalid) -> ErrorObject {
+    let told: Vec<String> = invalid
+        .problems
+        .iter()
+        .map(|problem| {
+            let at = problem.at.map_or_else(String::new, |at| format!("{}:{}: ", at.line, at.column));
+            at + &problem.message
+        })
+        .collect();
+    let message = match &told[..] {
+        [only] => format!("{}:{only}", file.display()),
+        several => format!("{}: {} problems: {}", file.display(), several.len(), several.join("; ")),
     };
-    let line = line + 1;
-    refusal(file, format!("{}:{line}:{column}: {message}", file.display()))
-        .with("line", line)
-        .with("column", column)
-        .with_hint(hint)
-}
-
-/// Reads what serde says of a key that nobody knows: the key, and those that are known there.
-fn unknown(said: &str) -> Option<(&str, Vec<&str>)> {
-    let mut quoted = said.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
-    Some((quoted.next()?, quoted.collect()))
-}
-
-fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
-    let near = known.iter().min_by_key(|other| distance(key, other))?;
-    (distance(key, near) <= key.chars().count().max(3) / 3 + 1).then_some(near)
+    let error = output::in_file(invalid.to_error(), file);
+    ErrorObject { message, ..error }.with("reason", REASON).with("path", file.display().to_string())
 }
 
 #[cfg(test)]
@@ -238,29 +206,46 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_with_its_place_its_key_and_the_nearest_one() {
+    fn everything_that_is_wrong_is_told_with_its_place_and_the_nearest_key() {
         let told = |text: &str| {
             let error = read(text).unwrap_err();
             assert_eq!((error.code, &error.data["reason"]), (Code::CONFIGURATION_ERROR, &"settings".into()));
-            let place = error.message.split_once("stepwell.toml:").unwrap().1.to_owned();
-            format!("{place} ({})", error.hint.unwrap_or_default())
+            let problems = error.data["validation_errors"].as_array().unwrap().clone();
+            let line = |problem: &serde_json::Value| {
+                assert!(problem["file"].as_str().unwrap().ends_with(FILE));
+                let hint = problem["hint"].as_str().map_or_else(String::new, |hint| format!(" ({hint})"));
+                let message = problem["message"].as_str().unwrap();
+                format!("{}:{}-{} {message}{hint}", problem["line"], problem["column"], problem["end_column"])
+            };
+            problems.iter().map(line).collect::<Vec<_>>()
         };
         assert_eq!(
-            told("# mine\n[python]\n  interpretor = \"x\"\n"),
-            "3:3: there is no setting 'interpretor' (did you mean 'interpreter'?)"
+            told(
+                "colour = 1\nstore = 5\nsandbox = 'on'\n# mine\n[python]\n  interpretor = \"x\"\nmemory = \"lots\"\nenv_allow = ['A', 5, true]\n[http]\nallow_private = ['::1', 'a:1', 'b:2']"
+            ),
+            [
+                "1:1-7 there is no setting 'colour' (known here: store, sandbox, http, python)",
+                "2:9-10 'store' takes text, not a number",
+                "3:11-15 'sandbox' takes 'off', 'auto' or 'require', not \"on\"",
+                "6:3-14 there is no setting 'python.interpretor' (did you mean 'interpreter'?)",
+                "7:10-16 'python.memory' takes a number of bytes from 1, or text such as '512 MiB' or '2 GiB', not \"lots\"",
+                "8:19-20 'python.env_allow' takes a list of texts, not a number",
+                "8:22-26 'python.env_allow' takes a list of texts, not true",
+                "10:25-30 'http.allow_private' cannot have this: \"a:1\" is no address, network such as 10.0.0.0/8, or name of a host (without a port)",
+                "10:32-37 'http.allow_private' cannot have this: \"b:2\" is no address, network such as 10.0.0.0/8, or name of a host (without a port)",
+            ]
         );
+        assert_eq!(told("python = 1"), ["1:10-11 'python' is a table, '[python]', not a number"]);
+        assert_eq!(told("[python]\nmemory = 0").len(), 1);
+        assert!(told("store = \"a")[0].starts_with("1:"));
         assert_eq!(
-            told("colour = 1"),
-            "1:1: there is no setting 'colour' (known here: store, sandbox, http, python)"
+            read("a = 1").unwrap_err().message.split_once("toml").unwrap().1,
+            ":1:1: there is no setting 'a'"
         );
-        assert!(
-            told("store = 5").starts_with("1:9: 'store': invalid type: integer `5`, expected a string (")
+        let message = read("a = 1\nb = 2").unwrap_err().message;
+        assert_eq!(
+            message.split_once("toml").unwrap().1,
+            ": 2 problems: 1:1: there is no setting 'a'; 2:1: there is no setting 'b'"
         );
-        assert!(
-            told("[python]\nmemory = \"lots\"")
-                .starts_with("2:10: 'memory': \"lots\" is no amount of memory")
-        );
-        assert!(told("[python]\nmemory = 0").contains("'memory': memory must be more than 0 bytes"));
-        assert!(told("store = \"a").starts_with("1:"));
     }
 }

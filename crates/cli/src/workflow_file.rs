@@ -118,7 +118,7 @@ impl WorkflowFile {
 }
 
 /// Counts the problems and names the commands that explain them.
-fn where_more_is_told(problems: &[Problem]) -> String {
+pub(crate) fn where_more_is_told(problems: &[Problem]) -> String {
     let mut told = String::new();
     if problems.len() > 1 {
         write!(told, "{} problems; ", problems.len()).expect("a String takes all");

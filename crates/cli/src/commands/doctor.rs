@@ -9,6 +9,7 @@ use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::Timestamp;
 use stepwell_core::status::{PauseReason, RunStatus};
 use stepwell_providers::python::{PythonPool, PythonTask, Source};
+use stepwell_providers::sandbox::{Mode, Sandbox};
 use stepwell_store::Survey;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,9 @@ use crate::project::{self, Chooser, Chosen};
 use crate::settings::{self, Settings};
 use crate::values::{counted, shown, size, time_or_null};
 use crate::{machine, output, standing};
+
+/// By it the environment says whether steps run in a sandbox.
+const VARIABLE: &str = "STEPWELL_SANDBOX";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
@@ -81,7 +85,10 @@ pub(crate) async fn doctor(shared: &Shared, _args: &Args) -> Result<Exit, ErrorO
     let root = project::root(&dir);
     let settings = project(&mut report, &root);
     match project::store(shared.store()) {
-        Ok(chosen) => store(&mut report, &chosen),
+        Ok(chosen) => {
+            store(&mut report, &chosen);
+            walls(&mut report, settings.as_ref(), &chosen, [&root, &dir]);
+        }
         // The settings were told as broken already.
         Err(_) if settings.is_none() => {}
         Err(error) => report.broken("store", &error),
@@ -317,6 +324,41 @@ fn facts(survey: &Survey) -> Value {
         "open_questions": survey.open_questions,
         "next_timer": time_or_null(survey.next_timer),
     })
+}
+
+/// Looks at the walls that steps run within, as the environment or the project wants them, and whether the store lies in
+/// one of the directories that steps may write to.
+fn walls(report: &mut Report, settings: Option<&Settings>, store: &Chosen, roots: [&Path; 2]) {
+    let given = std::env::var(VARIABLE).ok().filter(|word| !word.is_empty()).map(|word| word.parse());
+    let mode = match given {
+        Some(Err(why)) => {
+            let remedy = format!("set {VARIABLE} to one of them, or to nothing");
+            return report.add("sandbox", State::Broken, format!("{VARIABLE}: {why}"), remedy);
+        }
+        Some(Ok(mode)) => Some(mode),
+        None => settings.and_then(Settings::sandbox),
+    };
+    let mode = mode.unwrap_or_default();
+    match Sandbox::new(mode).shortfall() {
+        Err(error) => return report.broken("sandbox", &error),
+        Ok(Some(missing)) => {
+            let said = format!("steps run without one: {missing}");
+            return report.add("sandbox", State::Note, said, "docs/sandbox.md says what it needs");
+        }
+        Ok(None) => report.ok("sandbox", mode.as_str()),
+    }
+    let dir = project::file_of(&store.url).and_then(|file| nearest_dir(file).canonicalize().ok());
+    let is_writable = dir.is_some_and(|dir| {
+        roots.iter().any(|root| root.canonicalize().is_ok_and(|root| dir.starts_with(root)))
+    });
+    if mode != Mode::Off && is_writable {
+        report.add(
+            "sandbox",
+            State::Note,
+            "sandboxed steps can write to the store: it lies in a directory that they work in",
+            "name a store elsewhere, with --store or in stepwell.toml: store = \"sqlite:///PATH\"",
+        );
+    }
 }
 
 /// Lets the interpreter carry out a task, as a step would.

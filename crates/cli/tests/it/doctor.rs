@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use stepwell_providers::sandbox::support;
 
 use crate::sandbox::Sandbox;
 use crate::transcript::Transcript;
@@ -73,4 +74,28 @@ fn what_is_broken_is_told_with_a_remedy() {
     assert_eq!(transcript.run(&sandbox, &["doctor"]).code, 1);
     assert_eq!(transcript.run(&sandbox, &["doctor", "--store", "oracle://x"]).code, 1);
     transcript.check("doctor_broken");
+}
+
+#[test]
+fn a_store_that_sandboxed_steps_could_write_to_is_told_with_a_remedy() {
+    let sandbox = Sandbox::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let outside = format!("sqlite://{}/a.db", elsewhere.path().display());
+    let of = |args: &[&str], mode: &str| {
+        let found = sandbox.run_with(&[args, &["doctor", "--json"]].concat(), &[("STEPWELL_SANDBOX", mode)]);
+        let checks = found.json()["checks"].as_array().unwrap().clone();
+        let walls = checks.into_iter().filter(|check| check["name"] == "sandbox");
+        walls.map(|check| check["said"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&[], "off"), ["off"]);
+    assert_eq!(of(&[], ""), ["off"]);
+    assert_eq!(of(&[], "yes"), ["STEPWELL_SANDBOX: 'yes' is none of off, auto, require"]);
+    if support().missing().is_some() {
+        return;
+    }
+    let told = "sandboxed steps can write to the store: it lies in a directory that they work in";
+    assert_eq!(of(&[], "auto"), ["auto", told]);
+    assert_eq!(of(&["--store", &outside], "require"), ["require"]);
+    sandbox.write("stepwell.toml", "sandbox = 'require'\n");
+    assert_eq!(of(&[], ""), ["require", told]);
 }

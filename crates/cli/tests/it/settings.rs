@@ -54,7 +54,8 @@ fn scripts_run_as_the_file_says() {
 fn a_file_that_cannot_be_read_is_told_with_its_place() {
     let sandbox = Sandbox::new();
     let mut transcript = Transcript::default();
-    for text in ["stor = \"memory:\"\n", "[python]\nmemory = \"lots\"\n", "store = \n", "[pyton]\n"] {
+    let many = "store = 5\n[python]\ninterpretor = \"python3\"\nmemory = \"lots\"\n";
+    for text in ["stor = \"memory:\"\n", many, "store = \nsandbox = [\n", "[pyton]\n"] {
         sandbox.write("stepwell.toml", text);
         assert_eq!(transcript.run(&sandbox, &["list"]).code, 1);
     }

@@ -39,6 +39,15 @@ pub enum Mode {
 impl Mode {
     /// The words for them.
     pub const WORDS: [&str; 3] = ["off", "auto", "require"];
+
+    /// Returns its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Auto => "auto",
+            Self::Require => "require",
+        }
+    }
 }
 
 impl FromStr for Mode {
@@ -215,6 +224,7 @@ mod tests {
     fn modes_are_known_by_their_words() {
         let modes = Mode::WORDS.map(str::parse);
         assert_eq!(modes, [Ok(Mode::Off), Ok(Mode::Auto), Ok(Mode::Require)]);
+        assert_eq!([Mode::Off, Mode::Auto, Mode::Require].map(Mode::as_str), Mode::WORDS);
         assert!("on".parse::<Mode>().is_err());
     }
 }
