@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 
 use serde_json::Value;
 use stepwell_core::error::ErrorObject;
-use stepwell_core::ids::{RunId, Seq, WaitId};
+use stepwell_core::ids::{Ordinal, RunId, Seq, StepName, WaitId};
 use stepwell_core::run::event::Event;
 use stepwell_core::run::wait::{Question, WaitKind, WaitSpec};
 use stepwell_core::run::{Execution, Run};
@@ -159,11 +159,13 @@ pub(crate) fn say_done(run: &Run) {
 /// Says what a run waits for, as was said when it began to wait.
 pub(crate) fn say_waits(run: &Run) {
     for wait in run.open_waits() {
-        tell_wait(run.id(), wait.id, wait.execution.step.as_str(), wait.spec);
+        let step = steps::name(wait.execution.step.as_str(), wait.execution.ordinal);
+        tell_wait(run.id(), wait.id, &step, wait.spec);
     }
     for execution in run.executions() {
         if let (ExecutionStatus::Retrying, Some(at)) = (execution.status, execution.due_at) {
-            output::talk(&format!("  {}: next attempt at {}", execution.step, shown(at)));
+            let step = steps::name(execution.step.as_str(), execution.ordinal);
+            output::talk(&format!("  {step}: next attempt at {}", shown(at)));
         }
     }
 }
@@ -243,8 +245,8 @@ fn say_failed(run: &Run, error: &ErrorObject) {
 
 /// Says what there is to say about an event.
 fn tell(run: &RunId, event: &Event) {
-    if let Event::WaitOpened { wait, step, spec, .. } = event {
-        tell_wait(run, wait, step.as_str(), spec);
+    if let Event::WaitOpened { wait, step, execution, spec } = event {
+        tell_wait(run, wait, &steps::name(step.as_str(), *execution), spec);
     } else if let Some(line) = line(run, event) {
         output::talk_message(&line);
     }
@@ -286,28 +288,37 @@ pub(crate) fn answer_with(wait: &WaitId, question: &Question) -> Vec<String> {
 
 /// Returns what a terminal should say about an event, if anything.
 fn line(run: &RunId, event: &Event) -> Option<String> {
+    let named = |step: &StepName, ordinal: &Ordinal| steps::name(step.as_str(), *ordinal);
     Some(match event {
         Event::RunCreated { workflow, .. } => format!("run {run} of {workflow}"),
-        Event::AttemptStarted(started) if started.attempt > 1 => {
-            format!("  {} started, attempt {}", started.step, started.attempt)
+        Event::AttemptStarted(started) => {
+            let again =
+                if started.attempt > 1 { format!(", attempt {}", started.attempt) } else { String::new() };
+            format!("  {} started{again}", named(&started.step, &started.execution))
         }
-        Event::AttemptStarted(started) => format!("  {} started", started.step),
-        Event::StepCompleted { step, .. } => format!("  {step} completed"),
-        Event::AttemptFailed { step, attempt, error, retry_at: Some(at), .. } => {
-            format!("  {step} failed in attempt {attempt}: {}; next attempt at {}", error.message, shown(*at))
+        Event::StepCompleted { step, execution, .. } => format!("  {} completed", named(step, execution)),
+        Event::AttemptFailed { step, execution, attempt, error, retry_at: Some(at), .. } => {
+            let (step, why, at) = (named(step, execution), &error.message, shown(*at));
+            format!("  {step} failed in attempt {attempt}: {why}; next attempt at {at}")
         }
-        Event::AttemptLost { step, attempt, .. } => format!("  {step} lost its worker in attempt {attempt}"),
-        Event::StepFailed { step, error, .. } => format!("  {step} failed: {}", error.message),
-        Event::StepSkipped { step, reason, .. } => {
+        Event::AttemptLost { step, execution, attempt, .. } => {
+            format!("  {} lost its worker in attempt {attempt}", named(step, execution))
+        }
+        Event::StepFailed { step, execution, error, .. } => {
+            format!("  {} failed: {}", named(step, execution), error.message)
+        }
+        Event::StepSkipped { step, execution, reason, .. } => {
             let reason = serde_json::to_value(reason).unwrap_or_default();
-            format!("  {step} skipped: {}", reason.as_str().unwrap_or_default())
+            format!("  {} skipped: {}", named(step, execution), reason.as_str().unwrap_or_default())
         }
-        Event::StepCancelled { step, .. } => format!("  {step} cancelled"),
-        Event::WaitResolved { step, .. } => format!("  {step} goes on"),
-        Event::ChildPaused { step, .. } => {
-            format!("  {step}: its child run waits for input, see `stepwell inbox`")
+        Event::StepCancelled { step, execution } => format!("  {} cancelled", named(step, execution)),
+        Event::WaitResolved { step, execution, .. } => format!("  {} goes on", named(step, execution)),
+        Event::ChildPaused { step, execution, .. } => {
+            format!("  {}: its child run waits for input, see `stepwell inbox`", named(step, execution))
         }
-        Event::ChildResumed { step, .. } => format!("  {step}: its child run goes on"),
+        Event::ChildResumed { step, execution, .. } => {
+            format!("  {}: its child run goes on", named(step, execution))
+        }
         Event::RunPaused { reason: PauseReason::Input, .. } => {
             format!("run {run} waits, and nothing else can move it; Ctrl-C leaves it waiting")
         }
@@ -318,7 +329,9 @@ fn line(run: &RunId, event: &Event) -> Option<String> {
             "run {run} is tried again with the definition it was started with; changes of the workflow file are not \
              seen, changes of script files are"
         ),
-        Event::Emitted { step, data, .. } => format!("  {step}: {}", said(data)),
+        Event::Emitted { step, execution, data, .. } => {
+            format!("  {}: {}", named(step, execution), said(data))
+        }
         _ => return None,
     })
 }

@@ -1,6 +1,7 @@
 //! A step as people are told of it: how it stands, how long it took, why it failed, what it printed, and what came of it.
 
 use serde_json::Value;
+use stepwell_core::ids::Ordinal;
 use stepwell_core::run::view::view;
 use stepwell_core::run::{Execution, Run};
 use stepwell_core::status::ExecutionStatus;
@@ -60,8 +61,6 @@ pub(crate) fn more(run: &Run, execution: &Execution) -> Vec<String> {
 
 /// Returns a step in one line: `load#2: completed, 3 attempts, 1.2 s`.
 fn line(run: &Run, execution: &Execution) -> String {
-    let ordinal = execution.ordinal;
-    let number = if ordinal.0 > 1 { format!("#{ordinal}") } else { String::new() };
     let tried = match execution.attempts {
         0 | 1 => String::new(),
         several => format!(", {several} attempts"),
@@ -74,7 +73,14 @@ fn line(run: &Run, execution: &Execution) -> String {
     let is_past = execution.status == ExecutionStatus::Skipped && execution.epoch() < run.epoch();
     let again =
         if is_past && !run.status().is_terminal() { " before the retry, and waits again" } else { "" };
-    format!("{}{number}: {}{again}{tried}{took}", execution.step, execution.status)
+    let name = name(execution.step.as_str(), execution.ordinal);
+    format!("{name}: {}{again}{tried}{took}", execution.status)
+}
+
+/// Returns how people read an execution: by its step, with its number if the step has others. An element of `for_each`
+/// has one from the first on.
+pub(crate) fn name(step: &str, ordinal: Ordinal) -> String {
+    if ordinal.0 > 1 || step.ends_with("[]") { format!("{step}#{ordinal}") } else { step.to_owned() }
 }
 
 /// Returns what the step printed, and the traceback of a failed one.

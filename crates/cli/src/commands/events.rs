@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 use stepwell_core::error::ErrorObject;
-use stepwell_core::ids::{RunId, Seq};
+use stepwell_core::ids::{Ordinal, RunId, Seq};
 use stepwell_store::{Recorded, Store};
 
 use crate::args::Shared;
 use crate::exit::Exit;
-use crate::{output, project, shape, text, values};
+use crate::{output, project, shape, steps, text, values};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -69,8 +69,7 @@ fn print(recorded: &Recorded, json: bool) {
 pub(super) fn line(recorded: &Recorded) -> String {
     let event = shape::event(recorded);
     let step = match (event["step"].as_str(), event["execution"].as_u64()) {
-        (Some(step), Some(1)) => format!(" {step}"),
-        (Some(step), Some(ordinal)) => format!(" {step}#{ordinal}"),
+        (Some(step), Some(ordinal)) => format!(" {}", steps::name(step, Ordinal(ordinal as u32))),
         (Some(step), None) => format!(" {step}"),
         (None, _) => String::new(),
     };

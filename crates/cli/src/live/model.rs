@@ -374,6 +374,13 @@ impl Model {
     }
 }
 
+impl Asked {
+    /// Returns the name of who waits, that people see.
+    pub(crate) fn name(&self) -> String {
+        steps::name(self.step.as_str(), self.ordinal)
+    }
+}
+
 impl Row {
     fn of(step: &StepName, ordinal: Option<Ordinal>) -> Self {
         Self {
@@ -393,8 +400,8 @@ impl Row {
     /// Returns the name that people see.
     pub(crate) fn name(&self) -> String {
         match self.ordinal {
-            Some(ordinal) if ordinal.0 > 1 => format!("{}#{ordinal}", self.step),
-            _ => self.step.to_string(),
+            Some(ordinal) => steps::name(self.step.as_str(), ordinal),
+            None => self.step.to_string(),
         }
     }
 }

@@ -93,8 +93,6 @@ fn head(run: &Run) -> Line {
 }
 
 fn cells(run: &Run, execution: &Execution) -> Cells {
-    let ordinal = execution.ordinal;
-    let number = if ordinal.0 > 1 { format!("#{ordinal}") } else { String::new() };
     let time = match (execution.started_at, execution.finished_at) {
         (Some(from), Some(to)) => took(from, to),
         _ => String::new(),
@@ -107,7 +105,7 @@ fn cells(run: &Run, execution: &Execution) -> Cells {
     let parts = elements.into_iter().chain((!result.is_empty()).then_some(result));
     Cells {
         mark: mark(execution.status),
-        name: format!("{}{number}", execution.step),
+        name: steps::name(execution.step.as_str(), execution.ordinal),
         status: execution.status.as_str(),
         attempts: if execution.attempts == 0 { String::new() } else { execution.attempts.to_string() },
         took: time,

@@ -253,14 +253,14 @@ impl View {
     fn opened(&mut self, wait: &WaitId) {
         let Some(open) = self.model.waits.iter().find(|open| open.wait == *wait) else { return };
         let is_asked = match &open.spec.kind {
-            WaitKind::Human(_) => self.asks && Asking::of(wait, open.step.as_str(), &open.spec).is_some(),
+            WaitKind::Human(_) => self.asks && Asking::of(wait, &open.name(), &open.spec).is_some(),
             WaitKind::Signal { .. } => false,
             // The picture says it all.
             WaitKind::Timer | WaitKind::Child(_) => return,
         };
         if !is_asked {
             self.left.insert(wait.clone());
-            let (what, commands) = waits_for(&self.model.run, wait, open.step.as_str(), &open.spec);
+            let (what, commands) = waits_for(&self.model.run, wait, &open.name(), &open.spec);
             self.say(&what);
             for command in commands {
                 self.say(&text::line(&command));
@@ -299,7 +299,7 @@ impl View {
             return;
         }
         let Some(open) = self.to_ask().min_by_key(|open| self.model.place(open)) else { return };
-        self.asking = Asking::of(&open.wait, open.step.as_str(), &open.spec);
+        self.asking = Asking::of(&open.wait, &open.name(), &open.spec);
         self.terminal.forget_typed();
         self.is_stale = true;
     }

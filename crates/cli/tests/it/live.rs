@@ -88,6 +88,13 @@ fn without_a_terminal_or_with_plain_every_line_is_as_it_was() {
     assert_eq!(piped.err, "run q1 of q\n  quick started\n  quick completed\nrun q1 is completed\n");
     assert!(piped.out.starts_with("quick: completed, ") && piped.out.ends_with("s\n  24\n"), "{}", piped.out);
 
+    let each = "steps: [{name: size, for_each: [7], method: python/execute, params: {code: \"result = 1\"}}]";
+    sandbox.write("each.yaml", each);
+    let piped = sandbox.run(&["run", "each.yaml", "--run-id", "e1"]);
+    let lines: Vec<&str> = piped.err.lines().skip(1).collect();
+    let told = ["  size[]#1 started", "  size[]#1 completed", "  size completed", "run e1 is completed"];
+    assert_eq!(lines, told, "{piped:?}");
+
     for (args, variables) in [(&["--plain"][..], [("A", "")]), (&[], [("TERM", "dumb")])] {
         let id = format!("q{}", args.len() + 2);
         let mut all = vec!["run", "quick.yaml", "--run-id", &id];
