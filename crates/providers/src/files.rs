@@ -151,7 +151,8 @@ impl Roots {
         &self.directories
     }
 
-    fn contain(&self, real: &Path) -> bool {
+    /// Returns whether a path, links followed, lies in them.
+    pub(crate) fn contain(&self, real: &Path) -> bool {
         self.directories.iter().any(|root| real.starts_with(root))
     }
 }

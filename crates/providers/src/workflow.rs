@@ -33,8 +33,9 @@ pub enum Written<'a> {
     File(&'a Source),
 }
 
-/// Reads a workflow as its author wrote it.
-pub type ReadWorkflow = dyn Fn(Written<'_>) -> Result<Arc<Workflow>, Invalid> + Send + Sync;
+/// Reads a workflow as its author wrote it. The files of a batch lie in these directories; relative paths start at the
+/// first.
+pub type ReadWorkflow = dyn Fn(Written<'_>, &[PathBuf]) -> Result<Arc<Workflow>, Invalid> + Send + Sync;
 
 /// Starts child runs.
 pub struct ChildRuns {
@@ -98,7 +99,7 @@ impl Provider for ChildRuns {
         let mut problems = params::check(params, EXECUTE);
         problems.extend(unfit_together(params));
         if let Some(workflow) = params.get("workflow").filter(|w| w.is_object())
-            && let Err(invalid) = (self.read)(Written::Inline(workflow))
+            && let Err(invalid) = (self.read)(Written::Inline(workflow), &self.isolation.roots)
         {
             problems.push(params::problem("workflow", "invalid", invalid.to_error().message));
         }
@@ -114,7 +115,7 @@ impl Provider for ChildRuns {
         while let Some((within, params)) = open.pop() {
             if let Some(workflow) = params.get("workflow").filter(|workflow| workflow.is_object())
                 // What is wrong with it was told with the file it stands in.
-                && let Ok(workflow) = (self.read)(Written::Inline(workflow))
+                && let Ok(workflow) = self.inline(workflow.clone(), outside.base_dir).await
             {
                 open.extend(children(&workflow).map(|params| (within.clone(), params)));
             }
@@ -133,7 +134,7 @@ impl Provider for ChildRuns {
                         if !seen.insert(place) {
                             continue;
                         }
-                        match self.workflow(path, content) {
+                        match self.workflow(path, content, outside.base_dir).await {
                             Err(invalid) => invalid.problems.into_iter().for_each(tell),
                             Ok(workflow) => {
                                 let within = format!("{}: ", path.display());
@@ -183,14 +184,16 @@ impl Provider for ChildRuns {
 impl ChildRuns {
     /// Returns the definition of the child that an attempt starts.
     async fn definition(&self, task: &Task) -> Result<Value, ErrorObject> {
+        let base_dir = task.run.base_dir.as_deref();
         let Some(text) = task.params.get("workflow_ref").and_then(Value::as_str) else {
-            let workflow = (self.read)(Written::Inline(&task.params["workflow"]));
+            let workflow = self.inline(task.params["workflow"].clone(), base_dir).await;
             return Ok(workflow.map_err(|invalid| invalid.to_error())?.to_json());
         };
         match Named::read(text) {
             Named::File(path) => {
-                let (_, content) = self.file(task.run.base_dir.as_deref(), path).await?;
-                Ok(self.workflow(path, content).map_err(|invalid| invalid.to_error())?.to_json())
+                let (_, content) = self.file(base_dir, path).await?;
+                let workflow = self.workflow(path, content, base_dir).await;
+                Ok(workflow.map_err(|invalid| invalid.to_error())?.to_json())
             }
             Named::Stored { id, version } => {
                 let found = task.report.newest_definition(id, version).await?;
@@ -207,13 +210,28 @@ impl ChildRuns {
             let opened = roots.open(&base_dir, &wanted)?;
             Ok((opened.path.clone(), opened.read(FILE_LIMIT)?))
         };
-        let read = tokio::task::spawn_blocking(read).await.expect("reading a file does not panic");
-        read.map_err(|error| unreadable(&error, path))
+        aside(read).await.map_err(|error| unreadable(&error, path))
+    }
+
+    /// Reads a workflow that stands in a step.
+    async fn inline(&self, workflow: Value, base_dir: Option<&str>) -> Result<Arc<Workflow>, Invalid> {
+        let (read, roots) = (self.read.clone(), self.roots(base_dir));
+        aside(move || read(Written::Inline(&workflow), &roots)).await
     }
 
     /// Reads what a file holds; its problems are told with its name.
-    fn workflow(&self, path: &Path, content: Vec<u8>) -> Result<Arc<Workflow>, Invalid> {
-        let read = Source::of(path, content).and_then(|source| (self.read)(Written::File(&source)));
+    async fn workflow(
+        &self,
+        path: &Path,
+        content: Vec<u8>,
+        base_dir: Option<&str>,
+    ) -> Result<Arc<Workflow>, Invalid> {
+        let (read, roots) = (self.read.clone(), self.roots(base_dir));
+        let source = Source::of(path, content);
+        let read = match source {
+            Ok(source) => aside(move || read(Written::File(&source), &roots)).await,
+            Err(invalid) => Err(invalid),
+        };
         read.map_err(|mut invalid| {
             for problem in &mut invalid.problems {
                 let colon = if problem.at.is_some() { ":" } else { ": " };
@@ -223,6 +241,22 @@ impl ChildRuns {
             invalid
         })
     }
+
+    /// Returns where the files of a batch may lie, first where relative paths start.
+    fn roots(&self, base_dir: Option<&str>) -> Vec<PathBuf> {
+        let base_dir = self.isolation.base_dir(base_dir);
+        let roots = self.isolation.roots_at(&base_dir);
+        let mut all = roots.directories().to_vec();
+        if roots.contain(&base_dir) {
+            all.insert(0, base_dir);
+        }
+        all
+    }
+}
+
+/// Reads files on a thread that may wait.
+async fn aside<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(read).await.expect("reading a workflow does not panic")
 }
 
 /// What a `workflow_ref` names.

@@ -66,9 +66,11 @@ pub fn registry_with(settings: Settings, roots: Vec<PathBuf>) -> Registry {
 
 /// Reads the workflow of a child run. Its steps are checked against the same providers, and so are those of its own
 /// children that are written in it.
-fn read_child(written: Written<'_>) -> Result<Arc<Workflow>, load::Invalid> {
-    let settings = (PythonSettings::default(), HttpSettings::default());
-    let known = stepwell_providers::registry(settings.0, settings.1, Arc::new(read_child));
+fn read_child(written: Written<'_>, roots: &[PathBuf]) -> Result<Arc<Workflow>, load::Invalid> {
+    let mut python = PythonSettings::default();
+    python.isolation.roots = roots.to_vec();
+    let known = stepwell_providers::registry(python, HttpSettings::default(), Arc::new(read_child));
+    let known = known.within(roots.to_vec());
     let loaded = match written {
         Written::Inline(value) => load::value(value, &known, false)?,
         Written::File(source) => source.load(&known, false)?,

@@ -114,6 +114,37 @@ fn everything_that_is_wrong_with_a_named_file_is_told_before_anything_runs() {
     }
 }
 
+#[test]
+fn a_batch_file_can_be_named_and_its_paths_start_where_those_of_the_run_do() {
+    let sandbox = Sandbox::new();
+    for dir in ["flows", "work", "work/texts"] {
+        std::fs::create_dir(sandbox.path().join(dir)).unwrap();
+    }
+    let batch = "batch: {directory: texts}\ntemplate: {method: process/run, command: cat}\n";
+    sandbox.write("work/batch.yaml", batch);
+    sandbox.write("work/texts/a.txt", "first");
+    sandbox.write("work/texts/b.txt", "second");
+    sandbox.write("flows/parent.json", &parent(&json!({"workflow_ref": "batch.yaml"})));
+    let inline = json!({"workflow": {"batch": {"files": ["texts/b.txt"]}, "template": {"method": "process/run", "command": "cat"}}});
+    sandbox.write("flows/inline.json", &parent(&inline));
+    let run = |file: &str| {
+        let mut command = sandbox.command(&["run", file, "--json"]);
+        Told::of(&command.current_dir(sandbox.path().join("work")).output().unwrap())
+    };
+    let told = run("../flows/parent.json");
+    assert_eq!(told.code, 0, "{told:?}");
+    let views = &told.json()["output"];
+    let texts = ["process-a.txt-0", "process-b.txt-1"].map(|step| &views[step]["result"]);
+    assert_eq!(texts, ["first", "second"], "{views}");
+    let told = run("../flows/inline.json");
+    assert_eq!(told.json()["output"]["process-texts-b.txt-0"]["result"], "second", "{told:?}");
+
+    std::fs::rename(sandbox.path().join("work/texts"), sandbox.path().join("texts")).unwrap();
+    let told = run("../flows/parent.json");
+    assert_eq!((told.code, error_of(&told).0.as_str()), (4, "CONFIGURATION_ERROR"), "{told:?}");
+    assert!(told.err.contains("batch.yaml:1:"), "{told:?}");
+}
+
 /// spec/gleitzeit.md §8, G33.
 #[test]
 fn a_named_file_lies_inside_the_roots() {

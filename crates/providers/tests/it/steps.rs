@@ -1,6 +1,7 @@
 //! Python steps of real runs: what a definition may say, and what the engine makes of how a script ended.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -84,7 +85,7 @@ async fn a_limit_that_no_clock_can_keep_is_refused() {
 
 #[tokio::test]
 async fn moments_are_judged_before_anything_runs() {
-    let read = |_: Written<'_>| unreachable!("no child is read");
+    let read = |_: Written<'_>, _: &[PathBuf]| unreachable!("no child is read");
     let registry =
         stepwell_providers::registry(PythonSettings::default(), HttpSettings::default(), Arc::new(read));
     let fault = |method: &str, params: Value| {
