@@ -14,6 +14,7 @@ pub mod files;
 pub mod http;
 mod human;
 pub mod isolation;
+mod mark;
 mod moment;
 mod params;
 mod process;

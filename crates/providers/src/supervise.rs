@@ -25,7 +25,7 @@ pub(crate) trait Running {
     /// Has the task killed; [`ended`](Self::ended) tells when that is done.
     fn kill(&mut self);
 
-    /// Ends what the keeper does not end.
+    /// Ends what a keeper that died or does not answer has not ended.
     async fn abandon(&mut self);
 }
 
@@ -63,11 +63,14 @@ pub(crate) async fn supervise<R: Running, Cut>(
             },
         }
     };
-    if !matches!(stop, Stop::Ended(_)) {
+    let is_over = if let Stop::Ended(end) = &stop {
+        end.is_some()
+    } else {
         task.kill();
-        if timeout(KILL_PATIENCE, task.ended()).await.is_err() {
-            task.abandon().await;
-        }
+        timeout(KILL_PATIENCE, task.ended()).await.is_ok_and(|end| end.is_some())
+    };
+    if !is_over {
+        task.abandon().await;
     }
     if is_drained || matches!(stop, Stop::Cut(_)) {
         return (stop, true);

@@ -50,9 +50,6 @@ impl Job<'_> {
         let (stop, _) = supervise(&mut program, exchange, timeout, cancel).await;
         let execution_time = begun.elapsed().as_secs_f64();
         let trouble = program.trouble();
-        if matches!(stop, Stop::Ended(None)) {
-            program.kill_rest().await;
-        }
         program.leave().await;
         if let Some(trouble) = trouble {
             return Err(trouble);

@@ -14,7 +14,7 @@ use std::mem::{size_of, zeroed};
 use std::os::fd::RawFd;
 use std::ptr;
 
-use super::mark::Mark;
+use crate::mark::Mark;
 use crate::sandbox::Entrance;
 
 /// How long descendants may take to die before the end of the program is told without them.
@@ -154,6 +154,7 @@ impl Plan {
             libc::prctl(libc::PR_SET_NAME, c"stepwell-step".as_ptr());
             close_at_exec();
             self.limit();
+            let _unmarked = self.mark.map(Mark::bear);
             prefer_as_victim();
             if libc::chdir(self.directory.as_ptr()) != 0 {
                 self.fail(AT_DIRECTORY);
@@ -178,12 +179,10 @@ impl Plan {
     /// Sets the limits of each process of the program. Memory is counted where it is written: what is only reserved, as
     /// the virtual machines of Java and JavaScript do by the gigabyte, costs nothing.
     unsafe fn limit(&self) {
-        let mark = self.mark.map_or(libc::RLIM_INFINITY, Mark::limit);
         for (kind, soft, hard) in [
             (libc::RLIMIT_CORE, 0, 0),
             (libc::RLIMIT_DATA, self.memory_bytes, self.memory_bytes),
             (libc::RLIMIT_CPU, self.cpu_seconds, self.cpu_seconds.saturating_add(1)),
-            (libc::RLIMIT_LOCKS, mark, mark),
         ] {
             // SAFETY: as in `guard`.
             unsafe {

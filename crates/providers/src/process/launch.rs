@@ -17,8 +17,8 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::guard::{AT_DIRECTORY, AT_PROGRAM, AT_SANDBOX, ENDED, FAILED, Plan, REPORT, STARTED, Texts};
-use super::mark::Mark;
 use super::program::not_executable;
+use crate::mark::Mark;
 use crate::params::problem;
 use crate::sandbox::Walls;
 use crate::signals;
@@ -171,15 +171,6 @@ impl Guarded {
         })
     }
 
-    /// Kills what a guard that died has left of the program.
-    pub(super) async fn kill_rest(&self) {
-        let Some(mark) = self.mark else { return signals::kill_group(self.program) };
-        let killed = tokio::task::spawn_blocking(move || mark.kill_all()).await;
-        if let Err(error) = killed.map_err(io::Error::other).flatten() {
-            tracing::warn!(%error, program = %self.launch.0.display(), "something of a program whose guard died may go on");
-        }
-    }
-
     /// Waits until the guard is gone, too, and what the program had for itself.
     pub(super) async fn leave(mut self) {
         // One that still kills ends by itself, and is reaped by whoever reaps what nobody waits for.
@@ -213,6 +204,9 @@ impl Running for Guarded {
     }
 
     async fn abandon(&mut self) {
-        self.kill_rest().await;
+        match self.mark {
+            Some(mark) => mark.kill_bearers().await,
+            None => signals::kill_group(self.program),
+        }
     }
 }

@@ -13,7 +13,7 @@
 //!
 //! These are walls against carelessness, as for scripts ([`python`](crate::python)): a program runs as the user that the
 //! engine runs as. Should somebody kill a guard, the program dies with it, the engine kills what bears its mark
-//! (`mark.rs`), and its attempt is told as lost. [`sandbox`](crate::sandbox) has the walls that the kernel keeps.
+//! (`../mark.rs`), and its attempt is told as lost. [`sandbox`](crate::sandbox) has the walls that the kernel keeps.
 //!
 //! Start reading at `provider.rs`, then `attempt.rs`, then `guard.rs`.
 
@@ -21,7 +21,6 @@ mod attempt;
 mod failure;
 mod guard;
 mod launch;
-mod mark;
 mod program;
 mod provider;
 

@@ -24,8 +24,8 @@ closes, because the engine ended or was killed, the parent kills all tasks and g
 The parent can be killed, by a script of the same user or by a machine without memory. So the process
 that the engine starts is not the parent but its guard: it does nothing but wait, inherits what a dead
 parent leaves behind and kills that, and goes when nothing is left. Should the guard be killed, the
-parent is told and does the same. Where somebody kills both at once, the tasks die with the parent, but
-what they have started in sessions of its own goes on.
+parent is told and does the same. Where somebody kills both at once, the tasks die with the parent, and
+the engine kills what else bears their mark (`mark.rs`).
 """
 
 import builtins

@@ -10,7 +10,7 @@
 //! A pool keeps a few warm interpreters. Each forks one child per task, so that nothing a task does to
 //! modules, globals, environment or directory is seen by another, and no task pays for starting
 //! Python. A task is over when its child has ended *and* every process it started is dead. A guard
-//! around each parent sees to that should the parent die.
+//! around each parent sees to that should the parent die, and the engine should both.
 //!
 //! These are walls against carelessness. Scripts run as the user that the engine runs as: they can read what
 //! that user can read, and send a signal to whatever that user can, the parent, its guard, each other and

@@ -25,6 +25,7 @@ use super::failure::PythonFailure;
 use super::settings::PythonSettings;
 use super::system;
 use super::wire::{BOOTSTRAP, End, FORKSERVER, Notice, OPEN, Order, WALLED};
+use crate::mark::Mark;
 use crate::sandbox::Filter;
 use crate::signals;
 
@@ -60,8 +61,10 @@ impl Parent {
             reason,
         };
         let is_walled = settings.isolation.sandbox.stands().map_err(PythonFailure::NoSandbox)?;
-        let (process, socket) = spawn(settings, is_walled).map_err(|error| failed(error.to_string()))?;
-        let keeper = Keeper::new(process, socket);
+        let mark = Mark::new();
+        let (process, socket) =
+            spawn(settings, is_walled, mark).map_err(|error| failed(error.to_string()))?;
+        let keeper = Keeper::new(process, socket, mark);
         match timeout(START_PATIENCE, keeper.receive()).await {
             Ok(Some(Notice::Ready)) => {}
             Ok(_) => return Err(failed(keeper.last_words().await)),
@@ -107,8 +110,11 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    /// Waits until the task and all its descendants are dead; none if the parent died first.
+    /// Waits until the task and all its descendants are dead; none if the parent died first, or if that was told already.
     pub(super) async fn ended(&mut self) -> Option<End> {
+        if self.over {
+            return None;
+        }
         let end = (&mut self.end).await.ok();
         self.over = true;
         end
@@ -135,7 +141,11 @@ impl Drop for Ticket {
 
 /// Starts the process, with the text of the parent waiting in its socket. With walls, what its tasks may not ask of the
 /// kernel is refused to itself already; where they may write, each is told of its own.
-fn spawn(settings: &PythonSettings, is_walled: bool) -> io::Result<(Child, UnixDatagram)> {
+fn spawn(
+    settings: &PythonSettings,
+    is_walled: bool,
+    mark: Option<Mark>,
+) -> io::Result<(Child, UnixDatagram)> {
     let (ours, theirs) = system::packet_pair()?;
     system::send_packet(ours.as_fd(), FORKSERVER.as_bytes(), &[])?;
     // Only the type says "datagram": the calls are the same for every packet socket.
@@ -154,33 +164,38 @@ fn spawn(settings: &PythonSettings, is_walled: bool) -> io::Result<(Child, UnixD
         .stderr(Stdio::piped())
         // Away from the terminal's group: an interrupt there is for the engine to handle.
         .process_group(0);
+    if let Some(mark) = mark {
+        before_exec(&mut command, move || mark.bear());
+    }
     if is_walled {
-        refuse_system_calls(&mut command)?;
+        let filter = Filter::get()?;
+        before_exec(&mut command, move || filter.install());
     }
     Ok((command.spawn()?, socket))
 }
 
+/// Has a process that is to be started make system calls, and nothing else, before it becomes the interpreter.
 #[expect(unsafe_code, reason = "what runs between fork and exec is called so")]
-fn refuse_system_calls(command: &mut Command) -> io::Result<()> {
-    let filter = Filter::get()?;
+fn before_exec(command: &mut Command, call: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
     // SAFETY: the closure only makes system calls.
-    unsafe { command.pre_exec(move || filter.install()) };
-    Ok(())
+    unsafe { command.pre_exec(call) };
 }
 
 /// Owns the process and its socket.
 struct Keeper {
     process: Child,
     socket: UnixDatagram,
+    /// Of the interpreter, its guard and all tasks.
+    mark: Option<Mark>,
     stderr: Option<JoinHandle<String>>,
     running: HashMap<u64, oneshot::Sender<End>>,
     unsent: VecDeque<(Order, Option<Descriptors>)>,
 }
 
 impl Keeper {
-    fn new(mut process: Child, socket: UnixDatagram) -> Self {
+    fn new(mut process: Child, socket: UnixDatagram, mark: Option<Mark>) -> Self {
         let stderr = process.stderr.take().map(|stderr| tokio::spawn(keep_tail(stderr)));
-        Self { process, socket, stderr, running: HashMap::new(), unsent: VecDeque::new() }
+        Self { process, socket, mark, stderr, running: HashMap::new(), unsent: VecDeque::new() }
     }
 
     /// Passes messages on until the interpreter is gone or should go.
@@ -215,12 +230,17 @@ impl Keeper {
         };
         inbox.close();
         drop(inbox);
-        let running = std::mem::take(&mut self.running);
-        if let Some(patience) = patience {
-            self.leave(patience).await;
+        let (running, mark) = (std::mem::take(&mut self.running), self.mark);
+        let is_well = if let Some(patience) = patience {
+            self.leave(patience).await
         } else {
             let words = self.last_words().await;
             tracing::warn!(reason = %words, "a python interpreter died and will be replaced");
+            false
+        };
+        // Somebody may have killed the guard as well as the parent.
+        if let Some(mark) = mark.filter(|_| !is_well) {
+            mark.kill_bearers().await;
         }
         // Tasks are told that they are lost only now that nothing of them goes on.
         drop(running);
@@ -250,11 +270,11 @@ impl Keeper {
         Notice::parse(&packet[..length])
     }
 
-    /// Closes the socket, at which the interpreter kills its tasks and ends, and waits for that.
-    async fn leave(self, patience: Duration) {
+    /// Closes the socket, at which the interpreter kills its tasks and ends, and waits for that. Returns whether it did.
+    async fn leave(self, patience: Duration) -> bool {
         let Self { mut process, socket, .. } = self;
         drop(socket);
-        end(&mut process, patience).await;
+        matches!(end(&mut process, patience).await, Some(Ok(status)) if status.success())
     }
 
     /// Waits for the end of an interpreter that died and says what it left on its stderr.

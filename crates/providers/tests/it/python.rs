@@ -771,17 +771,22 @@ async fn a_parent_that_died_is_replaced() {
     }
 }
 
-/// Whoever of the two is killed, the other one leaves nothing of a task running.
+/// Whoever of the two is killed, the other one leaves nothing of a task running; if both are, the engine.
 #[tokio::test]
 async fn a_task_whose_parent_or_its_guard_dies_is_killed_with_its_descendants_and_told_as_lost() {
-    for (whom, name) in [("parent", "KILL"), ("guard", "KILL"), ("parent", "TERM")] {
+    for (whom, name) in [("parent", "KILL"), ("guard", "KILL"), ("parent", "TERM"), ("both", "KILL")] {
         let (bench, parent) = with_one_parent().await;
         let guard = parent_of(parent);
         let code =
             format!("print('began')\n{FAMILY}open('child', 'w').write(str(os.getpid()))\ntime.sleep(60)");
         let (running, _cancel) = bench.start(bench.code(&code));
         let child = pid_in(&bench.path("child")).await;
-        signal(if whom == "guard" { guard } else { parent }, name);
+        if whom == "both" {
+            // The guard is to find no time for what the parent leaves behind.
+            signal(guard, "STOP");
+            signal(parent, name);
+        }
+        signal(if whom == "parent" { parent } else { guard }, name);
         let failure = running.await.expect("no panic").expect_err("lost");
         assert!(matches!(failure, PythonFailure::ParentLost { .. }), "{name} to the {whom}: {failure:?}");
         assert!(failure.is_retryable());

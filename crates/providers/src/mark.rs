@@ -1,9 +1,9 @@
-//! The mark of a program: by it everything that the program started is known, wherever it went, should its guard be dead.
+//! The mark of a task: by it everything that the task started is known, wherever it went, should its guard be dead.
 //!
 //! It is the hard limit of file locks (`RLIMIT_LOCKS`), with which Linux has limited nothing since 2.4.25: each process
 //! inherits it, a new session or environment does not change it, and no user can raise it. What lowers it on purpose is
-//! not found, nor is what the program has others start for it (`at`, `systemd-run`).
-#![expect(unsafe_code, reason = "nobody wraps asking for a limit of another process")]
+//! not found, nor is what the task has others start for it (`at`, `systemd-run`).
+#![expect(unsafe_code, reason = "limits as nobody wraps them: of another process, and between fork and exec")]
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
@@ -19,28 +19,39 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long those that were killed may take to die before the next look.
 const DEATH: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-/// Below so many marks two programs could have the same.
+/// Below so many marks two tasks could have the same.
 const ENOUGH: u64 = 1 << 40;
 
-/// A number that no other program has.
+/// A number that nobody else has.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mark(u64);
+pub(crate) struct Mark(u64);
 
 impl Mark {
     /// Returns a new mark, lower than that of this process: Stepwell may itself be what a step runs. None where somebody
     /// has limited the locks, which leaves no room.
-    pub(super) fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let room = hard_limit(None)?.min(1 << 62);
         (room > ENOUGH).then(|| Self(1 + RandomState::new().hash_one(room) % (room - 1)))
     }
 
-    /// Returns the limit that a process bears the mark by.
-    pub(super) fn limit(self) -> u64 {
-        self.0
+    /// Makes this process bear the mark, and all that it will start. A system call and nothing else, for a fork before
+    /// it executes something.
+    pub(crate) fn bear(self) -> io::Result<()> {
+        let limit = libc::rlimit { rlim_cur: self.0, rlim_max: self.0 };
+        // SAFETY: the call reads the limit, which outlives it.
+        let done = unsafe { libc::setrlimit(libc::RLIMIT_LOCKS, &raw const limit) };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Kills all processes that bear the mark, until there is none. Waits, so this belongs on a thread that may.
-    pub(super) fn kill_all(self) -> io::Result<()> {
+    /// Kills all processes that bear the mark, until there is none.
+    pub(crate) async fn kill_bearers(self) {
+        let killed = tokio::task::spawn_blocking(move || self.kill_all()).await;
+        if let Err(error) = killed.map_err(io::Error::other).flatten() {
+            tracing::warn!(%error, "something of a task whose guard died may go on");
+        }
+    }
+
+    fn kill_all(self) -> io::Result<()> {
         let begun = Instant::now();
         loop {
             let found = self.bearers()?;
@@ -106,7 +117,7 @@ mod tests {
             assert!(own <= ENOUGH, "there is room for marks");
             return;
         };
-        let mut limits: Vec<u64> = marks.into_iter().map(Mark::limit).collect();
+        let mut limits: Vec<u64> = marks.into_iter().map(|Mark(limit)| limit).collect();
         assert!(limits.iter().all(|limit| *limit < own));
         limits.sort_unstable();
         limits.dedup();
