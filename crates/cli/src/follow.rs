@@ -110,9 +110,9 @@ async fn follow(
         End::Interrupted => {
             let id = text::word(run.as_str());
             output::talk(&format!(
-                "interrupted; {}. The run is not cancelled: `stepwell resume {id}` goes on, `stepwell cancel {id}` \
+                "interrupted{}. The run is not cancelled: `stepwell resume {id}` goes on, `stepwell cancel {id}` \
                  ends it",
-                consequence()
+                consequence(engine)
             ));
             Ok(Exit::Interrupted)
         }
