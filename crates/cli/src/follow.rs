@@ -15,6 +15,7 @@ use stepwell_core::workflow::Workflow;
 use stepwell_engine::Engine;
 use stepwell_engine::batch::BatchResult;
 
+use crate::children::Children;
 use crate::commands::batch;
 use crate::exit::Exit;
 use crate::live::model::Model;
@@ -110,9 +111,9 @@ async fn follow(
         End::Interrupted => {
             let id = text::word(run.as_str());
             output::talk(&format!(
-                "interrupted; {}. The run is not cancelled: `stepwell resume {id}` goes on, `stepwell cancel {id}` \
+                "interrupted{}. The run is not cancelled: `stepwell resume {id}` goes on, `stepwell cancel {id}` \
                  ends it",
-                consequence()
+                consequence(engine)
             ));
             Ok(Exit::Interrupted)
         }
@@ -128,9 +129,21 @@ async fn follow(
 async fn listen(engine: &Engine, run: &RunId, after: Seq, stop: &mut Stop) -> Result<End, ErrorObject> {
     let mut fault = engine.fault();
     let mut events = engine.follow(run, after);
+    let mut children = Children::of(engine, run);
+    if after > Seq(0) {
+        for wait in engine.inspect(run).await?.open_waits() {
+            children.waits_for(wait.spec);
+        }
+    }
     loop {
         let news = tokio::select! {
             news = events.next() => news?,
+            news = children.next() => {
+                for asked in news?.opened {
+                    tell_wait(&asked.run, &asked.wait, &asked.name, &asked.spec);
+                }
+                continue;
+            }
             _ = stop.asked() => return Ok(End::Interrupted),
             error = failing(&mut fault) => return Ok(End::Failed(error)),
         };
@@ -138,6 +151,7 @@ async fn listen(engine: &Engine, run: &RunId, after: Seq, stop: &mut Stop) -> Re
             return Ok(End::Rests(None));
         }
         for recorded in &news {
+            children.note(&recorded.event);
             tell(run, &recorded.event);
         }
     }

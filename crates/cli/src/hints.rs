@@ -10,7 +10,11 @@ pub(crate) fn about(run: &RunId) -> impl Fn(ErrorObject) -> ErrorObject + '_ {
     move |mut error| {
         if error.hint.is_none() && error.code == Code::WORKFLOW_INVALID_STATE {
             let text = |key: &str| error.data.get(key).and_then(|value| value.as_str()).unwrap_or_default();
-            error.hint = of_refusal(text("reason"), text("status"), &text::word(run.as_str()));
+            let run = text::word(run.as_str());
+            error.hint = match text("reason") {
+                "wait_closed" => Some(of_closed(text("state"), text("status"), &run)),
+                reason => of_refusal(reason, text("status"), &run),
+            };
         }
         error
     }
@@ -31,10 +35,20 @@ fn of_refusal(reason: &str, status: &str, run: &str) -> Option<String> {
         }
         ("not_paused", _) => format!("`stepwell show {run}` tells why it is not going on"),
         ("not_started", _) => format!("`stepwell resume {run}` starts it"),
-        ("wait_closed", _) => {
-            format!("the first answer stands; `stepwell show {run}` tells how the run goes on")
-        }
         ("no_such_wait" | "not_a_question", _) => "`stepwell inbox` lists the open questions".into(),
         _ => return None,
     })
+}
+
+/// Returns what may be done where a question is no longer open.
+fn of_closed(state: &str, status: &str, run: &str) -> String {
+    let show = format!("`stepwell show {run}` tells how the run goes on");
+    match (state, status) {
+        ("withdrawn", "cancelled") => {
+            "the run was cancelled before anybody answered; `stepwell run FILE` starts another".into()
+        }
+        ("withdrawn", _) => format!("nobody waits for the answer any more; {show}"),
+        ("expired", _) => format!("nobody answered in time; {show}"),
+        _ => format!("the first answer stands; {show}"),
+    }
 }

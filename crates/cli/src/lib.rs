@@ -5,6 +5,7 @@
 
 mod answering;
 mod args;
+mod children;
 mod commands;
 mod demo;
 mod diagnostics;

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
@@ -12,6 +13,9 @@ use crate::text;
 
 /// What has been done already and stands, whatever becomes of the output.
 static DONE: OnceLock<String> = OnceLock::new();
+
+/// Whoever read the data is gone.
+static UNREAD: AtomicBool = AtomicBool::new(false);
 
 /// Says what stands even if its output cannot be written.
 pub(crate) fn is_done(what: String) {
@@ -54,16 +58,23 @@ pub(crate) fn talk_rendered(lines: &str) {
     say(lines);
 }
 
+/// Returns whether nobody reads data any more, as after `| head`. A command that only prints may end then.
+pub(crate) fn is_unread() -> bool {
+    UNREAD.load(Ordering::Relaxed)
+}
+
 fn put(line: &str, as_json: bool) {
-    if let Err(why) = writeln!(std::io::stdout(), "{line}") {
-        // All that is left to do is to print; whoever reads must not take the half for the whole.
-        if why.kind() != ErrorKind::BrokenPipe {
-            let done = DONE.get().map_or_else(String::new, |done| format!("; {done}"));
-            let message = format!("cannot write the output: {why}{done}");
-            error(&ErrorObject::new(Code::CONFIGURATION_ERROR, message).with("reason", "output"), as_json);
-        }
-        std::process::exit(Exit::Failed as i32);
+    let Err(why) = writeln!(std::io::stdout(), "{line}") else { return };
+    if why.kind() == ErrorKind::BrokenPipe {
+        // Who reads no further has enough. The exit code still says how it went.
+        UNREAD.store(true, Ordering::Relaxed);
+        return;
     }
+    // All that is left to do is to print; whoever reads must not take the half for the whole.
+    let done = DONE.get().map_or_else(String::new, |done| format!("; {done}"));
+    let message = format!("cannot write the output: {why}{done}");
+    error(&ErrorObject::new(Code::CONFIGURATION_ERROR, message).with("reason", "output"), as_json);
+    std::process::exit(Exit::Failed as i32);
 }
 
 fn say(line: &str) {

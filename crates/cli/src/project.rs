@@ -1,5 +1,7 @@
 //! The project a command works in, its store, and the engine over it.
 
+use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -94,6 +96,16 @@ pub(crate) async fn open_existing(given: Option<&str>) -> Result<Arc<dyn Store>,
             .with_hint(hint));
     }
     open_store(given).await
+}
+
+/// Opens the store of a command that lists; none: it is the project's own, and nothing has run there yet.
+pub(crate) async fn open_to_list(given: Option<&str>) -> Result<Option<Arc<dyn Store>>, ErrorObject> {
+    let chosen = store(given)?;
+    let is_to_come = |file: &Path| !file.exists() && unfit(file).is_none();
+    if chosen.by == Chooser::Default && file_of(&chosen.url).is_some_and(is_to_come) {
+        return Ok(None);
+    }
+    open_existing(given).await.map(Some)
 }
 
 /// Opens the store of a command, making it if it does not exist.
@@ -204,9 +216,18 @@ pub(crate) fn json_argument(name: &str, given: &str) -> Result<Value, ErrorObjec
     };
     let text = match given.strip_prefix('@') {
         None => given.to_owned(),
-        Some(file) => std::fs::read_to_string(file).map_err(|error| bad(format!("{file}: {error}")))?,
+        Some(file) => read_given(Path::new(file)).map_err(|error| bad(format!("{file}: {error}")))?,
     };
     serde_json::from_str(&text).map_err(|error| bad(format!("not JSON: {error}")))
+}
+
+/// Reads a file that is named on the command line. It may be a pipe, as `<(…)` of a shell is one; a device never ends.
+pub(crate) fn read_given(file: &Path) -> io::Result<String> {
+    let kind = std::fs::metadata(file)?.file_type();
+    if kind.is_char_device() || kind.is_block_device() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a device and no file"));
+    }
+    std::fs::read_to_string(file)
 }
 
 /// Finds the question that an argument means: by its id, or as the only open one whose id begins like it.

@@ -13,6 +13,9 @@ use crate::values::{shown, size, took};
 /// Of what a step printed, the end is shown.
 const PRINTED: Limit = Limit { lines: 20, bytes: 4 << 10 };
 
+/// What a step prints, in the order in which it is shown.
+const STREAMS: [&str; 2] = ["output", "stderr"];
+
 /// Of the result of a run, the beginning is shown.
 const RESULT: Limit = Limit { lines: 200, bytes: 16 << 10 };
 
@@ -28,7 +31,8 @@ struct Limit {
 pub(crate) fn told(run: &Run, execution: &Execution) -> Vec<String> {
     let result = &view(execution)["result"];
     let is_last = run.workflow().graph().sink() == Some(execution.step_ix());
-    let brief = if is_last { String::new() } else { brief(result) };
+    let repeats = Repeats::of(execution, result);
+    let brief = if is_last || repeats == Repeats::Lines { String::new() } else { brief(result) };
     let mut lines = vec![format!("{}{brief}", line(run, execution))];
     if execution.status.is_failure()
         && let Some(error) = &execution.error
@@ -36,11 +40,35 @@ pub(crate) fn told(run: &Run, execution: &Execution) -> Vec<String> {
         lines.push(format!("  {}", error.message));
     }
     let all = format!("`stepwell show {} --json`", text::word(run.id().as_str()));
-    lines.extend(details(execution, &all).into_iter().map(|line| format!("  {line}")));
+    // What is told as the result already is not told as output too.
+    let is_told = repeats == Repeats::Line || (repeats == Repeats::Lines && is_last);
+    let streams = if is_told { &STREAMS[1..] } else { &STREAMS };
+    lines.extend(details(execution, streams, &all).into_iter().map(|line| format!("  {line}")));
     if is_last && execution.status == ExecutionStatus::Completed {
         lines.extend(in_full(result, &all).into_iter().map(|line| format!("  {line}")));
     }
     lines
+}
+
+/// Whether the result of a step is the text that it printed, as that of a program is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeats {
+    Nothing,
+    /// It printed one line.
+    Line,
+    Lines,
+}
+
+impl Repeats {
+    fn of(execution: &Execution, result: &Value) -> Self {
+        let printed = execution.output.as_deref().and_then(|output| output["output"].as_str());
+        match (result.as_str(), printed) {
+            (Some(result), Some(printed)) if result.trim_end() == printed.trim_end() => {
+                if result.trim_end().contains('\n') { Self::Lines } else { Self::Line }
+            }
+            _ => Self::Nothing,
+        }
+    }
 }
 
 /// Returns what else is known of an execution: what carries its step out, what that needs, and its times.
@@ -84,7 +112,7 @@ pub(crate) fn name(step: &str, ordinal: Ordinal) -> String {
 }
 
 /// Returns what the step printed, and the traceback of a failed one.
-fn details(execution: &Execution, all: &str) -> Vec<String> {
+fn details(execution: &Execution, streams: &[&str], all: &str) -> Vec<String> {
     let output = execution.output.as_deref();
     let failed = execution.error.as_ref().map(|error| &error.data);
     let text = |key: &str| {
@@ -93,7 +121,7 @@ fn details(execution: &Execution, all: &str) -> Vec<String> {
         said.and_then(Value::as_str).unwrap_or_default()
     };
     let mut lines = Vec::new();
-    for stream in ["output", "stderr"] {
+    for stream in streams {
         lines.extend(last_lines(text(stream), "| ", all));
     }
     lines.extend(last_lines(text("traceback"), "", all));

@@ -78,10 +78,13 @@ impl Stop {
     }
 }
 
-/// Returns what a request does to what is under way.
-pub(crate) fn consequence() -> String {
+/// Returns what a request does to what is under way, if anything is, to be said after what happens to the process itself.
+pub(crate) fn consequence(engine: &Engine) -> String {
+    if !engine.is_at_work() {
+        return String::new();
+    }
     let seconds = Options::default().cleanup_ms / 1_000;
-    format!("what is under way has {seconds} s to finish, once more ends it now")
+    format!("; what is under way has {seconds} s to finish, once more ends it now")
 }
 
 #[expect(unsafe_code, reason = "the standard library does not tell what a signal does")]

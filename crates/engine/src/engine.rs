@@ -397,6 +397,11 @@ impl Engine {
         Watched { moves, _run: Watching { shared: self.shared.clone(), run: run.clone() } }
     }
 
+    /// Returns whether attempts are under way in this process, which a shutdown lets end.
+    pub fn is_at_work(&self) -> bool {
+        !self.shared.held.is_empty()
+    }
+
     /// Cuts a shutdown short: attempts that still run are cancelled.
     pub fn abort(&self) {
         self.shared.abort.cancel();

@@ -66,6 +66,11 @@ impl Held {
             .is_some_and(|entry| entry.lease == *lease)
     }
 
+    /// Returns whether no attempt is under way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.attempts.lock().expect("no panic happens under this lock").by_execution.is_empty()
+    }
+
     /// Returns the leases that are held.
     pub(crate) fn leases(&self) -> Vec<(RunId, LeaseRef)> {
         let attempts = self.attempts.lock().expect("no panic happens under this lock");

@@ -101,7 +101,7 @@ fn in_brief(row: &WaitRow) -> String {
 async fn asked(engine: &Engine, row: &WaitRow, by: Option<String>) -> Result<Option<RunStatus>, ErrorObject> {
     let spec = serde_json::from_value(row.spec.clone()).ok().filter(|_| row.state == WaitState::Open);
     let Some(asking) = spec.and_then(|spec| Asking::of(&row.wait, row.step.as_str(), &spec)) else {
-        return Err(hints::about(&row.run)(refusal("wait_closed", already(row))));
+        return Err(closed(&**engine.store(), row).await?);
     };
     let by = by.unwrap_or_else(live::view::user);
     let mut stop = Stop::listen()?;
@@ -117,7 +117,7 @@ async fn asked(engine: &Engine, row: &WaitRow, by: Option<String>) -> Result<Opt
         }
         Closed::Elsewhere => {
             let row = engine.store().wait(&row.wait).await.map_err(super::stored)?;
-            Err(hints::about(&row.run)(refusal("wait_closed", already(&row))))
+            Err(closed(&**engine.store(), &row).await?)
         }
     }
 }
@@ -159,20 +159,17 @@ async fn questions(store: &dyn Store, target: &str) -> Result<Questions, ErrorOb
     let (mut open, closed): (Vec<_>, Vec<_>) =
         asked.into_iter().partition(|row| row.state == WaitState::Open);
     match open.len() {
-        0 => Err(none_open(&run, &closed)),
+        0 => Err(none_open(store, &run, &closed).await?),
         1 => Ok(Questions::One(Box::new(open.remove(0)))),
         _ => Ok(Questions::Several { run, open }),
     }
 }
 
-fn none_open(run: &RunId, closed: &[WaitRow]) -> ErrorObject {
-    let id = text::word(run.as_str());
-    match closed.iter().max_by_key(|row| row.closed_at) {
-        None => refusal("no_open_wait", format!("run {run} asks nothing"))
-            .with_hint(format!("`stepwell show {id}` tells what it waits for")),
-        Some(last) => refusal("wait_closed", already(last))
-            .with("wait_id", last.wait.as_str())
-            .with_hint(format!("`stepwell show {id}` tells how the run goes on")),
+async fn none_open(store: &dyn Store, run: &RunId, asked: &[WaitRow]) -> Result<ErrorObject, ErrorObject> {
+    match asked.iter().max_by_key(|row| row.closed_at) {
+        None => Ok(refusal("no_open_wait", format!("run {run} asks nothing"))
+            .with_hint(format!("`stepwell show {}` tells what it waits for", text::word(run.as_str())))),
+        Some(last) => closed(store, last).await,
     }
 }
 
@@ -187,15 +184,21 @@ fn refusal(reason: &str, message: String) -> ErrorObject {
     ErrorObject::new(Code::WORKFLOW_INVALID_STATE, message).with("reason", reason)
 }
 
-/// Says that a question is closed, and how.
-fn already(row: &WaitRow) -> String {
+/// Refuses to answer a question that is closed, and says how it was.
+async fn closed(store: &dyn Store, row: &WaitRow) -> Result<ErrorObject, ErrorObject> {
+    let status = store.run(&row.run).await.map_err(super::stored)?.state.status;
     let by = row.closed_by.as_deref().map_or_else(String::new, |by| format!(" by {by}"));
-    let state = match row.state {
+    let how = match row.state {
         WaitState::Answered => format!("already answered{by}"),
         WaitState::Expired => "expired: nobody answered in time".to_owned(),
+        WaitState::Withdrawn if status.is_terminal() => format!("withdrawn: run {} is {status}", row.run),
         WaitState::Open | WaitState::Withdrawn => "withdrawn".to_owned(),
     };
-    format!("question {} of step '{}' is {state}", row.wait, row.step)
+    let error = refusal("wait_closed", format!("question {} of step '{}' is {how}", row.wait, row.step))
+        .with("wait_id", row.wait.as_str())
+        .with("state", serde_json::to_value(row.state).unwrap_or_default())
+        .with("status", status.as_str());
+    Ok(hints::about(&row.run)(error))
 }
 
 fn value(args: &Args) -> Result<Value, ErrorObject> {
@@ -211,7 +214,7 @@ fn value(args: &Args) -> Result<Value, ErrorObject> {
         let read = if name == "-" {
             std::io::stdin().read_to_string(&mut text).map(|_| ())
         } else {
-            std::fs::read_to_string(&file).map(|content| text = content)
+            project::read_given(&file).map(|content| text = content)
         };
         read.map_err(|error| bad(format!("{name}: {error}")))?;
         (name, text)

@@ -139,9 +139,9 @@ async fn follow(
             _ = stop.asked() => {
                 progress.end();
                 output::talk(&format!(
-                    "interrupted; {}. The run is not cancelled: the same command with `--run-id {id}` goes on, \
+                    "interrupted{}. The run is not cancelled: the same command with `--run-id {id}` goes on, \
                      `stepwell cancel {id}` ends it",
-                    consequence()
+                    consequence(engine)
                 ));
                 return Ok(true);
             }

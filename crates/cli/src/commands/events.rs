@@ -29,7 +29,7 @@ pub(crate) async fn events(shared: &Shared, args: &Args) -> Result<Exit, ErrorOb
         let mut follow = engine.follow(&run, after);
         loop {
             let news = follow.next().await?;
-            if news.is_empty() {
+            if news.is_empty() || output::is_unread() {
                 return Ok(Exit::Ok);
             }
             for recorded in &news {
@@ -51,7 +51,7 @@ pub(super) async fn each(
     const PAGE: usize = 1_000;
     loop {
         let page = store.events(run, after, PAGE).await.map_err(super::stored)?;
-        let Some(last) = page.last() else { return Ok(()) };
+        let Some(last) = page.last().filter(|_| !output::is_unread()) else { return Ok(()) };
         after = last.seq;
         page.iter().for_each(&mut tell);
     }

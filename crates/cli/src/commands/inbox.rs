@@ -34,8 +34,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn inbox(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
-    let opened = project::open_existing(shared.store()).await?;
     if let Some(target) = &args.wait {
+        let opened = project::open_existing(shared.store()).await?;
         let row = super::answer::find(&*opened, target).await?;
         if shared.json {
             output::json(&shape::wait(&row));
@@ -55,6 +55,14 @@ pub(crate) async fn inbox(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
         metadata: pairs("--metadata", &args.metadata, true)?,
         due_before: due,
         ..WaitFilter::default()
+    };
+    let Some(opened) = project::open_to_list(shared.store()).await? else {
+        if shared.json {
+            output::json(&json!({ "waits": [], "next": null }));
+        }
+        let dir = project::root(&project::working_dir()?);
+        output::talk(&format!("no open questions: nothing has run in {} yet", dir.display()));
+        return Ok(Exit::Ok);
     };
     let page = Page { limit, cursor: args.cursor.clone() };
     let found = opened.waits(&filter, &page).await.map_err(super::stored)?;

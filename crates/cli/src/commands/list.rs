@@ -54,7 +54,17 @@ pub(crate) async fn list(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
         until: at("--until", &args.until)?,
         among: if args.children { Among::All } else { Among::Roots },
     };
-    let opened = project::open_existing(shared.store()).await?;
+    let Some(opened) = project::open_to_list(shared.store()).await? else {
+        if shared.json {
+            output::json(&json!({ "runs": [], "next": null }));
+        }
+        let dir = project::root(&project::working_dir()?);
+        output::talk(&format!(
+            "nothing has run in {} yet: `stepwell run FILE` starts a workflow",
+            dir.display()
+        ));
+        return Ok(Exit::Ok);
+    };
     let page = Page { limit, cursor: args.cursor.clone() };
     let found = opened.runs(&filter, &page).await.map_err(super::stored)?;
     if shared.json {

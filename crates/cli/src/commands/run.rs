@@ -1,6 +1,6 @@
 //! `stepwell run`: starts a workflow file and follows it to its end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -46,6 +46,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     if let Some(file) = &args.output {
+        refuse_markdown(file)?;
         whole_file::can_be_written("--output", file)?;
     }
     let files = [args.file.clone()];
@@ -113,6 +114,18 @@ fn input(args: &Args) -> Result<Value, ErrorObject> {
             Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", "--param"))
         }
     }
+}
+
+/// Refuses to write JSON into a file that is named as one of Markdown.
+fn refuse_markdown(file: &Path) -> Result<(), ErrorObject> {
+    let suffix = file.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default();
+    if !["md", "markdown"].iter().any(|known| suffix.eq_ignore_ascii_case(known)) {
+        return Ok(());
+    }
+    let message = format!("--output writes JSON, and '{}' is named as Markdown", file.display());
+    Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", "--output").with_hint(
+        "name a file that ends in .json; `stepwell batch --output FILE.md` writes reports of batches",
+    ))
 }
 
 /// Starts a run for a worker to carry.

@@ -45,7 +45,7 @@ pub(crate) async fn worker(shared: &Shared, args: &Args) -> Result<Exit, ErrorOb
             return Err(error);
         }
     };
-    output::talk(&format!("worker {} ends; {}", std::process::id(), consequence()));
+    output::talk(&format!("worker {} ends{}", std::process::id(), consequence(&engine)));
     stop.shut_down(&engine).await;
     Ok(exit(asked))
 }

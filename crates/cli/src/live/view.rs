@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_core::ids::{Seq, WaitId};
+use stepwell_core::ids::{RunId, Seq, WaitId};
 use stepwell_core::run::Run;
-use stepwell_core::run::wait::{Resolution, WaitKind};
+use stepwell_core::run::wait::{Resolution, WaitKind, WaitSpec};
 use stepwell_core::status::RunStatus;
 use stepwell_engine::Engine;
 use stepwell_store::{Recorded, WaitState};
@@ -23,6 +23,7 @@ use super::model::{Asked, Model, News};
 use super::screen::Screen;
 use super::tty::{self, Tty};
 use super::{form, table};
+use crate::children::{self, ChildQuestion, Children};
 use crate::commands::list::now;
 use crate::follow::{End, answer_with, failing, waits_for};
 use crate::stop::Stop;
@@ -40,6 +41,8 @@ struct View {
     model: Model,
     terminal: Terminal,
     asking: Option<Asking>,
+    /// Open questions of child runs, oldest first.
+    of_children: Vec<ChildQuestion>,
     /// Questions that were asked here and left open, or cannot be asked.
     left: HashSet<WaitId>,
     /// Answered here.
@@ -61,6 +64,10 @@ pub(crate) async fn watch(
     stop: &mut Stop,
 ) -> Result<End, ErrorObject> {
     let run = model.run.clone();
+    let mut children = Children::of(engine, &run);
+    for open in &model.waits {
+        children.waits_for(&open.spec);
+    }
     let mut view = View::open(model, ask);
     let mut signals = Signals::listen()?;
     let mut follow = engine.follow(&run, after);
@@ -78,7 +85,14 @@ pub(crate) async fn watch(
                 if events.is_empty() {
                     break;
                 }
+                for recorded in &events {
+                    children.note(&recorded.event);
+                }
                 view.note(&events);
+            }
+            news = children.next() => {
+                let news = news.inspect_err(|_| view.close())?;
+                view.note_children(news);
             }
             _ = stop.asked() => {
                 view.close();
@@ -222,6 +236,7 @@ impl View {
             asks: ask && terminal.tty.is_some(),
             terminal,
             asking: None,
+            of_children: Vec::new(),
             left: HashSet::new(),
             answered: HashSet::new(),
             above: Vec::new(),
@@ -249,18 +264,43 @@ impl View {
         }
     }
 
+    /// Takes note of what has become of the questions of child runs.
+    fn note_children(&mut self, news: children::News) {
+        self.is_stale = true;
+        for (asked, row) in news.closed {
+            self.of_children.retain(|open| open.wait != asked.wait);
+            let by = row.closed_by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+            let how = match row.state {
+                WaitState::Open => continue,
+                WaitState::Answered => format!("answered{by}"),
+                WaitState::Expired => "nobody answered in time".into(),
+                WaitState::Withdrawn => "the question is withdrawn".into(),
+            };
+            self.gone(&asked.wait, &asked.name, &how);
+        }
+        for asked in news.opened {
+            self.say_unless_asked(&asked.run, &asked.wait, &asked.name, &asked.spec);
+            self.of_children.push(asked);
+        }
+    }
+
     /// Says what to type for what is not asked here.
     fn opened(&mut self, wait: &WaitId) {
         let Some(open) = self.model.waits.iter().find(|open| open.wait == *wait) else { return };
-        let is_asked = match &open.spec.kind {
-            WaitKind::Human(_) => self.asks && Asking::of(wait, &open.name(), &open.spec).is_some(),
+        let (run, name, spec) = (self.model.run.clone(), open.name(), open.spec.clone());
+        self.say_unless_asked(&run, wait, &name, &spec);
+    }
+
+    fn say_unless_asked(&mut self, run: &RunId, wait: &WaitId, name: &str, spec: &WaitSpec) {
+        let is_asked = match &spec.kind {
+            WaitKind::Human(_) => self.asks && Asking::of(wait, name, spec).is_some(),
             WaitKind::Signal { .. } => false,
             // The picture says it all.
             WaitKind::Timer | WaitKind::Child(_) => return,
         };
         if !is_asked {
             self.left.insert(wait.clone());
-            let (what, commands) = waits_for(&self.model.run, wait, &open.name(), &open.spec);
+            let (what, commands) = waits_for(run, wait, name, spec);
             self.say(&what);
             for command in commands {
                 self.say(&text::line(&command));
@@ -269,11 +309,6 @@ impl View {
     }
 
     fn closed(&mut self, wait: &WaitId, step: &str, resolution: &Resolution) {
-        let was_asked = self.asking.as_ref().is_some_and(|asking| asking.wait == *wait);
-        self.asking.take_if(|asking| asking.wait == *wait);
-        if self.answered.remove(wait) {
-            return;
-        }
         let how = match resolution {
             Resolution::Answered { value, by } => {
                 let by = by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
@@ -289,8 +324,17 @@ impl View {
             | Resolution::ChildCompleted { .. }
             | Resolution::ChildFailed { .. } => return,
         };
+        self.gone(wait, step, &how);
+    }
+
+    /// Says how a question was closed, unless that was done here, and asks it no longer.
+    fn gone(&mut self, wait: &WaitId, name: &str, how: &str) {
+        let was_asked = self.asking.take_if(|asking| asking.wait == *wait).is_some();
+        if self.answered.remove(wait) {
+            return;
+        }
         let here = if was_asked { "; what was typed here was not sent" } else { "" };
-        self.say(&format!("  {step}: {how}{here}"));
+        self.say(&format!("  {name}: {how}{here}"));
     }
 
     /// Asks the next open question, in order of the steps, if none is asked.
@@ -298,18 +342,30 @@ impl View {
         if self.asking.is_some() || !self.asks {
             return;
         }
-        let Some(open) = self.to_ask().min_by_key(|open| self.model.place(open)) else { return };
-        self.asking = Asking::of(&open.wait, &open.name(), &open.spec);
+        let Some(asking) = self.next_of_run().or_else(|| self.next_of_children()) else { return };
+        self.asking = Some(asking);
         self.terminal.forget_typed();
         self.is_stale = true;
     }
 
-    /// Returns the open questions that nobody has answered or left here.
+    fn next_of_run(&self) -> Option<Asking> {
+        let open = self.to_ask().min_by_key(|open| self.model.place(open))?;
+        Asking::of(&open.wait, &open.name(), &open.spec)
+    }
+
+    fn next_of_children(&self) -> Option<Asking> {
+        let open = self.of_children.iter().find(|open| !self.is_done(&open.wait))?;
+        Asking::of(&open.wait, &open.name, &open.spec)
+    }
+
+    /// Returns the open questions of the run that nobody has answered or left here.
     fn to_ask(&self) -> impl Iterator<Item = &Asked> {
-        self.model.waits.iter().filter(|open| {
-            let is_done = self.left.contains(&open.wait) || self.answered.contains(&open.wait);
-            matches!(open.spec.kind, WaitKind::Human(_)) && !is_done
-        })
+        let is_question = |open: &&Asked| matches!(open.spec.kind, WaitKind::Human(_));
+        self.model.waits.iter().filter(is_question).filter(|open| !self.is_done(&open.wait))
+    }
+
+    fn is_done(&self, wait: &WaitId) -> bool {
+        self.left.contains(wait) || self.answered.contains(wait)
     }
 
     async fn answer(&mut self, engine: &Engine, answer: Value) {
@@ -389,7 +445,9 @@ impl View {
         let Some(asking) = &self.asking else {
             return Frame { lines: frame::picture(&self.model, columns, room, now), cursor: None };
         };
-        let others = self.to_ask().filter(|open| open.wait != asking.wait).count();
+        let of_children = self.of_children.iter().map(|open| &open.wait).filter(|wait| !self.is_done(wait));
+        let others = self.to_ask().map(|open| &open.wait).chain(of_children);
+        let others = others.filter(|wait| **wait != asking.wait).count();
         let (asked, cursor) = asking.lines(size.columns, others, Some(&self.by), now);
         let rows = room.saturating_sub(asked.len()).max(LEAST.min(room));
         let mut lines = frame::picture(&self.model, columns, rows, now);

@@ -287,3 +287,60 @@ fn a_child_is_written_or_named_and_not_both() {
         assert_eq!((told.code, error_of(&told)), (3, ("INVALID_PARAMS".into(), reason.into())), "{told:?}");
     }
 }
+
+/// A workflow whose only step asks, two runs below the one that is followed.
+fn asks_below(sandbox: &Sandbox) {
+    let ask = json!({"name": "approve", "method": "human/ask", "params": {"prompt": "Order 7 laptops?", "options": ["yes", "no"]}});
+    sandbox.write("asks.json", &json!({"id": "asks", "steps": [ask]}).to_string());
+    sandbox.write("between.json", &parent(&json!({"workflow_ref": "asks.json"})));
+    sandbox.write("top.json", &parent(&json!({"workflow_ref": "between.json"})));
+}
+
+#[test]
+fn a_question_of_a_child_run_is_asked_on_the_terminal_of_its_parent() {
+    let sandbox = Sandbox::new();
+    asks_below(&sandbox);
+    let mut terminal = sandbox.on_terminal(120, &["run", "top.json", "--run-id", "t1"]);
+    let text = terminal.shows("1  yes");
+    assert!(text.contains("? approve of child run ") && text.contains("  | Order 7 laptops?"), "{text}");
+    terminal.types("2\r");
+    assert_eq!(terminal.ends(), 0);
+    terminal.is_given_back();
+    let shown = sandbox.run(&["show", "t1", "--json"]).json();
+    let answer = shown.pointer("/results/child/result/child/result/approve/result");
+    assert_eq!(answer, Some(&json!("no")), "{shown}");
+
+    let mut terminal = sandbox.on_terminal(120, &["run", "top.json", "--run-id", "t2"]);
+    terminal.shows("1  yes");
+    terminal.types("\x1b");
+    terminal.shows(" is left open");
+    let wait = sandbox.run(&["inbox", "--json"]).json()["waits"][0]["wait_id"].as_str().unwrap().to_owned();
+    assert_eq!(sandbox.run(&["answer", &wait, "--text", "no", "--by", "ann"]).code, 0);
+    assert_eq!(terminal.ends(), 0);
+}
+
+#[test]
+fn without_a_terminal_a_question_of_a_child_run_is_told_with_the_command_that_answers_it() {
+    let sandbox = Sandbox::new();
+    asks_below(&sandbox);
+    let err = sandbox.path().join("err");
+    let to_file = || std::fs::OpenOptions::new().append(true).create(true).open(&err).unwrap();
+    let told = |_: &Sandbox| {
+        let told = std::fs::read_to_string(&err).unwrap();
+        told.contains("answer with `stepwell answer wait_").then_some(told)
+    };
+    let mut run = sandbox.command(&["run", "top.json", "--run-id", "t1"]).stderr(to_file()).spawn().unwrap();
+    let said = sandbox.until(told);
+    assert!(said.contains("  approve of child run ") && said.contains(" asks: Order 7 laptops?\n"), "{said}");
+    assert_eq!(said.matches("answer with").count(), 1, "{said}");
+    run.kill().unwrap();
+    run.wait().unwrap();
+
+    // Whoever goes on with the run is told again.
+    std::fs::remove_file(&err).unwrap();
+    let mut resumed = sandbox.command(&["resume", "t1"]).stderr(to_file()).spawn().unwrap();
+    sandbox.until(told);
+    let wait = sandbox.run(&["inbox", "--json"]).json()["waits"][0]["wait_id"].as_str().unwrap().to_owned();
+    assert_eq!(sandbox.run(&["answer", &wait, "--text", "yes"]).code, 0);
+    assert!(resumed.wait().unwrap().success());
+}

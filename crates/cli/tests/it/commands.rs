@@ -106,8 +106,10 @@ fn each_failure_has_its_exit_code_and_tells_its_error_as_json() {
 #[test]
 fn a_reader_makes_no_store() {
     let sandbox = Sandbox::new();
-    let told = sandbox.run(&["list", "--json"]);
-    assert_eq!(told.code, 4, "{told:?}");
+    for (code, args) in [(0, ["list", "--json"]), (4, ["show", "r1"])] {
+        let told = sandbox.run(&args);
+        assert_eq!(told.code, code, "{told:?}");
+    }
     assert!(!sandbox.path().join(".stepwell").exists());
 }
 
@@ -237,6 +239,8 @@ fn results_are_written_to_files_only() {
     let pipe = std::process::Command::new("mkfifo").arg(at("pipe.json")).status().unwrap();
     assert!(pipe.success());
     std::fs::create_dir(at("files")).unwrap();
+    let run = sandbox.run(&["--store", "memory:", "run", "nap.yaml", "--output", "report.md"]);
+    assert!(run.code == 2 && run.err.contains("--output writes JSON"), "{run:?}");
     for name in ["null.json", "dangling.json", "pipe.json"] {
         let run = sandbox.run(&["--store", "memory:", "run", "nap.yaml", "--output", name]);
         assert_eq!(run.code, 2, "{name}: {run:?}");
@@ -260,6 +264,17 @@ fn what_is_no_regular_file_is_not_read() {
     assert!(made.success());
     let told = sandbox.run(&["validate", "w.yaml", "--json"]);
     assert_eq!(told.code, 3, "{told:?}");
+    let endless: [&[&str]; 4] = [
+        &["state", "set", "k", "@/dev/zero"],
+        &["run", "none.yaml", "--input", "@/dev/zero"],
+        &["state", "set", "k", "@/dev/full"],
+        &["--store", "memory:", "state", "set", "k", "@/dev/zero"],
+    ];
+    sandbox.write("none.yaml", "steps: [{name: a, method: timer/sleep, params: {seconds: 0}}]");
+    for args in endless {
+        let told = sandbox.run(args);
+        assert!(told.code == 2 && told.err.contains("it is a device and no file"), "{told:?}");
+    }
     std::os::unix::fs::symlink("/dev/zero", sandbox.path().join("stepwell.toml")).unwrap();
     let told = sandbox.run(&["list"]);
     assert!(told.code == 1 && told.err.contains("is no regular file"), "{told:?}");

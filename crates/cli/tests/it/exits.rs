@@ -33,8 +33,11 @@ fn g30_every_row_of_the_table_of_exit_codes_is_produced() {
         }
     };
     // 4, before there is a store.
-    check(4, "CONFIGURATION_ERROR", &["list"]);
+    check(4, "CONFIGURATION_ERROR", &["show", "done"]);
+    check(4, "CONFIGURATION_ERROR", &["list", "--store", "sqlite://other.db"]);
     // 0
+    check(0, "", &["list"]);
+    check(0, "", &["inbox"]);
     check(0, "", &["run", "nap.yaml", "--run-id", "done"]);
     check(0, "", &["validate", "nap.yaml"]);
     // 1

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 
+use serde_json::json;
+
 use crate::sandbox::{Sandbox, Told};
 
 /// Starts a run and leaves it alone once it waits; a signal comes before the timer is over.
@@ -76,6 +78,31 @@ fn resume_says_at_once_what_the_run_waits_for() {
     assert!(missing.is_empty(), "never said: {missing:?}");
     resumed.kill().unwrap();
     resumed.wait().unwrap();
+}
+
+#[test]
+fn a_project_in_which_nothing_has_run_lists_nothing_and_says_how_to_begin() {
+    let sandbox = Sandbox::new();
+    let (list, inbox) = (sandbox.run(&["list"]), sandbox.run(&["inbox"]));
+    assert!(list.err.contains(" yet: `stepwell run FILE` starts a workflow"), "{list:?}");
+    assert!(inbox.err.starts_with("no open questions: nothing has run in "), "{inbox:?}");
+    assert_eq!(sandbox.run(&["list", "--json"]).json(), json!({"runs": [], "next": null}));
+    assert_eq!(sandbox.run(&["inbox", "--json"]).json(), json!({"waits": [], "next": null}));
+    assert!(!sandbox.path().join(".stepwell").exists(), "reading makes no store");
+}
+
+#[test]
+fn an_answer_to_a_run_that_was_cancelled_is_told_that_and_not_that_another_answer_stands() {
+    let sandbox = Sandbox::new();
+    waiting(&sandbox, "steps: [{name: ask, method: human/ask, params: {prompt: '?'}}]", "c1", 1);
+    let wait = sandbox.run(&["inbox", "--json"]).json()["waits"][0]["wait_id"].as_str().unwrap().to_owned();
+    assert_eq!(sandbox.run(&["cancel", "c1"]).code, 0);
+    for target in [wait.as_str(), "c1"] {
+        let told = sandbox.run(&["answer", target, "--text", "yes"]);
+        assert_eq!(told.code, 5, "{told:?}");
+        assert!(told.err.contains(" is withdrawn: run c1 is cancelled\n"), "{told:?}");
+        assert!(told.err.contains("hint: the run was cancelled before anybody answered"), "{told:?}");
+    }
 }
 
 #[test]

@@ -245,7 +245,7 @@ fn whatever_ends_it_the_terminal_is_given_back() {
     terminal.shows("1/2 approved");
     terminal.types("ye\x03");
     assert_eq!(terminal.ends(), 130);
-    assert!(terminal.text().contains("interrupted; "), "{}", terminal.text());
+    assert!(terminal.text().contains("interrupted. The run is not cancelled"), "{}", terminal.text());
     terminal.is_given_back();
     let mut terminal = sandbox.on_terminal(100, &["resume", "a1"]);
     terminal.shows("1/2 approved");

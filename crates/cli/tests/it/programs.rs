@@ -37,3 +37,27 @@ fn a_program_that_is_not_there_is_told_before_anything_runs() {
     assert_eq!(warned.code, 0);
     assert!(warned.err.contains("step 'a': there is no program ./made-later in "), "{warned:?}");
 }
+
+#[test]
+fn what_a_program_printed_is_told_once() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "prints.yaml",
+        r#"steps:
+  - {name: lines, method: process/run, params: {command: printf, args: ["a\\nb\\n"]}}
+  - {name: line, method: process/run, needs: [lines], params: {command: echo, args: [once]}}
+  - {name: last, method: process/run, needs: [line], params: {command: sh, args: ["-c", "echo x; echo y; echo z >&2"]}}
+"#,
+    );
+    let told = sandbox.run(&["run", "prints.yaml"]);
+    let lines = told.out.lines().map(|line| match line.split_once(": completed, ") {
+        Some((step, rest)) => format!("{step}:{}", rest.split_once('s').unwrap().1),
+        None => line.to_owned(),
+    });
+    let lines: Vec<String> = lines.collect();
+    assert_eq!(
+        lines,
+        ["lines:", "  | a", "  | b", "line:  once", "last:", "  | z", "  x", "  y"],
+        "{told:?}"
+    );
+}

@@ -173,8 +173,14 @@ fn a_run_whose_output_or_talk_cannot_be_written_is_carried_to_its_end() {
 
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let told = Told::of(&sandbox.command(&["list"]).stdout(writer).stderr(Stdio::piped()).output().unwrap());
-    assert_eq!((told.code, &*told.err), (1, ""), "who reads no further is told nothing");
+    for args in [&["list"][..], &["completions", "bash"], &["man"], &["events", "o1", "--follow"]] {
+        let writer = writer.try_clone().unwrap();
+        let told = Told::of(&sandbox.command(args).stdout(writer).stderr(Stdio::piped()).output().unwrap());
+        assert_eq!((told.code, &*told.err), (0, ""), "who reads no further is told nothing: {args:?}");
+    }
+    sandbox.write("fails.yaml", "steps: [{name: a, method: python/execute, params: {code: '1 / 0'}}]");
+    let failed = sandbox.command(&["run", "fails.yaml"]).stdout(writer).stderr(Stdio::null()).status();
+    assert_eq!(failed.unwrap().code(), Some(1), "the exit code is that of the run all the same");
     for id in ["o1", "o2", "o3"] {
         assert_eq!(sandbox.run(&["show", id, "--json"]).json()["status"], json!("completed"), "{id}");
     }

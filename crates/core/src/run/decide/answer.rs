@@ -27,10 +27,14 @@ impl Turn<'_> {
                 | Resolution::ChildFailed { .. } => "answered",
             };
             let same = matches!(resolution, Resolution::Answered { value: given, .. } if given == value);
-            return Err(self
-                .refuse("wait_closed", format!("question {wait} is {state} already"))
-                .with("state", state)
-                .with("same_answer", same));
+            let (run, status) = (self.run.id(), self.run.status);
+            let message = match resolution {
+                Resolution::Withdrawn if status.is_terminal() => {
+                    format!("question {wait} is withdrawn: run {run} is {status}")
+                }
+                _ => format!("question {wait} is {state} already"),
+            };
+            return Err(self.refuse("wait_closed", message).with("state", state).with("same_answer", same));
         }
         self.refuse_terminal("answered")?;
         // Whether anybody was up to take note of it or not.
