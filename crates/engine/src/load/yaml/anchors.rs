@@ -86,7 +86,11 @@ impl Size {
         self.values += more.values;
         self.bytes += more.bytes;
         if self.values > MAX_VALUES || self.bytes > MAX_BYTES {
-            return Err(Unreadable::new("its anchors and aliases repeat too much", at));
+            let message = format!(
+                "its anchors and aliases repeat more than {MAX_VALUES} values or {} MiB of text",
+                MAX_BYTES >> 20
+            );
+            return Err(Unreadable::new(message, at));
         }
         Ok(())
     }
