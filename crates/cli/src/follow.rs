@@ -22,7 +22,7 @@ use crate::live::model::Model;
 use crate::live::{tty, view};
 use crate::stop::{Stop, consequence};
 use crate::values::shown;
-use crate::{answering, output, shape, steps, text};
+use crate::{answering, hints, output, shape, steps, text};
 
 /// How a run is followed.
 #[derive(Debug, clap::Args)]
@@ -253,8 +253,7 @@ fn say_failed(run: &Run, error: &ErrorObject) {
         let steps = if others.len() == 1 { "step" } else { "steps" };
         output::talk(&format!("{}{more} {steps} failed: {}", others.len(), others.join(", ")));
     }
-    let id = text::word(run.id().as_str());
-    output::talk(&format!("hint: repair the cause, then `stepwell retry {id}`; what is completed stays"));
+    output::talk(&format!("hint: {}", hints::of_failure(run.id(), error)));
 }
 
 /// Says what there is to say about an event.

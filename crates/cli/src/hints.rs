@@ -1,5 +1,6 @@
 //! What to type next, for refusals that leave it open.
 
+use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::RunId;
 
@@ -17,6 +18,25 @@ pub(crate) fn about(run: &RunId) -> impl Fn(ErrorObject) -> ErrorObject + '_ {
             };
         }
         error
+    }
+}
+
+/// Returns how a run that failed is tried again, so that what it failed for is repaired.
+pub(crate) fn of_failure(run: &RunId, error: &ErrorObject) -> String {
+    let id = text::word(run.as_str());
+    let missing =
+        error.data.get("reference").and_then(Value::as_str).and_then(|at| at.strip_prefix("input."));
+    match missing.filter(|_| error.code == Code::TASK_PARAMETER_ERROR) {
+        Some(path) => {
+            let key = path.split(['.', '[']).next().unwrap_or(path);
+            let param = text::word(&format!("{key}=…")).into_owned();
+            let input = text::word(&text::json(&json!({ key: "…" }))).into_owned();
+            format!(
+                "the input has no '{key}': `stepwell run FILE --param {param}` gives it to another run, \
+                 `stepwell retry {id} --input {input}` to this one, in place of all its input"
+            )
+        }
+        None => format!("repair the cause, then `stepwell retry {id}`; what is completed stays"),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Command lines that cannot be understood.
 
-use clap::error::ErrorKind;
+use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::spelling::nearest;
 
 use crate::exit::Exit;
-use crate::output;
+use crate::{args, output};
 
 /// Says what is wrong with the arguments of the process, or prints the help that they ask for.
 pub(crate) fn told(error: &clap::Error) -> Exit {
@@ -19,7 +21,27 @@ pub(crate) fn told(error: &clap::Error) -> Exit {
     for line in error.render().to_string().lines() {
         output::talk(line);
     }
+    if let Some(hint) = likely(error) {
+        output::talk(&format!("hint: {hint}"));
+    }
     Exit::Usage
+}
+
+/// Returns the command that may be meant, where clap finds none that is alike.
+fn likely(error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::InvalidSubcommand || error.get(ContextKind::SuggestedSubcommand).is_some() {
+        return None;
+    }
+    let ContextValue::String(mistaken) = error.get(ContextKind::InvalidSubcommand)? else { return None };
+    let mut command = args::Args::command();
+    for word in std::env::args().skip(1).take_while(|word| word != mistaken) {
+        command = command.find_subcommand(&word).cloned().unwrap_or(command);
+    }
+    let known = command.get_subcommands().map(clap::Command::get_name);
+    Some(match nearest(mistaken, known) {
+        Some(near) => format!("did you mean '{near}'?"),
+        None => "`stepwell --help` lists the commands".into(),
+    })
 }
 
 /// Returns the error as every other one is told: clap's first paragraph is the message, the others are hints.
@@ -42,6 +64,7 @@ fn object(error: &clap::Error) -> ErrorObject {
     let first = paragraphs.next().unwrap_or_default();
     let object = ErrorObject::new(code, first.strip_prefix("error: ").unwrap_or(&first));
     let hints: Vec<String> = paragraphs.collect();
+    let hints: Vec<String> = likely(error).into_iter().chain(hints).collect();
     let hint = if hints.is_empty() { "`--help` tells what may be given".into() } else { hints.join("; ") };
     object.with_hint(hint)
 }

@@ -65,5 +65,6 @@ pub mod ids;
 pub mod nesting;
 pub mod policy;
 pub mod run;
+pub mod spelling;
 pub mod status;
 pub mod workflow;

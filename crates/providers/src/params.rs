@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::Timestamp;
-use stepwell_core::workflow::distance;
+use stepwell_core::spelling::nearest;
 use stepwell_engine::{Param, ParamProblem, Task};
 
 use crate::moment;
@@ -168,9 +168,12 @@ fn problems(params: &Value, table: &Table, passes: fn(&Value) -> bool) -> Vec<Pa
     for (name, value) in given {
         match table.iter().find(|(known, ..)| known == name) {
             None => {
-                let near = table.iter().map(|(known, ..)| *known).min_by_key(|known| distance(name, known));
-                let hint =
-                    near.map_or_else(String::new, |near| format!("; the nearest known one is '{near}'"));
+                let known = || table.iter().map(|(known, ..)| *known);
+                let hint = match nearest(name, known()) {
+                    Some(near) => format!("; the nearest known one is '{near}'"),
+                    None if table.is_empty() => String::new(),
+                    None => format!("; known are {}", known().collect::<Vec<_>>().join(", ")),
+                };
                 problems.push(problem(name, "unknown", format!("parameter '{name}' is not known{hint}")));
             }
             Some((_, kind, ..)) => {

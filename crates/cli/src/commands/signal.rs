@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use stepwell_core::error::ErrorObject;
 use stepwell_core::run::Run;
 use stepwell_core::run::wait::WaitKind;
+use stepwell_core::spelling::nearest;
 use stepwell_core::workflow::definition::Action;
-use stepwell_core::workflow::distance;
 
 use crate::args::Shared;
 use crate::exit::Exit;
@@ -65,8 +65,7 @@ fn kept(run: &Run, name: &str) -> Option<String> {
     if named.contains(&name) {
         return Some(format!("no step of {id} waits for '{name}' yet; it is kept for the one that will"));
     }
-    let near = named.into_iter().min_by_key(|other| distance(name, other));
-    let near = near.filter(|other| distance(name, other) <= name.chars().count().max(3) / 3 + 1);
+    let near = nearest(name, named);
     let near = near.map_or_else(String::new, |near| format!(" (did you mean '{near}'?)"));
     Some(format!("no step of {id} waits for '{name}'{near}; it is kept"))
 }

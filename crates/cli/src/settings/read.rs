@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use stepwell_core::error::Code;
-use stepwell_core::workflow::distance;
+use stepwell_core::spelling;
 use stepwell_core::workflow::path::Path;
 use stepwell_engine::load::{Invalid, Position, Problem};
 use toml::de::{DeTable, DeValue};
@@ -100,9 +100,6 @@ fn nearest(table: &str, name: &str) -> String {
             known.push(name);
         }
     }
-    let near = known
-        .iter()
-        .min_by_key(|other| distance(name, other))
-        .filter(|near| distance(name, near) <= name.chars().count().max(3) / 3 + 1);
-    near.map_or_else(|| format!("known here: {}", known.join(", ")), |near| format!("did you mean '{near}'?"))
+    spelling::nearest(name, known.iter().copied())
+        .map_or_else(|| format!("known here: {}", known.join(", ")), |near| format!("did you mean '{near}'?"))
 }

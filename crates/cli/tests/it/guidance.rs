@@ -81,6 +81,38 @@ fn resume_says_at_once_what_the_run_waits_for() {
 }
 
 #[test]
+fn a_run_that_lacks_a_value_of_its_input_names_the_flag_that_gives_it() {
+    let sandbox = Sandbox::new();
+    let step = "steps: [{name: a, method: python/execute, params: {args: {x: '${input.x}'}, code: \"result = args['x']\"}}]";
+    sandbox.write("input.yaml", step);
+    let told = sandbox.run(&["run", "input.yaml", "--run-id", "i1"]);
+    let hint = "`stepwell run FILE --param 'x=…'` gives it to another run, `stepwell retry i1 --input '{\"x\":\"…\"}'` to this one";
+    assert!(told.err.contains(hint), "{}", told.err);
+    assert_eq!(sandbox.run(&["retry", "i1", "--input", "{\"x\": 7}"]).code, 0);
+    assert_eq!(sandbox.run(&["run", "input.yaml", "--param", "x=7"]).code, 0);
+}
+
+#[test]
+fn a_command_that_there_is_not_names_the_one_that_may_be_meant() {
+    let sandbox = Sandbox::new();
+    for (args, hint) in [
+        (&["rnu", "a.yaml"][..], "did you mean 'run'?"),
+        (&["state", "gte", "k"], "did you mean 'get'?"),
+        (&["frobnicate"], "`stepwell --help` lists the commands"),
+    ] {
+        let told = sandbox.run(args);
+        assert!(told.code == 2 && told.err.contains(&format!("\nhint: {hint}\n")), "{told:?}");
+        let told = sandbox.run(&[args, &["--json"]].concat());
+        assert!(told.error()["hint"].as_str().unwrap().starts_with(hint), "{told:?}");
+    }
+    let told = sandbox.run(&["lst"]);
+    assert!(
+        told.err.contains("a similar subcommand exists: 'list'") && !told.err.contains("hint:"),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn a_project_in_which_nothing_has_run_lists_nothing_and_says_how_to_begin() {
     let sandbox = Sandbox::new();
     let (list, inbox) = (sandbox.run(&["list"]), sandbox.run(&["inbox"]));

@@ -17,6 +17,7 @@ use crate::canonical::canonical;
 use crate::error::{Code, ErrorObject};
 use crate::ids::{StepName, digest};
 use crate::nesting::{MAX_NESTING, is_too_deep};
+use crate::spelling::distance;
 use definition::{Definition, NeedKind, OnFailure, Step, Successors};
 pub use graph::{Graph, Role, StepIx};
 
@@ -387,20 +388,4 @@ fn hashes(definition: &Definition) -> (String, String) {
         step.next = Successors::Unknown;
     }
     (hash(&declared), digest)
-}
-
-/// Returns the Levenshtein distance of two short names.
-pub fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -1,9 +1,8 @@
 //! Reading the keys of an object: aliases, types, limits. Whatever is wrong is collected, and reading goes on.
 
-use stepwell_core::workflow::distance;
-use stepwell_core::workflow::path::Path;
-
 use serde_json::Value;
+use stepwell_core::spelling::nearest;
+use stepwell_core::workflow::path::Path;
 
 use super::keys::types::Read;
 use super::keys::{Key, Table, names};
@@ -31,8 +30,12 @@ impl Problems {
     }
 
     pub(super) fn at(&mut self, field: &Field, message: impl Into<String>) {
+        self.at_with(field, message, None);
+    }
+
+    fn at_with(&mut self, field: &Field, message: impl Into<String>, hint: Option<String>) {
         let message = format!("{}'{}' {}", self.subject(), field.key, message.into());
-        self.push(Problem::new(field.path.clone(), field.node.at, message));
+        self.push(Problem::new(field.path.clone(), field.node.at, message).maybe_hint(hint));
     }
 
     /// Returns `step 'x': ` while a step is read.
@@ -120,18 +123,6 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Returns the known word most like a mistaken one, if one is alike.
-pub(super) fn nearest<'k>(mistaken: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
-    let length = mistaken.chars().count();
-    let allowed = (length / 3).max(1) + 1;
-    // Words that differ so much in length need no closer look.
-    let near = known.filter(|word| word.chars().count().abs_diff(length) <= allowed);
-    let scored = near.map(|word| (distance(&mistaken.to_lowercase(), &word.to_lowercase()), word));
-    // Words that have nothing in common are not alike, however short they are.
-    let alike = |(score, _): &(usize, &str)| *score <= allowed && *score < length;
-    scored.min_by_key(|(score, _)| *score).filter(alike).map(|(_, word)| word)
-}
-
 impl<'a> Field<'a> {
     pub(super) fn text(&self, problems: &mut Problems) -> Option<&'a str> {
         let text = self.node.as_str();
@@ -181,7 +172,8 @@ impl<'a> Field<'a> {
         };
         let fitting = number.filter(|n| (least..=most).contains(n));
         if fitting.is_none() {
-            problems.at(self, format!("must be a number of seconds, {least} to {most}{}", self.found()));
+            let message = format!("must be a number of seconds, {least} to {most}{}", self.found());
+            problems.at_with(self, message, self.as_seconds());
         }
         fitting.map(|seconds| (seconds * 1000.0).round() as u64)
     }
@@ -195,7 +187,8 @@ impl<'a> Field<'a> {
         let fitting = number.filter(|n| *n > 0.0 && *n <= LONGEST);
         if fitting.is_none() {
             let range = "more than 0 and at most 100 years";
-            problems.at(self, format!("must be a number of seconds, {range}{}", self.found()));
+            let message = format!("must be a number of seconds, {range}{}", self.found());
+            problems.at_with(self, message, self.as_seconds());
         }
         // What rounds to nothing is a millisecond.
         fitting.map(|seconds| ((seconds * 1000.0).round() as u64).max(1))
@@ -231,8 +224,15 @@ impl<'a> Field<'a> {
         if let Kind::List(nodes) = &self.node.kind {
             return Some(nodes);
         }
-        problems.at(self, format!("must be a list, not {}", self.node.kind_name()));
+        let hint = self.node.as_str().and_then(as_list).map(|list| format!("write `{list}`"));
+        problems.at_with(self, format!("must be a list, not {}", self.node.kind_name()), hint);
         None
+    }
+
+    /// Returns how to write what seems to be meant by a time with a unit, such as `10s`.
+    fn as_seconds(&self) -> Option<String> {
+        let seconds = seconds_of(self.node.as_str()?)?;
+        Some(format!("a number of seconds: {seconds}"))
     }
 
     /// Returns `, not …` for a message, with the value if it is short.
@@ -247,6 +247,48 @@ impl<'a> Field<'a> {
                 }
             }
             Kind::List(_) | Kind::Object(_) => format!(", not {}", self.node.kind_name()),
+        }
+    }
+}
+
+/// Returns names that stand where a list of them should, as that list, in a form that YAML and JSON read.
+fn as_list(text: &str) -> Option<String> {
+    const LONGEST: usize = 100;
+    let names: Vec<&str> = text.split(',').map(str::trim).collect();
+    let is_list = text.len() <= LONGEST && names.iter().all(|name| !name.is_empty());
+    let quoted = names.iter().map(|name| Value::from(*name).to_string());
+    is_list.then(|| format!("[{}]", quoted.collect::<Vec<_>>().join(", ")))
+}
+
+/// Reads a time as people write it: `10s`, `1.5 min`, `2h`.
+fn seconds_of(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let one = match unit.to_ascii_lowercase().as_str() {
+        "ms" => 0.001,
+        "" | "s" | "sec" | "secs" | "second" | "seconds" => 1.0,
+        "m" | "min" | "mins" | "minute" | "minutes" => 60.0,
+        "h" | "hour" | "hours" => 3_600.0,
+        "d" | "day" | "days" => 86_400.0,
+        _ => return None,
+    };
+    let number: f64 = number.trim().parse().ok()?;
+    Some(number * one).filter(|seconds| seconds.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_with_a_unit_is_understood_as_seconds() {
+        let table = [("10s", 10.0), ("10", 10.0), ("1.5 min", 90.0), ("2H", 7_200.0), ("250ms", 0.25)];
+        for (text, seconds) in table {
+            assert_eq!(seconds_of(text), Some(seconds), "{text}");
+        }
+        for text in ["", "s", "soon", "1m30s", "1 fortnight", "NaN"] {
+            assert_eq!(seconds_of(text), None, "{text}");
         }
     }
 }

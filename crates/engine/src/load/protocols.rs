@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
 use stepwell_core::error::Code;
+use stepwell_core::spelling::nearest;
 use stepwell_core::workflow::path::Path;
 
-use serde_json::Value;
-
-use super::fields::nearest;
 use super::node::Position;
 use super::problem::Problem;
 use crate::provider::{ParamProblem, Registry};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use stepwell_core::error::Code;
+use stepwell_core::spelling::nearest;
 use stepwell_core::workflow::condition::Condition;
 use stepwell_core::workflow::definition::{Need, NeedKind};
 use stepwell_core::workflow::path::Path;
@@ -13,7 +14,7 @@ use stepwell_core::workflow::template::{
     Names, ProblemKind, Reference, Root, Segment, Template, TemplateProblem,
 };
 
-use super::fields::{Problems, nearest};
+use super::fields::Problems;
 use super::node::{Kind, Member, Node, Position};
 use super::problem::Problem;
 use super::protocols::{Protocols, split_version};

@@ -217,6 +217,20 @@ fn a_time_limit_beyond_any_life_is_refused() {
 }
 
 #[test]
+fn a_text_where_a_list_or_a_number_of_seconds_should_be_is_told_how_to_write_it() {
+    let hints = |step: &str| -> Vec<Option<String>> {
+        let invalid = yaml(&format!("steps: [{{id: A, method: mcp/ping, {step}}}]")).unwrap_err();
+        invalid.problems.into_iter().map(|problem| problem.hint).collect()
+    };
+    assert_eq!(hints("needs: one"), [Some("write `[\"one\"]`".into())]);
+    assert_eq!(hints("needs: 'one, two'"), [Some("write `[\"one\", \"two\"]`".into())]);
+    assert_eq!(hints("needs: {one: 1}"), [None]);
+    assert_eq!(hints("timeout: 10s"), [Some("a number of seconds: 10".into())]);
+    assert_eq!(hints("retry: {base_delay: 2 sec}"), [Some("a number of seconds: 2".into())]);
+    assert_eq!(hints("timeout: soon"), [None]);
+}
+
+#[test]
 fn documents_that_are_no_workflow() {
     for (source, message) in [
         ("", "the document is empty"),
