@@ -18,7 +18,7 @@ use crate::params::{self, Kind, Table};
 /// A script may run so long unless it says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where the values that `${…}` in code stands for go, among the parameters.
+/// Where the values that `${…}` in code stands for go, among the parameters of an attempt. Nobody can give it in a file.
 const BINDINGS: &str = "\u{0}bindings";
 
 const EXECUTE: &Table = &[
@@ -28,7 +28,6 @@ const EXECUTE: &Table = &[
     ("args", Kind::Object, false, "the variable `args`"),
     ("context", Kind::Object, false, "another name of `args`"),
     ("timeout", Kind::Limit, false, "of one attempt. The smaller of this and the step's `timeout` counts"),
-    (BINDINGS, Kind::List, false, "not for people"),
 ];
 
 /// Runs Python scripts.
@@ -87,9 +86,7 @@ impl Provider for Python {
     }
 
     fn params(&self, _method: &str) -> Option<Vec<Param>> {
-        let mut described = params::described(EXECUTE);
-        described.retain(|param| param.name != BINDINGS);
-        Some(described)
+        Some(params::described(EXECUTE))
     }
 
     fn check(&self, _method: &str, params: &Value) -> Vec<ParamProblem> {
@@ -98,13 +95,14 @@ impl Provider for Python {
         problems
     }
 
-    async fn execute(&self, task: Task) -> Outcome {
+    async fn execute(&self, mut task: Task) -> Outcome {
+        let bindings = take_bindings(&mut task.params);
         let mut problems = params::check_resolved(&task.params, EXECUTE);
         problems.extend(unfit_together(&task.params));
         if let Err(error) = params::refuse(&task, problems) {
             return error.into();
         }
-        let script = self.script(&task);
+        let script = self.script(&task, bindings);
         let limit = script.timeout;
         let ended = self.pool.run(script, task.cancel.clone()).await;
         let was_lost = matches!(ended, Err(PythonFailure::ParentLost { .. }));
@@ -121,6 +119,12 @@ impl Provider for Python {
     async fn shutdown(&self) {
         self.pool.shutdown().await;
     }
+}
+
+/// Takes the names that stand in the code, with their values, out of the parameters.
+fn take_bindings(params: &mut Value) -> Vec<(String, Value)> {
+    let bound = params.as_object_mut().and_then(|params| params.shift_remove(BINDINGS));
+    bound.map_or_else(Vec::new, |bound| serde_json::from_value(bound).expect("`bind` wrote it"))
 }
 
 /// Returns which parameters are missing beside others, or exclude each other.
@@ -144,19 +148,17 @@ fn unfit_together(params: &Value) -> Vec<ParamProblem> {
 }
 
 impl Python {
-    fn script(&self, task: &Task) -> PythonTask {
+    fn script(&self, task: &Task, bindings: Vec<(String, Value)>) -> PythonTask {
         let given = |key: &str| task.params.get(key);
         let text = |key: &str| given(key).and_then(Value::as_str);
         let source = match (text("code"), text("file").or_else(|| text("file_path"))) {
             (Some(code), _) => Source::Code(code.to_owned()),
             (None, file) => Source::File(file.unwrap_or_default().into()),
         };
-        let bindings = given(BINDINGS).and_then(Value::as_array).into_iter().flatten();
-        let bindings = bindings.filter_map(|pair| Some((pair[0].as_str()?.to_owned(), pair[1].clone())));
         PythonTask {
             source,
             args: given("args").or_else(|| given("context")).cloned().unwrap_or_else(|| json!({})),
-            bindings: bindings.collect(),
+            bindings,
             timeout: params::limit(task, DEFAULT_TIMEOUT),
             base_dir: self.isolation.base_dir(task.run.base_dir.as_deref()),
             alone: self.suspects.contain(&task.idempotency_key),
