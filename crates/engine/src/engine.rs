@@ -380,6 +380,15 @@ impl Engine {
         Ok(self.shared.load(run).await?.run)
     }
 
+    /// Delivers the messages between runs that wait in the store, and those that come of them. An engine that leases work
+    /// does that by itself; for one that does not, what it cancelled would stay open until another comes along.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn deliver(&self) -> Result<(), ErrorObject> {
+        outbox::deliver_all(&self.shared).await
+    }
+
     /// Returns a receiver that holds the store's failure as long as it cannot be written.
     pub fn fault(&self) -> watch::Receiver<Option<ErrorObject>> {
         self.shared.fault.subscribe()

@@ -28,21 +28,29 @@ pub(crate) fn spawn(shared: &Arc<Shared>) {
 async fn deliver_loop(shared: Arc<Shared>) {
     loop {
         let woken = shared.message.notified();
-        let messages = shared.store.outbox(AT_ONCE).await.unwrap_or_else(|error| {
+        if let Err(error) = deliver_all(&shared).await {
             tracing::warn!(%error, "messages between runs could not be read");
-            Vec::new()
-        });
-        let is_quiet = messages.is_empty();
-        let all = by_target(messages).into_iter().map(|messages| deliver_in_order(&shared, messages));
-        let is_done = futures_util::future::join_all(all).await.into_iter().all(|is_done| is_done);
-        if is_done && !is_quiet {
-            continue;
         }
         let poll = shared.clock.now().plus_ms(POLL_MS);
         tokio::select! {
             () = woken => {}
             () = shared.clock.sleep_until(poll) => {}
             () = shared.shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Delivers what waits, and what comes of it, until nothing waits or something cannot be delivered now.
+pub(crate) async fn deliver_all(shared: &Arc<Shared>) -> Result<(), ErrorObject> {
+    loop {
+        let messages = shared.store.outbox(AT_ONCE).await.map_err(|error| from_store(&error))?;
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let all = by_target(messages).into_iter().map(|messages| deliver_in_order(shared, messages));
+        let are_delivered = futures_util::future::join_all(all).await;
+        if !are_delivered.into_iter().all(|is_delivered| is_delivered) {
+            return Ok(());
         }
     }
 }

@@ -12,6 +12,8 @@ pub(crate) async fn cancel(shared: &Shared, args: &One) -> Result<Exit, ErrorObj
     let run = project::find_run(&**engine.store(), &args.run).await?;
     let receipt = engine.cancel(&run, args.reason.clone()).await.map_err(hints::about(&run))?;
     output::is_done(format!("run {run} itself is {}", receipt.status));
+    // Its child runs end with it, also when nobody carries them.
+    engine.deliver().await?;
     if shared.json {
         output::json(&json!({ "run_id": run, "status": receipt.status.as_str() }));
     } else {

@@ -103,7 +103,8 @@ impl Form {
             let value = text_of(&choice.value);
             let label = choice.label.as_ref().filter(|label| **label != value);
             let label = label.map_or_else(String::new, |label| format!(" — {label}"));
-            lines.push(format!("  {}  {value}{label}", number + 1));
+            let place = if field.is_chosen_by_place() { format!("{}  ", number + 1) } else { String::new() };
+            lines.push(format!("  {place}{value}{label}"));
         }
         lines
     }
@@ -132,6 +133,9 @@ impl Form {
             match field.fallback() {
                 Some(value) => Some(value),
                 None if self.is_left_out(field) => None,
+                None if !field.choices.is_empty() => {
+                    return Entered::Wrong(vec!["it needs an answer: one of these".into()]);
+                }
                 None => return Entered::Wrong(vec!["it needs an answer; \"\" is the empty text".into()]),
             }
         } else {
@@ -228,6 +232,11 @@ impl Form {
 }
 
 impl Field {
+    /// Returns whether a number that is typed is a place in the list. It is none where it could be one of the values.
+    fn is_chosen_by_place(&self) -> bool {
+        !self.choices.iter().any(|choice| text_of(&choice.value).parse::<f64>().is_ok())
+    }
+
     /// Returns what stands for an empty line: what was entered before, else the default of the schema.
     fn fallback(&self) -> Option<Value> {
         self.entered.clone().or_else(|| self.schema.get("default").cloned())
@@ -330,9 +339,7 @@ fn meanings(field: &Field, typed: &str) -> Vec<Value> {
     if !field.choices.is_empty() {
         let by_value = field.choices.iter().find(|choice| text_of(&choice.value) == typed);
         let by_label = || field.choices.iter().find(|choice| choice.label.as_deref() == Some(typed));
-        // A number is a place in the list only where it cannot be one of its values.
-        let has_numbers = field.choices.iter().any(|choice| choice.value.is_number());
-        let place = || typed.parse::<usize>().ok().filter(|_| !has_numbers)?.checked_sub(1);
+        let place = || typed.parse::<usize>().ok().filter(|_| field.is_chosen_by_place())?.checked_sub(1);
         let found = by_value.or_else(by_label).or_else(|| field.choices.get(place()?));
         return vec![
             found.map_or_else(|| as_json.unwrap_or_else(|| json!(typed)), |choice| choice.value.clone()),
@@ -470,8 +477,18 @@ mod tests {
         }
         assert!(is_wrong(&form(Value::Null, options.clone()).enter("3"), "is not one of the options"));
         assert_eq!(form(Value::Null, options).wants(), ["one of", "  1  yes — Ship it", "  2  no"]);
-        let numbers = json!([2, 1]);
-        assert_eq!(form(Value::Null, numbers).enter("2"), Entered::Whole(json!(2)), "a value, not a place");
+        for numbers in
+            [json!([{"value": 2, "label": "two"}, 1]), json!([{"value": "2", "label": "two"}, "1"])]
+        {
+            let mut form = form(Value::Null, numbers.clone());
+            assert_eq!(
+                form.wants(),
+                ["one of", "  2 — two", "  1"],
+                "no place that could be taken for a value"
+            );
+            let first = numbers[0]["value"].clone();
+            assert_eq!(form.enter("2"), Entered::Whole(first), "a value, not a place");
+        }
     }
 
     #[test]

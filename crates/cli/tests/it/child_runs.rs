@@ -344,3 +344,28 @@ fn without_a_terminal_a_question_of_a_child_run_is_told_with_the_command_that_an
     assert_eq!(sandbox.run(&["answer", &wait, "--text", "yes"]).code, 0);
     assert!(resumed.wait().unwrap().success());
 }
+
+#[test]
+fn a_cancelled_run_takes_its_child_runs_with_it_though_nobody_carries_them() {
+    let sandbox = Sandbox::new();
+    let ask = json!({"id": "child", "steps": [
+        {"name": "ask", "method": "human/ask", "params": {"prompt": "Go on?"}},
+    ]});
+    let middle = json!({"id": "middle", "steps": [
+        {"name": "below", "method": "workflow/execute", "params": {"workflow": ask}},
+    ]});
+    sandbox.write("parent.json", &parent(&json!({"workflow": middle})));
+    let mut followed =
+        sandbox.command(&["run", "parent.json", "--run-id", "p", "--no-input"]).spawn().unwrap();
+    let open = || sandbox.run(&["--json", "inbox"]).json()["waits"].as_array().map_or(0, Vec::len);
+    while open() == 0 {
+        assert!(followed.try_wait().unwrap().is_none(), "it waits for its child");
+    }
+    followed.kill().unwrap();
+    followed.wait().unwrap();
+    assert_eq!(sandbox.run(&["cancel", "p"]).code, 0);
+    assert_eq!(open(), 0);
+    let all = sandbox.run(&["--json", "list", "--children"]).json();
+    let statuses: Vec<&Value> = all["runs"].as_array().unwrap().iter().map(|run| &run["status"]).collect();
+    assert_eq!(statuses, ["cancelled", "cancelled", "cancelled"], "{all}");
+}
