@@ -19,19 +19,41 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long those that were killed may take to die before the next look.
 const DEATH: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-/// Below so many marks two tasks could have the same.
-const ENOUGH: u64 = 1 << 40;
+/// Half of a mark. The upper half is the task's; the lower one is that of a task of a Stepwell which is itself what a task
+/// runs, all ones where there is none. So who looks for a task finds what is within it, too.
+const HALF: u32 = 31;
+const ONES: u64 = (1 << HALF) - 1;
 
 /// A number that nobody else has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark(u64);
 
 impl Mark {
-    /// Returns a new mark, lower than that of this process: Stepwell may itself be what a step runs. None where somebody
-    /// has limited the locks, which leaves no room.
+    /// Returns a new mark, lower than that of this process. None where that leaves no room: somebody has limited the locks,
+    /// or it is a task within a task already.
     pub(crate) fn new() -> Option<Self> {
-        let room = hard_limit(None)?.min(1 << 62);
-        (room > ENOUGH).then(|| Self(1 + RandomState::new().hash_one(room) % (room - 1)))
+        Self::within(hard_limit(None)?, RandomState::new().hash_one(0))
+    }
+
+    fn within(limit: u64, random: u64) -> Option<Self> {
+        // Neither nothing nor all ones.
+        let half = 1 + random % (ONES - 1);
+        if limit > ((ONES << HALF) | ONES) {
+            Some(Self((half << HALF) | ONES))
+        } else if limit & ONES == ONES {
+            Some(Self((limit ^ ONES) | half))
+        } else {
+            None
+        }
+    }
+
+    fn is_on(self, pid: i32) -> bool {
+        hard_limit(Some(pid)).is_some_and(|limit| self.is_borne_by(limit))
+    }
+
+    /// Returns whether a process with that limit bears the mark, or that of a task within.
+    fn is_borne_by(self, limit: u64) -> bool {
+        limit == self.0 || (self.0 & ONES == ONES && limit >> HALF == self.0 >> HALF)
     }
 
     /// Makes this process bear the mark, and all that it will start. A system call and nothing else, for a fork before
@@ -76,14 +98,14 @@ impl Mark {
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc")? {
             let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            if hard_limit(Some(pid)) != Some(self.0) {
+            if !self.is_on(pid) {
                 continue;
             }
             let Some(Ok(process)) = Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty())) else {
                 continue;
             };
             // Asked once more now that the number cannot become another's unseen: that one would have ended.
-            if hard_limit(Some(pid)) == Some(self.0) && !has_ended(&process, Timespec::default()) {
+            if self.is_on(pid) && !has_ended(&process, Timespec::default()) {
                 found.push(process);
             }
         }
@@ -114,7 +136,7 @@ mod tests {
     fn each_mark_is_another_one_and_lower_than_what_this_process_bears() {
         let own = hard_limit(None).expect("everybody may ask for their own limits");
         let Some(marks) = (0..100).map(|_| Mark::new()).collect::<Option<Vec<_>>>() else {
-            assert!(own <= ENOUGH, "there is room for marks");
+            assert!(own & ONES != ONES, "there is room for marks");
             return;
         };
         let mut limits: Vec<u64> = marks.into_iter().map(|Mark(limit)| limit).collect();
@@ -122,5 +144,17 @@ mod tests {
         limits.sort_unstable();
         limits.dedup();
         assert_eq!(limits.len(), 100);
+    }
+
+    #[test]
+    fn who_looks_for_a_task_finds_the_tasks_within_it() {
+        let task = Mark::within(u64::MAX, 7).unwrap();
+        let (one, two) = (Mark::within(task.0, 1).unwrap(), Mark::within(task.0, 2).unwrap());
+        assert!([task, one, two].iter().all(|mark| task.is_borne_by(mark.0) && mark.0 <= task.0));
+        assert!(one.is_borne_by(one.0) && !one.is_borne_by(two.0) && !one.is_borne_by(task.0));
+        let other = Mark::within(u64::MAX, 8).unwrap();
+        assert!(!task.is_borne_by(other.0) && !task.is_borne_by(u64::MAX) && !other.is_borne_by(one.0));
+        assert!(Mark::within(one.0, 1).is_none(), "no deeper");
+        assert!(Mark::within(1 << 40, 1).is_none(), "somebody has limited the locks");
     }
 }

@@ -4,18 +4,19 @@
 //! A living maker holds a lock on the directory (`flock`), which the system takes back from the dead. So nobody has to
 //! know of the others, and nothing in the name tells whose it is.
 
-use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use tempfile::{Builder, TempDir};
+use tempfile::Builder;
 
 /// A directory that only its user may look into. Dropping it removes it with all that is in it.
 #[derive(Debug)]
 pub struct Scratch {
-    // Dropped in this order: the lock is held until the directory is gone.
-    directory: TempDir,
+    directory: PathBuf,
+    /// Held until the directory is gone.
     _held: File,
 }
 
@@ -27,34 +28,98 @@ impl Scratch {
             let directory = Builder::new().prefix(prefix).permissions(private.clone()).tempdir_in(within)?;
             // Until it is held, somebody who sweeps may take it for one of the dead.
             if let Some(held) = hold(directory.path())? {
-                return Ok(Self { directory, _held: held });
+                return Ok(Self { directory: directory.keep(), _held: held });
             }
         }
     }
 
     /// Returns where it lies.
     pub fn path(&self) -> &Path {
-        self.directory.path()
+        &self.directory
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.directory) {
+            tracing::warn!(%error, path = %self.directory.display(), "a directory that was needed for a while stays");
+        }
     }
 }
 
 /// Removes what makers that are gone have left: own directories within another whose names begin with that prefix. Links
 /// are not followed. What cannot be removed stays and is logged.
 pub fn sweep(within: &Path, prefix: &str) {
-    let entries = match std::fs::read_dir(within) {
+    let entries = match fs::read_dir(within) {
         Ok(entries) => entries.flatten(),
         Err(error) => return tracing::debug!(%error, within = %within.display(), "not swept"),
     };
     for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes())) {
         let path = entry.path();
         let removed = match hold(&path) {
-            Ok(Some(_held)) => std::fs::remove_dir_all(&path),
+            Ok(Some(_held)) => remove(&path),
             Ok(None) => continue,
             Err(error) => Err(error),
         };
         if let Err(error) = removed {
             tracing::debug!(%error, path = %path.display(), "not swept");
         }
+    }
+}
+
+/// Removes a directory with all that is in it. What lies deeper is moved up first, so that neither the stack nor the number
+/// of open files grows with the depth, which whoever wrote there has chosen.
+fn remove(directory: &Path) -> io::Result<()> {
+    fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+    let mut names = Names::new();
+    loop {
+        let mut is_empty = true;
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            is_empty = false;
+            if entry.file_type()?.is_dir() {
+                lift(&entry.path(), directory, &mut names)?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        if is_empty {
+            return fs::remove_dir(directory);
+        }
+    }
+}
+
+/// Removes a directory whose own directories move to another.
+fn lift(directory: &Path, to: &Path, names: &mut Names) -> io::Result<()> {
+    // Its user may have taken away their own rights.
+    let ours = || Permissions::from_mode(0o700);
+    fs::set_permissions(directory, ours())?;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::set_permissions(entry.path(), ours())?;
+            fs::rename(entry.path(), to.join(names.next()))?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    fs::remove_dir(directory)
+}
+
+/// Names that nobody could have thought of.
+struct Names {
+    random: u64,
+    count: u64,
+}
+
+impl Names {
+    fn new() -> Self {
+        Self { random: RandomState::new().hash_one(0), count: 0 }
+    }
+
+    fn next(&mut self) -> String {
+        self.count += 1;
+        format!("{:016x}-{}", self.random, self.count)
     }
 }
 
@@ -85,7 +150,6 @@ fn own_user() -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -115,6 +179,28 @@ mod tests {
         drop(living);
         assert!(!path.exists());
         sweep(&at("nowhere"), "a-");
+    }
+
+    #[test]
+    fn what_is_nested_deeper_than_the_stack_is_removed() {
+        let within = tempfile::tempdir().unwrap();
+        let scratch = Scratch::make(within.path(), "a-").unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        fs::create_dir(at("deep")).unwrap();
+        for _ in 0..1_000 {
+            fs::create_dir(at("next")).unwrap();
+            fs::rename(at("deep"), at("next/deep")).unwrap();
+            fs::rename(at("next"), at("deep")).unwrap();
+        }
+        fs::create_dir(at("closed")).unwrap();
+        fs::create_dir(at("closed/inner")).unwrap();
+        fs::write(at("closed/inner/file"), "").unwrap();
+        for name in ["closed/inner", "closed"] {
+            fs::set_permissions(at(name), Permissions::from_mode(0o000)).unwrap();
+        }
+        let small = std::thread::Builder::new().stack_size(64 << 10);
+        small.spawn(move || drop(scratch)).unwrap().join().unwrap();
+        assert_eq!(fs::read_dir(within.path()).unwrap().count(), 0);
     }
 
     #[test]

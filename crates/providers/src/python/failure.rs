@@ -117,6 +117,8 @@ pub enum PythonFailure {
         interpreter: PathBuf,
         /// What the system or the interpreter says.
         reason: String,
+        /// It was killed as it started, which need not happen again.
+        was_killed: bool,
     },
     /// The interpreter that ran the task died, for reasons that need not be the script's. Nobody knows how far it came.
     #[error("the python interpreter died while the script ran")]
@@ -141,12 +143,12 @@ impl PythonFailure {
             | Self::OutputLimit { .. }
             | Self::NotStarted { .. }
             | Self::ParentLost { .. } => true,
+            Self::NoInterpreter { was_killed, .. } => *was_killed,
             Self::Syntax { .. }
             | Self::ResultInvalid { .. }
             | Self::Cancelled { .. }
             | Self::File(_)
             | Self::NoSandbox(_)
-            | Self::NoInterpreter { .. }
             | Self::Closed => false,
         }
     }

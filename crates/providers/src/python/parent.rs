@@ -8,6 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,21 +57,26 @@ enum Message {
 impl Parent {
     /// Starts an interpreter and waits until it can fork.
     pub(super) async fn start(settings: &PythonSettings) -> Result<Self, PythonFailure> {
-        let failed = |reason: String| PythonFailure::NoInterpreter {
+        let failed = |reason: String, was_killed: bool| PythonFailure::NoInterpreter {
             interpreter: settings.interpreter.clone(),
             reason,
+            was_killed,
         };
         let is_walled = settings.isolation.sandbox.stands().map_err(PythonFailure::NoSandbox)?;
         let mark = Mark::new();
         let (process, socket) =
-            spawn(settings, is_walled, mark).map_err(|error| failed(error.to_string()))?;
+            spawn(settings, is_walled, mark).map_err(|error| failed(error.to_string(), false))?;
         let keeper = Keeper::new(process, socket, mark);
         match timeout(START_PATIENCE, keeper.receive()).await {
             Ok(Some(Notice::Ready)) => {}
-            Ok(_) => return Err(failed(keeper.last_words().await)),
+            Ok(_) => {
+                let (words, was_killed) = keeper.last_words().await;
+                return Err(failed(words, was_killed));
+            }
             Err(_) => {
                 keeper.leave(Duration::ZERO).await;
-                return Err(failed(format!("it was not ready after {} s", START_PATIENCE.as_secs())));
+                let reason = format!("it was not ready after {} s", START_PATIENCE.as_secs());
+                return Err(failed(reason, false));
             }
         }
         let (messages, inbox) = mpsc::unbounded_channel();
@@ -234,7 +240,7 @@ impl Keeper {
         let is_well = if let Some(patience) = patience {
             self.leave(patience).await
         } else {
-            let words = self.last_words().await;
+            let (words, _) = self.last_words().await;
             tracing::warn!(reason = %words, "a python interpreter died and will be replaced");
             false
         };
@@ -277,11 +283,13 @@ impl Keeper {
         matches!(end(&mut process, patience).await, Some(Ok(status)) if status.success())
     }
 
-    /// Waits for the end of an interpreter that died and says what it left on its stderr.
-    async fn last_words(self) -> String {
+    /// Waits for the end of an interpreter that died, says what it left on its stderr, and whether it was killed.
+    async fn last_words(self) -> (String, bool) {
         let Self { mut process, socket, stderr, .. } = self;
         drop(socket);
-        let status = match end(&mut process, END_PATIENCE).await {
+        let ended = end(&mut process, END_PATIENCE).await;
+        let was_killed = matches!(&ended, Some(Ok(status)) if status.signal().is_some());
+        let status = match ended {
             Some(Ok(status)) => status.to_string(),
             Some(Err(error)) => error.to_string(),
             None => "it stopped answering".to_owned(),
@@ -290,7 +298,8 @@ impl Keeper {
             Some(stderr) => timeout(END_PATIENCE, stderr).await.ok().and_then(Result::ok).unwrap_or_default(),
             None => String::new(),
         };
-        if words.trim().is_empty() { status } else { format!("{status}: {}", words.trim()) }
+        let told = if words.trim().is_empty() { status } else { format!("{status}: {}", words.trim()) };
+        (told, was_killed)
     }
 }
 

@@ -162,13 +162,19 @@ impl Inner {
         outcome
     }
 
-    /// Gives the job to the slot's parent, and to the next one should that die before the script began.
+    /// Gives the job to the slot's parent, and to the next one should that die before the script began, or as it started.
     async fn carry_out(&self, job: &Job<'_>, slot: &Slot) -> Result<PythonOutcome, PythonFailure> {
-        for _ in 0..FRESH_STARTS {
+        for start in 1..=FRESH_STARTS {
             let parent = tokio::select! {
                 biased;
                 () = job.cancel.cancelled() => break,
-                parent = self.parent(slot) => parent?,
+                parent = self.parent(slot) => parent,
+            };
+            let parent = match parent {
+                Err(PythonFailure::NoInterpreter { was_killed: true, .. }) if start < FRESH_STARTS => {
+                    continue;
+                }
+                parent => parent?,
             };
             if let Attempted::Over(outcome) = job.run_in(&parent).await {
                 return outcome;

@@ -166,6 +166,12 @@ fn assemble(architecture: u32) -> Vec<sock_filter> {
         skip_unless(ANY_BIT, NAMESPACES, 1),
         refused,
         allowed,
+        // One's own limits are those of the process 0.
+        skip_unless(EQUAL, number(libc::SYS_prlimit64), 4),
+        load(ARGUMENTS[0]),
+        skip_unless(EQUAL, 0, 1),
+        allowed,
+        refused,
         skip_unless(EQUAL, number(libc::SYS_ioctl), 1 + 2 * REFUSED_REQUESTS.len() as u8),
         load(ARGUMENTS[1]),
     ]);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -940,7 +941,27 @@ async fn an_interpreter_that_cannot_start_is_named() {
     assert!(!failure.is_retryable());
     let broken = bench_with(|settings| settings.interpreter = "/bin/false".into());
     let failure = broken.fail("result = 1").await;
-    assert!(matches!(failure, PythonFailure::NoInterpreter { .. }), "{failure:?}");
+    assert!(matches!(failure, PythonFailure::NoInterpreter { was_killed: false, .. }), "{failure:?}");
+}
+
+#[tokio::test]
+async fn an_interpreter_that_is_killed_as_it_starts_is_started_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let wrapped = |kills: usize| {
+        let path = dir.path().join(format!("python-{kills}"));
+        let script = format!(
+            "#!/bin/sh\necho >> {0}.starts\n[ $(wc -l < {0}.starts) -gt {kills} ] || kill -9 $$\nexec python3 \"$@\"\n",
+            path.display()
+        );
+        std::fs::write(&path, script).expect("a script");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).expect("it may run");
+        bench_with(|settings| settings.interpreter = path)
+    };
+    let done = wrapped(2).ok("result = 1").await;
+    assert_eq!(done.result, json!(1));
+    let failure = wrapped(1_000).fail("result = 1").await;
+    assert!(matches!(failure, PythonFailure::NoInterpreter { was_killed: true, .. }), "{failure:?}");
+    assert!(failure.is_retryable());
 }
 
 #[tokio::test]

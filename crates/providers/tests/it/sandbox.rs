@@ -196,12 +196,14 @@ async fn calls_that_change_the_machine_or_reach_into_others_are_refused() {
         ("clock_settime", libc::SYS_clock_settime),
         ("fanotify_init", libc::SYS_fanotify_init),
         ("process_madvise", libc::SYS_process_madvise),
-        // Its arguments count: a new namespace of users.
+        // Its arguments count: a new namespace of users, and the limits of another process.
         ("clone", libc::SYS_clone),
+        ("prlimit64", libc::SYS_prlimit64),
     ];
-    let code = "import ctypes, errno
+    let code = "import ctypes, errno, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE))
 libc = ctypes.CDLL(None, use_errno=True)
-first = {'clone': 0x10000011}
+first = {'clone': 0x10000011, 'prlimit64': 1}
 told = {}
 for name, number in args['calls']:
     ctypes.set_errno(0)
