@@ -54,6 +54,10 @@
 //! # }
 //! ```
 //!
+//! In its middle a state can [ask a person](Context::ask_human), [wait for a signal](Context::signal),
+//! [sleep](Context::sleep), [run another agent](Context::run_agent), and [do something once](Context::once). It holds nothing
+//! meanwhile, not even the process, and runs again from its start when it can go on.
+//!
 //! A run survives its process: the next one that opens the store and builds the agent carries it on, and
 //! `agent.run(…).run_id("essay-1")` finds it again. A state that was under way is tried once more; what was finished never
 //! runs again.
@@ -91,7 +95,7 @@ use stepwell_core::workflow::Workflow;
 use stepwell_providers::Written;
 
 pub use agent::{
-    Agent, AgentBuilder, Context, DefinitionError, Launch, Need, Next, Retry, Run, RunError, RunResult,
+    Agent, AgentBuilder, Ask, Context, DefinitionError, Launch, Need, Next, Retry, Run, RunError, RunResult,
     State, StepError, Typed,
 };
 pub use stepwell_core as core;

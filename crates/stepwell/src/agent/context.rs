@@ -17,12 +17,13 @@ use stepwell_engine::{FailureBehind, Task};
 use super::error::StepError;
 use super::json::{from_json, to_json};
 use super::typed::{self, Typed};
+use super::waits::Waits;
 
 /// What a state sees of its run, and what it leaves there.
 ///
 /// Values are JSON, by key. A state sees what was committed when its attempt began, and its own writes; others see those
 /// when it ends well, all at once. What a failed attempt wrote is gone. Of two states that write one key side by side
-/// the later wins, unless the agent has a [`Reducer`](super::Reducer) for the key.
+/// the later wins, unless the agent has a [`Reducer`](crate::Reducer) for the key.
 ///
 /// ```
 /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry};
@@ -61,6 +62,9 @@ struct Attempt {
 pub(super) struct Left {
     /// By key; none: the key is removed.
     writes: BTreeMap<String, Option<Payload>>,
+    /// What was done once, by name.
+    pub(super) memos: Vec<(String, Payload)>,
+    pub(super) waits: Waits,
 }
 
 impl Context {

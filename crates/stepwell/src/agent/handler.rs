@@ -78,6 +78,8 @@ impl Provider for Function {
         let ended = (self.handler)(cx.clone()).await;
         let left = cx.end().unwrap_or_default();
         match ended {
+            Ok(_) if left.waits.suspended => swallowed(&cx),
+            Err(StepError::Suspended) => Outcome::Suspend(left.waits.opened),
             Ok(next) => {
                 let writes = cx.changes(left);
                 Outcome::Complete(Completion { output: Arc::new(Value::Null), writes, to: next.targets })
@@ -107,10 +109,20 @@ impl Function {
     }
 }
 
+/// Returns the failure of an attempt that went on although it was to wait.
+fn swallowed(cx: &Context) -> Outcome {
+    let message = format!("step '{}' did not pass on that it waits, and went on", cx.step());
+    ErrorObject::new(Code::REPLAY_MISMATCH, message)
+        .with_hint("pass on `StepError::Suspended` with `?`")
+        .with("reason", "suspended_swallowed")
+        .with("task_id", cx.step())
+        .into()
+}
+
 /// Returns the failure of an attempt; its message names the state.
 fn failed(cx: &Context, error: StepError) -> Outcome {
     let step = cx.step();
-    let Some(mut error) = error.into_error() else { return Outcome::Suspend(Vec::new()) };
+    let Some(mut error) = error.into_error() else { return swallowed(cx) };
     if !error.message.starts_with("step '") {
         error.message = format!("step '{step}': {}", error.message);
     }

@@ -26,7 +26,7 @@ pub(super) fn to_json(
 /// Reads a value as a type.
 pub(super) fn from_json<T: DeserializeOwned>(
     value: &Value,
-    what: impl Fn() -> String,
+    what: impl FnOnce() -> String,
 ) -> Result<T, StepError> {
     T::deserialize(value).map_err(|error| {
         let message = format!("{} cannot be read as {}: {error}", what(), std::any::type_name::<T>());

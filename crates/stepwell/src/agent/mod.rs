@@ -16,8 +16,9 @@
 //! An [`Agent`] is a workflow whose steps are functions of this program. What a run of it does is decided by the core
 //! and kept by the engine, as with every other workflow: the writes of a state, where it leads and what begins next are one
 //! commit. Nothing here decides anything; `builder.rs` makes a definition, `handler.rs` lets the engine call a function,
-//! `context.rs` is what the function is given and `next.rs` what it returns.
+//! `context.rs` and `waits.rs` are what the function is given and `next.rs` what it returns.
 
+mod ask;
 mod builder;
 mod context;
 mod error;
@@ -29,6 +30,7 @@ mod retry;
 mod run;
 mod state;
 mod typed;
+mod waits;
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,6 +40,7 @@ use serde::Serialize;
 use stepwell_core::workflow::Workflow;
 use stepwell_engine::Engine;
 
+pub use ask::Ask;
 pub use builder::{AgentBuilder, DefinitionError};
 pub use context::Context;
 pub use error::StepError;

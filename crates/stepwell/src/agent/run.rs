@@ -69,16 +69,7 @@ impl<'a, T> Launch<'a, T> {
 
     async fn launch(self) -> Result<Run, ErrorObject> {
         let input = self.input.map_err(|error| error.into_error().expect("only states wait"))?;
-        let context = match &input {
-            Value::Object(input) => input.clone(),
-            Value::Null => Map::new(),
-            other => {
-                let message = format!(
-                    "the input of an agent is an object, whose keys it finds in its context, not {other}"
-                );
-                return Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", "input"));
-            }
-        };
+        let context = first_context(&input)?;
         let mut workflow = self.agent.workflow.clone();
         if let Some(time) = self.timeout {
             let mut limited = workflow.definition().clone();
@@ -88,7 +79,21 @@ impl<'a, T> Launch<'a, T> {
         let (run_id, metadata) = (self.run_id, self.metadata);
         let start = Start { input, run_id, metadata, context, ..Start::of(workflow) };
         let id = self.agent.engine.start(start).await?.run;
-        Ok(Run { engine: self.agent.engine.clone(), id })
+        Ok(Run::of(self.agent.engine.clone(), id))
+    }
+}
+
+/// Returns the context that a run with that input begins with.
+pub(super) fn first_context(input: &Value) -> Result<Map<String, Value>, ErrorObject> {
+    match input {
+        Value::Object(input) => Ok(input.clone()),
+        Value::Null => Ok(Map::new()),
+        other => {
+            let message = format!(
+                "the input of an agent is an object, whose keys it finds in its context, not {other}"
+            );
+            Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", "input"))
+        }
     }
 }
 
@@ -127,6 +132,10 @@ pub struct Run {
 }
 
 impl Run {
+    pub(super) fn of(engine: Engine, id: RunId) -> Self {
+        Self { engine, id }
+    }
+
     /// Returns its id.
     pub fn id(&self) -> &RunId {
         &self.id

@@ -55,7 +55,7 @@ impl State {
     }
 
     /// Returns a state whose function blocks its thread, which is one of those that may. When it should end early,
-    /// [`Context::is_cancelled`] says so.
+    /// [`Context::is_cancelled`] says so. To wait, it lets the runtime do it: `Handle::current().block_on(cx.sleep(…))?`.
     ///
     /// ```
     /// use stepwell::{Next, State};
@@ -84,7 +84,7 @@ impl State {
         self
     }
 
-    /// Declares what the function can lead to, [`END`](super::END) among it if it may end. Leading elsewhere fails it. A
+    /// Declares what the function can lead to, [`END`](crate::END) among it if it may end. Leading elsewhere fails it. A
     /// merge relies on it: a state that declares nothing may lead anywhere, so everybody waits for it.
     pub fn next(mut self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         let names = names.into_iter().map(|name| name.as_ref().into()).collect();

@@ -4,6 +4,8 @@
 
 mod context;
 mod definitions;
+mod durable;
 mod failures;
 mod flow;
 mod support;
+mod waits;

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use stepwell::{Agent, Context, Engine, Next, Options, Registry, RunResult, State, StepError, Store};
+use serde_json::Value;
+use stepwell::core::ids::WaitId;
+use stepwell::core::run::wait::WaitKind;
+use stepwell::{Agent, Context, Engine, Next, Options, Registry, Run, RunResult, State, StepError, Store};
 use stepwell_engine::testing::SimClock;
 
 /// Tells a story over a store in memory, and the same over a file.
@@ -85,4 +88,28 @@ pub(crate) async fn counts(engine: &Engine, result: &RunResult) -> BTreeMap<Stri
 pub(crate) async fn told(engine: &Engine, result: &RunResult) -> String {
     let counts = counts(engine, result).await;
     counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Waits until only people or signals can move a run, and returns what it asks people: prompt and wait, in that order.
+pub(crate) async fn questions(engine: &Engine, run: &Run) -> Vec<(String, WaitId)> {
+    engine.rest(run.id(), true).await.unwrap();
+    let run = engine.inspect(run.id()).await.unwrap();
+    let mut asked: Vec<_> = run
+        .open_waits()
+        .into_iter()
+        .filter_map(|wait| match &wait.spec.kind {
+            WaitKind::Human(question) => Some((question.prompt.clone(), wait.id.clone())),
+            WaitKind::Signal { .. } | WaitKind::Timer | WaitKind::Child(_) => None,
+        })
+        .collect();
+    asked.sort();
+    asked
+}
+
+/// Waits until a run asks that, and answers.
+pub(crate) async fn answer(engine: &Engine, run: &Run, prompt: &str, value: Value) {
+    let asked = questions(engine, run).await;
+    let wait = asked.iter().find(|(asked, _)| asked == prompt).map(|(_, wait)| wait);
+    let wait = wait.unwrap_or_else(|| panic!("{prompt:?} is not among {asked:?}"));
+    engine.answer(wait, value, None).await.unwrap();
 }
