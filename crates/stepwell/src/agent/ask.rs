@@ -87,7 +87,8 @@ impl Ask {
         Ok(self)
     }
 
-    /// Lets the answer be found by this name when the state runs again, in place of the order of its questions.
+    /// Lets the answer be found by this name when the state runs again, in place of the order of its questions. Needed where
+    /// chance decides which of several comes first.
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self

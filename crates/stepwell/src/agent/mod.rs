@@ -24,6 +24,7 @@ mod context;
 mod error;
 mod handler;
 mod json;
+mod metrics;
 mod need;
 mod next;
 mod retry;
@@ -37,13 +38,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::RunId;
 use stepwell_core::workflow::Workflow;
 use stepwell_engine::Engine;
+use stepwell_engine::error::from_store;
 
 pub use ask::Ask;
 pub use builder::{AgentBuilder, DefinitionError};
 pub use context::Context;
 pub use error::StepError;
+pub use metrics::Metrics;
 pub use need::Need;
 pub use next::Next;
 pub use retry::Retry;
@@ -109,6 +114,21 @@ impl Agent {
     /// It cannot be begun.
     pub fn start(&self, input: impl Serialize) -> Launch<'_, Run> {
         Launch::new(self, &input)
+    }
+
+    /// Returns a run of this agent by its id, whoever began it.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND` if there is no such run, or it is of another workflow; or the store failed.
+    pub async fn find(&self, run_id: impl Into<RunId>) -> Result<Run, ErrorObject> {
+        let id = run_id.into();
+        let row = self.engine.store().run(&id).await.map_err(|error| from_store(&error))?;
+        if row.workflow != self.workflow.name() {
+            let message =
+                format!("run {id} is of workflow '{}', not of '{}'", row.workflow, self.workflow.name());
+            return Err(ErrorObject::new(Code::WORKFLOW_NOT_FOUND, message).with("run_id", id.as_str()));
+        }
+        Ok(Run::of(self.engine.clone(), id))
     }
 
     /// Returns the workflow that it is.

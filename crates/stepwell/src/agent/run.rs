@@ -10,15 +10,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_core::ids::RunId;
+use stepwell_core::ids::{RunId, Seq};
 use stepwell_core::run::Run as CoreRun;
 use stepwell_core::status::{ExecutionStatus, RunStatus};
 use stepwell_core::workflow::{StepIx, Workflow, problems_error};
-use stepwell_engine::{Engine, Start};
+use stepwell_engine::error::from_store;
+use stepwell_engine::{Engine, Follow, Start};
 
 use super::context::system_time;
 use super::error::StepError;
 use super::json::{from_json, to_json};
+use super::metrics::Metrics;
 use super::typed::{self, Typed};
 use super::{Agent, millis};
 
@@ -125,6 +127,37 @@ impl<T> fmt::Debug for Launch<'_, T> {
 }
 
 /// A run. It goes on whether anybody holds this or not; clones are the same run.
+///
+/// ```
+/// # use stepwell::{Agent, Context, Engine, Next, Options, Registry};
+/// # use serde_json::json;
+/// use stepwell::core::status::RunStatus;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = stepwell::open_store("memory:").await?;
+/// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+/// let agent = Agent::new("patient")
+///     .state("wait", |cx: Context| async move {
+///         let speed: u32 = cx.signal("go").await?;
+///         cx.set("speed", &speed)?;
+///         Ok(Next::done())
+///     })
+///     .build(&engine)?;
+///
+/// let run = agent.start(()).run_id("patient-1").await?;
+/// run.pause().await?;
+/// engine.signal(run.id(), "go", json!(3), None).await?;
+/// assert_eq!(run.status().await?, RunStatus::Paused);
+///
+/// // Here, or in another process that built the agent:
+/// let run = agent.find("patient-1").await?;
+/// run.resume().await?;
+/// assert_eq!(run.wait().await?.get("speed")?, Some(3));
+/// assert_eq!(run.metrics().await?.attempts, 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Run {
     engine: Engine,
@@ -139,6 +172,65 @@ impl Run {
     /// Returns its id.
     pub fn id(&self) -> &RunId {
         &self.id
+    }
+
+    /// Returns how it stands.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn status(&self) -> Result<RunStatus, ErrorObject> {
+        let row = self.engine.store().run(&self.id).await;
+        Ok(row.map_err(|error| from_store(&error))?.state.status)
+    }
+
+    /// Lets nothing begin from now on; what is under way may end. It is durable, and so is what happens meanwhile:
+    /// answers, signals and times that pass are kept for later.
+    ///
+    /// # Errors
+    /// The run is over, or the store failed.
+    pub async fn pause(&self) -> Result<(), ErrorObject> {
+        self.engine.pause(&self.id, None).await.map(|_| ())
+    }
+
+    /// Goes on after [`Run::pause`].
+    ///
+    /// # Errors
+    /// Nobody paused it, it is over, or the store failed.
+    pub async fn resume(&self) -> Result<(), ErrorObject> {
+        self.engine.resume(&self.id, None).await.map(|_| ())
+    }
+
+    /// Ends the run. Futures of its states are dropped, what they wait for is closed, and the runs that they began are
+    /// cancelled too.
+    ///
+    /// # Errors
+    /// The run has completed or failed, or the store failed.
+    pub async fn cancel(&self) -> Result<(), ErrorObject> {
+        self.engine.cancel(&self.id, None).await.map(|_| ())
+    }
+
+    /// Tries again what failed in a run that is over, and goes on from there. What completed stays, and so does what was
+    /// done once.
+    ///
+    /// # Errors
+    /// There is nothing to be tried again, or the store failed.
+    pub async fn retry(&self) -> Result<(), ErrorObject> {
+        self.engine.retry(&self.id, None, None).await.map(|_| ())
+    }
+
+    /// Follows its journal, from the first event.
+    pub fn events(&self) -> Follow {
+        self.engine.follow(&self.id, Seq(0))
+    }
+
+    /// Returns what it did so far, in numbers.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn metrics(&self) -> Result<Metrics, ErrorObject> {
+        let journal = self.engine.store().events(&self.id, Seq(0), usize::MAX).await;
+        let journal = journal.map_err(|error| from_store(&error))?;
+        Ok(Metrics::of(&self.engine.inspect(&self.id).await?, &journal))
     }
 
     /// Waits until the run is over, however long it is paused or waits for people.

@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "tests are named by the promise they keep")]
 
 mod context;
+mod control;
 mod definitions;
 mod durable;
 mod failures;
