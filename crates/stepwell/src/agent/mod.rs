@@ -24,6 +24,7 @@ mod context;
 mod error;
 mod handler;
 mod json;
+mod lint;
 mod metrics;
 mod need;
 mod next;
@@ -48,6 +49,7 @@ pub use ask::Ask;
 pub use builder::{AgentBuilder, DefinitionError};
 pub use context::Context;
 pub use error::StepError;
+pub use lint::LintFinding;
 pub use metrics::Metrics;
 pub use need::Need;
 pub use next::Next;
@@ -129,6 +131,30 @@ impl Agent {
             return Err(ErrorObject::new(Code::WORKFLOW_NOT_FOUND, message).with("run_id", id.as_str()));
         }
         Ok(Run::of(self.engine.clone(), id))
+    }
+
+    /// Returns what the agent can do and was hardly meant to: states that nothing leads to, merges that wait longer than they
+    /// seem to. It changes nothing, and no finding is an error.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// # async fn nothing(_: Context) -> Result<Next, stepwell::StepError> { Ok(Next::done()) }
+    /// let agent = Agent::new("essay")
+    ///     .add_state(State::new("draft", nothing).next(["draft"]))
+    ///     .add_state(State::new("publish", nothing).next(["publish"]))
+    ///     .add_state(State::new("start", nothing).next(["draft"]).entry())
+    ///     .build(&engine)?;
+    /// let found = agent.lint();
+    /// assert_eq!(found[0].to_string(), "unreachable: nothing that begins with the run leads to state 'publish'");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lint(&self) -> Vec<LintFinding> {
+        lint::lint(&self.workflow)
     }
 
     /// Returns the workflow that it is.

@@ -8,5 +8,6 @@ mod definitions;
 mod durable;
 mod failures;
 mod flow;
+mod lint;
 mod support;
 mod waits;
