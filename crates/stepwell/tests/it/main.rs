@@ -9,5 +9,6 @@ mod durable;
 mod failures;
 mod flow;
 mod lint;
+mod needs;
 mod support;
 mod waits;
