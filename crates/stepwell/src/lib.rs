@@ -62,6 +62,8 @@
 //! `agent.run(…).run_id("essay-1")` finds it again. A state that was under way is tried once more; what was finished never
 //! runs again.
 //!
+//! The programs in `examples/` show one subject each, and `complete.rs` all of them together.
+//!
 //! # Workflow files
 //!
 //! Workflows written in YAML or JSON run on the same engine, with the providers that [`registry`] returns.

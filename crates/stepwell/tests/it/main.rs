@@ -6,6 +6,7 @@ mod context;
 mod control;
 mod definitions;
 mod durable;
+mod examples;
 mod failures;
 mod flow;
 mod lint;
