@@ -1,15 +1,18 @@
 //! Who carries out what in an engine: the registry it was opened with, and the functions added since.
 
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::provider::{Provider, Registry, function_handler};
 
 pub(crate) struct Handlers {
     opened_with: Registry,
-    /// By handler; they go before those of the registry.
-    added: RwLock<HashMap<String, Arc<dyn Provider>>>,
+    /// They go before those of the registry.
+    added: RwLock<Functions>,
 }
+
+/// By handler.
+type Functions = HashMap<String, Arc<dyn Provider>>;
 
 impl Handlers {
     pub(crate) fn new(opened_with: Registry) -> Self {
@@ -21,8 +24,7 @@ impl Handlers {
     }
 
     pub(crate) fn add(&self, workflow: &str, step: &str, function: Arc<dyn Provider>) {
-        let mut added = self.added.write().expect("no panic happens under this lock");
-        added.insert(function_handler(workflow, step), function);
+        self.added_mut().insert(function_handler(workflow, step), function);
     }
 
     /// Returns who carries out work of that handler.
@@ -37,15 +39,20 @@ impl Handlers {
         names
     }
 
+    /// Ends what is kept running, and lets the functions go that were added: they may hold the engine themselves.
     pub(crate) async fn shutdown(&self) {
         self.opened_with.shutdown().await;
-        let added: Vec<_> = self.added().values().cloned().collect();
-        for function in added {
+        let added = std::mem::take(&mut *self.added_mut());
+        for function in added.into_values() {
             function.shutdown().await;
         }
     }
 
-    fn added(&self) -> RwLockReadGuard<'_, HashMap<String, Arc<dyn Provider>>> {
+    fn added_mut(&self) -> RwLockWriteGuard<'_, Functions> {
+        self.added.write().expect("no panic happens under this lock")
+    }
+
+    fn added(&self) -> RwLockReadGuard<'_, Functions> {
         self.added.read().expect("no panic happens under this lock")
     }
 }

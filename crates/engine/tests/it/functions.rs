@@ -81,3 +81,12 @@ async fn a_function_is_told_when_only_its_predicate_is_asked() {
     let status = run.execution("b", Ordinal(1)).map(|b| b.status.as_str());
     assert_eq!(status, Some("skipped"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn functions_are_let_go_when_the_engine_is_shut_down() {
+    let engine = engine().await;
+    let function = Arc::new(ScriptedProvider::default());
+    engine.register("w", "a", function.clone());
+    engine.shutdown().await;
+    assert_eq!(Arc::strong_count(&function), 1);
+}
