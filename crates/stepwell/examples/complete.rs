@@ -71,11 +71,11 @@ async fn handle_rejection(cx: Context) -> Result<Next, StepError> {
     Ok(Next::done())
 }
 
-async fn run(engine: &Engine, agent: &Agent, answer: &str) -> Result<RunResult, Box<dyn Error>> {
+async fn run(agent: &Agent, answer: &str) -> Result<RunResult, Box<dyn Error>> {
     let run = agent.start(()).timeout(Duration::from_hours(1)).await?;
-    engine.rest(run.id(), true).await?;
-    let question = engine.inspect(run.id()).await?.open_waits()[0].id.clone();
-    engine.answer(&question, json!(answer), None).await?;
+    run.rest().await?;
+    let asked = run.questions().await?.remove(0);
+    run.answer(&asked.wait, answer).await?;
     Ok(run.wait().await?)
 }
 
@@ -101,10 +101,10 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
         .add_state(State::new("handle_rejection", handle_rejection).next([END]))
         .build(&engine)?;
 
-    let approved = run(&engine, &agent, "yes").await?;
+    let approved = run(&agent, "yes").await?;
     assert_eq!(approved.get::<Vec<u32>>("final_results")?.map(|results| results.iter().sum()), Some(9_900));
     assert_eq!(approved.get("finalized")?, Some(true));
-    let rejected = run(&engine, &agent, "no").await?;
+    let rejected = run(&agent, "no").await?;
     assert_eq!(rejected.get("finalized")?, Some(false));
     assert_eq!(rejected.not_reached, ["finalize_job"]);
     engine.shutdown().await;

@@ -6,7 +6,6 @@ use std::error::Error;
 use std::time::Duration;
 
 use serde_json::json;
-use stepwell::core::run::wait::WaitKind;
 use stepwell::{Agent, Ask, Context, Engine, Next, Options, Registry, StepError};
 
 async fn review_content(cx: Context) -> Result<Next, StepError> {
@@ -42,12 +41,10 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
 
     // What a page or a chat would do: look what is asked, and answer.
     for answer in ["too short", "not quite there yet", "I approve of this"] {
-        engine.rest(run.id(), true).await?;
-        let asked = engine.inspect(run.id()).await?;
-        let open = asked.open_waits();
-        let WaitKind::Human(question) = &open[0].spec.kind else { unreachable!("it asks people only") };
-        assert!(question.prompt.ends_with("draft 1 on the desk"));
-        let taken = engine.answer(open[0].id, json!(answer), Some("anna".into())).await;
+        run.rest().await?;
+        let asked = run.questions().await?.remove(0);
+        assert!(asked.question.prompt.ends_with("draft 1 on the desk"));
+        let taken = run.answer(&asked.wait, answer).await;
         assert_eq!(
             taken.is_err(),
             answer == "too short",

@@ -33,7 +33,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
 
     let (engine, agent) = begin(&url).await?;
     let run = agent.start(()).run_id("night-1").await?;
-    engine.rest(run.id(), true).await?;
+    run.rest().await?;
     engine.shutdown().await;
 
     // The next day, another process. It would be the same after `kill -9`.

@@ -76,9 +76,10 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(technical.context["response"], "thank you; this is technical_review");
 
     let urgent = agent.start(ticket("t-2", "high", "technical")).run_id("t-2").await?;
-    engine.rest(urgent.id(), true).await?;
-    let question = engine.inspect(urgent.id()).await?.open_waits()[0].id.clone();
-    engine.answer(&question, json!("sent"), Some("desk".into())).await?;
+    urgent.rest().await?;
+    let asked = urgent.questions().await?.remove(0);
+    assert_eq!(asked.question.assignee.as_deref(), Some("desk"));
+    urgent.answer(&asked.wait, "sent").await?;
     assert_eq!(urgent.wait().await?.context["reviewed"], "sent");
     engine.shutdown().await;
     Ok(())

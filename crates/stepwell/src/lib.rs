@@ -97,17 +97,18 @@ use stepwell_core::workflow::Workflow;
 use stepwell_providers::Written;
 
 pub use agent::{
-    Agent, AgentBuilder, Ask, Context, DefinitionError, Launch, LintFinding, Metrics, Need, Next, Retry, Run,
-    RunError, RunResult, State, StepError, Typed,
+    Agent, AgentBuilder, Ask, Asked, Context, DefinitionError, Launch, LintFinding, Metrics, Need, Next,
+    Retry, Run, RunError, RunResult, State, StepError, Typed,
 };
 pub use stepwell_core as core;
 pub use stepwell_core::workflow::definition::{END, Effect, Join, Lifecycle, OnFailure, Priority, Reducer};
 pub use stepwell_engine::{
-    Engine, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, batch, load,
+    Engine, FailureBehind, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, batch,
+    load,
 };
 pub use stepwell_providers::http::{AllowPrivate, HttpSettings, UnknownRule};
 pub use stepwell_providers::python::PythonSettings;
-pub use stepwell_store::{Store, open as open_store};
+pub use stepwell_store::{Recorded, Store, open as open_store};
 
 /// How the providers of a Stepwell work.
 #[derive(Clone, Debug, Default)]

@@ -45,7 +45,7 @@ use stepwell_core::workflow::Workflow;
 use stepwell_engine::Engine;
 use stepwell_engine::error::from_store;
 
-pub use ask::Ask;
+pub use ask::{Ask, Asked};
 pub use builder::{AgentBuilder, DefinitionError};
 pub use context::Context;
 pub use error::StepError;

@@ -10,13 +10,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_core::ids::{RunId, Seq};
+use stepwell_core::ids::{RunId, Seq, WaitId};
 use stepwell_core::run::Run as CoreRun;
 use stepwell_core::status::{ExecutionStatus, RunStatus};
 use stepwell_core::workflow::{StepIx, Workflow, problems_error};
 use stepwell_engine::error::from_store;
 use stepwell_engine::{Engine, Follow, Start};
 
+use super::ask::Asked;
 use super::context::system_time;
 use super::error::StepError;
 use super::json::{from_json, to_json};
@@ -63,14 +64,15 @@ impl<'a, T> Launch<'a, T> {
         self
     }
 
-    /// Limits the time of the run, from its start, waits included, in place of what the agent says.
+    /// Limits the time of the run, from its start, waits included, in place of what the agent says. It is part of the
+    /// run's definition: who begins it again with a [`run_id`](Self::run_id) gives the same limit.
     pub fn timeout(mut self, time: Duration) -> Self {
         self.timeout = Some(time);
         self
     }
 
     async fn launch(self) -> Result<Run, ErrorObject> {
-        let input = self.input.map_err(|error| error.into_error().expect("only states wait"))?;
+        let input = self.input.map_err(outside_of_states)?;
         let context = first_context(&input)?;
         let mut workflow = self.agent.workflow.clone();
         if let Some(time) = self.timeout {
@@ -181,6 +183,33 @@ impl Run {
     pub async fn status(&self) -> Result<RunStatus, ErrorObject> {
         let row = self.engine.store().run(&self.id).await;
         Ok(row.map_err(|error| from_store(&error))?.state.status)
+    }
+
+    /// Waits until it is over, or paused: by somebody, or because only people and signals can move it. Returns which.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn rest(&self) -> Result<RunStatus, ErrorObject> {
+        Ok(self.engine.rest(&self.id, true).await?.state.status)
+    }
+
+    /// Returns what it asks people, oldest first. Questions of runs that it waits for are asked by those.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn questions(&self) -> Result<Vec<Asked>, ErrorObject> {
+        let run = self.engine.inspect(&self.id).await?;
+        Ok(run.open_waits().iter().filter_map(Asked::of).collect())
+    }
+
+    /// Answers a question; durable when this returns. Of several answers one is taken.
+    ///
+    /// # Errors
+    /// `ANSWER_INVALID` if it does not fit, and the question stays open; `WORKFLOW_INVALID_STATE` if it was answered, or its
+    /// time is over; or the store failed.
+    pub async fn answer(&self, wait: &WaitId, answer: impl Serialize) -> Result<(), ErrorObject> {
+        let answer = to_json(&answer, || "the answer".into()).map_err(outside_of_states)?;
+        self.engine.answer(wait, answer, None).await.map(|_| ())
     }
 
     /// Lets nothing begin from now on; what is under way may end. It is durable, and so is what happens meanwhile:

@@ -48,9 +48,10 @@ impl Context {
     ///     .build(&engine)?;
     ///
     /// let run = agent.start(()).await?;
-    /// engine.rest(run.id(), true).await?; // until it waits, or is over
-    /// let question = engine.inspect(run.id()).await?.open_waits()[0].id.clone();
-    /// engine.answer(&question, json!(true), Some("anna".into())).await?;
+    /// run.rest().await?; // until it waits, or is over
+    /// let asked = run.questions().await?.remove(0);
+    /// assert_eq!(asked.question.prompt, "Publish?");
+    /// run.answer(&asked.wait, true).await?;
     /// assert_eq!(run.wait().await?.get("approved")?, Some(true));
     /// # Ok(())
     /// # }

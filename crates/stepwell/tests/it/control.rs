@@ -228,7 +228,7 @@ async fn a_run_goes_on_when_nobody_waits_for_it_any_more() {
         let asked = async {
             loop {
                 if let Ok(run) = agent.find("left-1").await {
-                    return (questions(&engine, &run).await, run);
+                    return (questions(&run).await, run);
                 }
                 tokio::task::yield_now().await;
             }

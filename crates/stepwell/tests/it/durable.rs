@@ -6,14 +6,16 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
-use stepwell::core::ids::Ordinal;
-use stepwell::{Agent, Ask, Context, Engine, Next, Store};
+use stepwell::core::ids::{Ordinal, Seq};
+use stepwell::core::run::event::Event;
+use stepwell::{Agent, Ask, Context, Engine, Next, Retry, State, StepError, Store};
 
 use crate::support::{always, ends, leads, open, questions};
 
-/// Names the directory of a process that is to die, and the state that ends it.
+/// Names what a process that is to die runs, the state that ends it, and its directory.
 const DIES: &str = "STEPWELL_TEST_DIES";
 
 async fn store(dir: &Path) -> Arc<dyn Store> {
@@ -62,21 +64,49 @@ fn chain(engine: &Engine, dir: PathBuf, victim: Option<String>) -> Agent {
     agent.build(engine).unwrap()
 }
 
+/// Twenty chunks, one after the other, that note their numbers, and a merge.
+fn fan(engine: &Engine, dir: PathBuf, victim: Option<String>) -> Agent {
+    let chunk = move |cx: Context| {
+        let (dir, victim) = (dir.clone(), victim.clone());
+        async move {
+            let number: u32 = cx.payload()?.unwrap();
+            note(&dir, &number.to_string());
+            if victim == Some(number.to_string()) && cx.attempt() == 1 {
+                std::process::abort();
+            }
+            cx.set(&format!("result_{number}"), &number)?;
+            Ok(Next::to("merge"))
+        }
+    };
+    let merge = |cx: Context| async move {
+        cx.set("merged", &cx.keys()?.len())?;
+        Ok(Next::done())
+    };
+    Agent::new("fan")
+        .max_concurrent(1)
+        .state("split", |_: Context| async { Next::each("chunk", 0..20) })
+        .add_state(State::new("chunk", chunk).next(["merge"]))
+        .state("merge", merge)
+        .build(engine)
+        .unwrap()
+}
+
 /// What a process that is to die does. Without the variable it is an empty test.
 #[tokio::test]
 async fn a_life_that_ends_early() {
     let Ok(told) = std::env::var(DIES) else { return };
-    let (victim, dir) = told.split_once(' ').unwrap();
+    let [what, victim, dir] = told.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{told:?}") };
     let engine = open(&store(Path::new(dir)).await).await;
-    let agent = chain(&engine, dir.into(), Some(victim.to_owned()));
+    let agent = if what == "fan" { fan } else { chain };
+    let agent = agent(&engine, dir.into(), Some(victim.to_owned()));
     let ended = agent.run(()).run_id("job").await;
     panic!("the run outlived its process: {ended:?}");
 }
 
-fn live_until(victim: &str, dir: &Path) {
+fn live_until(what: &str, victim: &str, dir: &Path) {
     let ended = Command::new(std::env::current_exe().unwrap())
         .args(["durable::a_life_that_ends_early", "--exact"])
-        .env(DIES, format!("{victim} {}", dir.display()))
+        .env(DIES, format!("{what} {victim} {}", dir.display()))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
@@ -88,7 +118,7 @@ fn live_until(victim: &str, dir: &Path) {
 async fn a35_a_chain_that_is_killed_in_any_state_goes_on_there() {
     for victim in ["1", "2", "3", "4", "5", "6"] {
         let dir = tempfile::tempdir().unwrap();
-        live_until(victim, dir.path());
+        live_until("chain", victim, dir.path());
         let engine = open(&store(dir.path()).await).await;
         let result = chain(&engine, dir.path().into(), None).run(()).run_id("job").await.unwrap();
         assert_eq!(result.get("sum").unwrap(), Some(21));
@@ -104,9 +134,60 @@ async fn a35_a_chain_that_is_killed_in_any_state_goes_on_there() {
 }
 
 #[tokio::test]
+async fn a35_of_a_fan_that_is_killed_what_was_done_does_not_run_again() {
+    let dir = tempfile::tempdir().unwrap();
+    live_until("fan", "10", dir.path());
+    assert_eq!(noted(dir.path()).len(), 11);
+    let engine = open(&store(dir.path()).await).await;
+    let result = fan(&engine, dir.path().into(), None).run(()).run_id("job").await.unwrap();
+    assert_eq!(result.get("merged").unwrap(), Some(20));
+    let mut expected: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    expected.insert(10, "10".into());
+    assert_eq!(noted(dir.path()), expected);
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a23_a_restart_changes_neither_the_number_nor_the_time_of_the_next_attempt() {
+    let dir = tempfile::tempdir().unwrap();
+    let build = |engine: &Engine| {
+        let flaky = |cx: Context| async move {
+            if cx.attempt() == 1 { Err(StepError::new("not yet")) } else { Ok(Next::done()) }
+        };
+        let retry = Retry::times(1).initial(Duration::from_millis(300)).jitter(false);
+        Agent::new("backoff").add_state(State::new("a", flaky).retry(retry)).build(engine).unwrap()
+    };
+    let before = open(&store(dir.path()).await).await;
+    let run = build(&before).start(()).run_id("job").await.unwrap();
+    let mut events = run.events();
+    let due = loop {
+        let news = events.next().await.unwrap();
+        let failed = news.into_iter().find_map(|recorded| match recorded.event {
+            Event::AttemptFailed { retry_at, .. } => retry_at,
+            _ => None,
+        });
+        if let Some(due) = failed {
+            break due;
+        }
+    };
+    before.shutdown().await;
+
+    let after = open(&store(dir.path()).await).await;
+    let run = build(&after).find("job").await.unwrap();
+    run.wait().await.unwrap();
+    let journal = after.store().events(run.id(), Seq(0), 100).await.unwrap();
+    let begun = journal.iter().rev().find_map(|recorded| match &recorded.event {
+        Event::AttemptStarted(started) => Some((started.attempt, recorded.at)),
+        _ => None,
+    });
+    assert!(begun.is_some_and(|(attempt, at)| attempt == 2 && at >= due), "{begun:?}, due {due:?}");
+    after.shutdown().await;
+}
+
+#[tokio::test]
 async fn a36_what_was_done_once_before_a_kill_is_not_done_again() {
     let dir = tempfile::tempdir().unwrap();
-    live_until("4", dir.path());
+    live_until("chain", "4", dir.path());
     let engine = open(&store(dir.path()).await).await;
     chain(&engine, dir.path().into(), None).run(()).run_id("job").await.unwrap();
     assert_eq!(noted(dir.path()).iter().filter(|line| *line == "charge").count(), 1);
@@ -125,7 +206,7 @@ async fn a38_a_question_outlives_the_process_that_asked_and_the_one_that_answers
     };
     let asking = open(&store(dir.path()).await).await;
     let run = build(&asking).start(()).run_id("ask-1").await.unwrap();
-    let (_, wait) = questions(&asking, &run).await.remove(0);
+    let (_, wait) = questions(&run).await.remove(0);
     asking.shutdown().await;
 
     // Who answers has no functions at all.

@@ -1,13 +1,15 @@
 //! What becomes of failures.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
 use stepwell::core::error::Code;
 use stepwell::core::status::RunStatus;
-use stepwell::{Agent, Context, Engine, Next, OnFailure, Retry, RunError, State, StepError};
+use stepwell::{
+    Agent, Context, Engine, Next, OnFailure, Options, Registry, Retry, RunError, State, StepError,
+};
 
 use crate::support::{activations, always, ends, leads, on_each_store, simulated};
 
@@ -118,6 +120,31 @@ async fn a25_time_limits_of_a_state_and_of_a_run_end_them() {
     let error = agent.run(()).timeout(Duration::from_millis(500)).await.unwrap_err().error;
     assert_eq!(error.code, Code::WORKFLOW_TIMEOUT);
     assert!(began.elapsed() < Duration::from_millis(700), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a25_a_state_that_does_not_end_when_its_time_is_up_is_abandoned_and_its_late_result_refused() {
+    let store = stepwell::open_store("memory:").await.unwrap();
+    let options = Options { cleanup_ms: 50, ..Options::default() };
+    let engine = Engine::open(store, Registry::default(), options).await.unwrap();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let (ended, has_ended) = tokio::sync::oneshot::channel();
+    let ended = Mutex::new(Some(ended));
+    let stubborn = move |cx: Context| {
+        released.lock().unwrap().recv()?;
+        let late = cx.set("late", &true).unwrap_err();
+        ended.lock().unwrap().take().unwrap().send((cx.is_cancelled(), late)).unwrap();
+        Ok(Next::done())
+    };
+    let state = State::blocking("a", stubborn).timeout(Duration::from_millis(50));
+    let agent = Agent::new("stubborn").add_state(state).build(&engine).unwrap();
+    let run = agent.start(()).await.unwrap();
+    assert_eq!(run.wait().await.unwrap_err().error.code, Code::TASK_TIMEOUT);
+    release.send(()).unwrap();
+    let (was_cancelled, late) = has_ended.await.unwrap();
+    assert!(was_cancelled && late.is(Code::STALE_CONTEXT));
+    assert!(run.wait().await.unwrap_err().result.unwrap().context.is_empty());
 }
 
 #[tokio::test]

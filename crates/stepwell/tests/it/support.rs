@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use stepwell::core::ids::WaitId;
-use stepwell::core::run::wait::WaitKind;
 use stepwell::{Agent, Context, Engine, Next, Options, Registry, Run, RunResult, State, StepError, Store};
 use stepwell_engine::testing::SimClock;
 
@@ -91,25 +90,18 @@ pub(crate) async fn told(engine: &Engine, result: &RunResult) -> String {
 }
 
 /// Waits until only people or signals can move a run, and returns what it asks people: prompt and wait, in that order.
-pub(crate) async fn questions(engine: &Engine, run: &Run) -> Vec<(String, WaitId)> {
-    engine.rest(run.id(), true).await.unwrap();
-    let run = engine.inspect(run.id()).await.unwrap();
-    let mut asked: Vec<_> = run
-        .open_waits()
-        .into_iter()
-        .filter_map(|wait| match &wait.spec.kind {
-            WaitKind::Human(question) => Some((question.prompt.clone(), wait.id.clone())),
-            WaitKind::Signal { .. } | WaitKind::Timer | WaitKind::Child(_) => None,
-        })
-        .collect();
+pub(crate) async fn questions(run: &Run) -> Vec<(String, WaitId)> {
+    run.rest().await.unwrap();
+    let asked = run.questions().await.unwrap();
+    let mut asked: Vec<_> = asked.into_iter().map(|asked| (asked.question.prompt, asked.wait)).collect();
     asked.sort();
     asked
 }
 
 /// Waits until a run asks that, and answers.
-pub(crate) async fn answer(engine: &Engine, run: &Run, prompt: &str, value: Value) {
-    let asked = questions(engine, run).await;
+pub(crate) async fn answer(run: &Run, prompt: &str, value: Value) {
+    let asked = questions(run).await;
     let wait = asked.iter().find(|(asked, _)| asked == prompt).map(|(_, wait)| wait);
     let wait = wait.unwrap_or_else(|| panic!("{prompt:?} is not among {asked:?}"));
-    engine.answer(wait, value, None).await.unwrap();
+    run.answer(wait, value).await.unwrap();
 }

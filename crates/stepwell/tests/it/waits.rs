@@ -36,7 +36,7 @@ async fn a38_an_answer_that_does_not_fit_leaves_the_question_open_and_only_one_i
             Ok(Next::done())
         })
         .await;
-        let (_, wait) = questions(&engine, &run).await.remove(0);
+        let (_, wait) = questions(&run).await.remove(0);
         let short = engine.answer(&wait, json!("short"), None).await.unwrap_err();
         assert_eq!(short.code, Code::ANSWER_INVALID);
         engine.answer(&wait, json!("I approve of it"), None).await.unwrap();
@@ -88,11 +88,11 @@ async fn a38_a_state_that_waits_holds_no_place_and_other_branches_go_on() {
             .build(&engine)
             .unwrap();
         let run = agent.start(()).await.unwrap();
-        assert_eq!(questions(&engine, &run).await.len(), 1);
+        assert_eq!(questions(&run).await.len(), 1);
         let so_far = engine.inspect(run.id()).await.unwrap();
         let works = so_far.executions().iter().find(|execution| execution.step.as_str() == "works");
         assert_eq!(works.unwrap().status.as_str(), "completed");
-        answer(&engine, &run, "Go on?", json!(true)).await;
+        answer(&run, "Go on?", json!(true)).await;
         run.wait().await.unwrap();
     })
     .await;
@@ -115,10 +115,10 @@ async fn questions_asked_side_by_side_are_open_at_once_and_answered_in_any_order
         };
         let run = start(&engine, both).await;
         for (first, second) in [("b", "a"), ("d", "c")] {
-            assert_eq!(questions(&engine, &run).await.len(), 2);
-            answer(&engine, &run, first, json!(2)).await;
-            assert_eq!(questions(&engine, &run).await.len(), 1, "what is open is not asked again");
-            answer(&engine, &run, second, json!(1)).await;
+            assert_eq!(questions(&run).await.len(), 2);
+            answer(&run, first, json!(2)).await;
+            assert_eq!(questions(&run).await.len(), 1, "what is open is not asked again");
+            answer(&run, second, json!(1)).await;
         }
         let result = run.wait().await.unwrap();
         assert_eq!((&result.context["joined"], &result.context["tried"]), (&json!([1, 2]), &json!([1, 2])));
@@ -153,7 +153,7 @@ async fn signals_are_taken_in_their_order_also_if_they_came_first() {
         })
         .await;
         engine.signal(run.id(), "speed", json!(1), None).await.unwrap();
-        answer(&engine, &run, "Ready?", json!(true)).await;
+        answer(&run, "Ready?", json!(true)).await;
         engine.signal(run.id(), "speed", json!(2), None).await.unwrap();
         assert_eq!(run.wait().await.unwrap().get("speeds").unwrap(), Some([1, 2]));
     })
@@ -237,7 +237,7 @@ async fn what_is_done_once_is_done_once_over_retries_and_waits() {
         let retry = Retry::times(1).initial(Duration::from_millis(1));
         let agent = Agent::new("shop").retry(retry).state("a", function).build(&engine).unwrap();
         let run = agent.start(()).await.unwrap();
-        answer(&engine, &run, "Sure?", json!(true)).await;
+        answer(&run, "Sure?", json!(true)).await;
         assert_eq!(run.wait().await.unwrap().get("receipt").unwrap(), Some(1));
         assert_eq!(charges.load(Ordering::SeqCst), 1);
     })
@@ -302,7 +302,7 @@ async fn a_state_that_comes_to_other_waits_when_it_runs_again_is_failed() {
             }
         })
         .await;
-        answer(&engine, &run, "Sure?", json!(true)).await;
+        answer(&run, "Sure?", json!(true)).await;
         let error = fails(&run).await;
         assert_eq!(error.code, Code::REPLAY_MISMATCH);
         assert_eq!(
@@ -334,8 +334,8 @@ async fn a_named_question_is_found_wherever_it_stands() {
             }
         })
         .await;
-        answer(&engine, &run, "first", json!(1)).await;
-        answer(&engine, &run, "second", json!(2)).await;
+        answer(&run, "first", json!(1)).await;
+        answer(&run, "second", json!(2)).await;
         assert_eq!(run.wait().await.unwrap().get("told").unwrap(), Some([1, 2]));
     })
     .await;
@@ -352,7 +352,7 @@ async fn a_state_that_blocks_its_thread_can_wait_too() {
         };
         let agent = Agent::new("blocks").add_state(State::blocking("a", blocks)).build(&engine).unwrap();
         let run = agent.start(()).await.unwrap();
-        answer(&engine, &run, "Who?", json!("bob")).await;
+        answer(&run, "Who?", json!("bob")).await;
         assert_eq!(run.wait().await.unwrap().context["name"], "bob");
     })
     .await;
