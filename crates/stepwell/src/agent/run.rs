@@ -29,6 +29,30 @@ use super::{Agent, millis};
 ///
 /// [`Agent::run`] makes one that ends with the [`RunResult`], [`Agent::start`] one that ends with the [`Run`] as soon as
 /// that is durable.
+///
+/// ```
+/// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State, StepError};
+/// # use std::time::Duration;
+/// # use serde_json::json;
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = stepwell::open_store("memory:").await?;
+/// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+/// let agent = Agent::new("double")
+///     .state("double", |cx: Context| async move {
+///         cx.set("twice", &(2 * cx.get::<u32>("n")?.unwrap_or(0)))?;
+///         Ok(Next::done())
+///     })
+///     .build(&engine)?;
+///
+/// let result = agent.run(json!({ "n": 21 })).run_id("double-21").timeout(Duration::from_mins(1)).await?;
+/// assert_eq!(result.get("twice")?, Some(42));
+/// // The same again is the same run.
+/// let again = agent.run(json!({ "n": 21 })).run_id("double-21").timeout(Duration::from_mins(1)).await?;
+/// assert_eq!(again, result);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a run begins when this is awaited"]
 pub struct Launch<'a, T> {
     agent: &'a Agent,
@@ -92,10 +116,8 @@ pub(super) fn first_context(input: &Value) -> Result<Map<String, Value>, ErrorOb
     match input {
         Value::Object(input) => Ok(input.clone()),
         Value::Null => Ok(Map::new()),
-        other => {
-            let message = format!(
-                "the input of an agent is an object, whose keys it finds in its context, not {other}"
-            );
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            let message = "the input of an agent is an object, whose keys it finds in its context";
             Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", "input"))
         }
     }
@@ -350,6 +372,26 @@ fn outside_of_states(error: StepError) -> ErrorObject {
 }
 
 /// A run that did not complete, or that could not be begun or followed.
+///
+/// ```
+/// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State, StepError};
+/// # use std::time::Duration;
+/// # use serde_json::json;
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = stepwell::open_store("memory:").await?;
+/// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+/// let agent = Agent::new("broken")
+///     .state("a", |_: Context| async { Err(StepError::new("no bread")) })
+///     .build(&engine)?;
+///
+/// let failed = agent.run(()).await.unwrap_err();
+/// assert_eq!(failed.to_string(), "step 'a': no bread");
+/// assert_eq!(failed.error.code.name(), "TASK_EXECUTION_FAILED");
+/// assert_eq!(failed.result.unwrap().failed_states, ["a"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunError {
     /// What went wrong.

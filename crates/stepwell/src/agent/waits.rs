@@ -71,6 +71,26 @@ impl Context {
 
     /// Sleeps durably: a restart neither shortens nor lengthens it, and a state that sleeps holds nothing.
     ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State, StepError};
+    /// # use std::time::Duration;
+    /// # use serde_json::json;
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let agent = Agent::new("remind")
+    ///     .state("remind", |cx: Context| async move {
+    ///         cx.sleep(Duration::from_millis(5)).await?; // or days
+    ///         cx.set("reminded", &true)?;
+    ///         Ok(Next::done())
+    ///     })
+    ///     .build(&engine)?;
+    /// assert_eq!(agent.run(()).await?.get("reminded")?, Some(true));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`StepError::Suspended`] until the time has come.
     pub fn sleep(&self, time: Duration) -> impl Future<Output = Result<(), StepError>> + Send + use<> {
@@ -82,6 +102,31 @@ impl Context {
     }
 
     /// Waits for the next signal of that name, which may have come before. Each is taken by one wait.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State, StepError};
+    /// # use std::time::Duration;
+    /// # use serde_json::json;
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let agent = Agent::new("gate")
+    ///     .state("gate", |cx: Context| async move {
+    ///         // Two waits side by side are open at once.
+    ///         let (speed, name) = tokio::join!(cx.signal::<u32>("speed"), cx.signal::<String>("name"));
+    ///         cx.set("told", &format!("{} at {}", name?, speed?))?;
+    ///         Ok(Next::done())
+    ///     })
+    ///     .build(&engine)?;
+    ///
+    /// let run = agent.start(()).await?;
+    /// engine.signal(run.id(), "name", json!("Ada"), None).await?;
+    /// engine.signal(run.id(), "speed", json!(3), None).await?;
+    /// assert_eq!(run.wait().await?.get::<String>("told")?.unwrap(), "Ada at 3");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`StepError::Suspended`] until there is one; its value is of another type.
@@ -118,6 +163,35 @@ impl Context {
     }
 
     /// Runs another agent as a child of this run, and waits for its end. Cancelling this run cancels it.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State, StepError};
+    /// # use std::time::Duration;
+    /// # use serde_json::json;
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let double = Agent::new("double")
+    ///     .state("double", |cx: Context| async move {
+    ///         cx.set("twice", &(2 * cx.get::<u32>("n")?.unwrap_or(0)))?;
+    ///         Ok(Next::done())
+    ///     })
+    ///     .build(&engine)?;
+    /// let parent = Agent::new("parent")
+    ///     .state("ask_the_child", move |cx: Context| {
+    ///         let double = double.clone();
+    ///         async move {
+    ///             let result = cx.run_agent(&double, json!({ "n": 21 })).await?;
+    ///             cx.set("twice", &result.get::<u32>("twice")?)?;
+    ///             Ok(Next::done())
+    ///         }
+    ///     })
+    ///     .build(&engine)?;
+    /// assert_eq!(parent.run(()).await?.get("twice")?, Some(42));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`StepError::Suspended`] until it has ended; `CHILD_FAILED` if it failed or was cancelled; the input is no object.
