@@ -334,5 +334,6 @@ pub fn handler_of(workflow: &Workflow, step: StepIx) -> String {
 }
 
 pub(crate) fn function_handler(workflow: &str, step: &str) -> String {
-    format!("fn:{workflow}/{step}")
+    // A name may hold a slash: that of the workflow must not be read as part of the step's.
+    format!("fn:{}/{step}", workflow.replace('%', "%25").replace('/', "%2F"))
 }

@@ -90,3 +90,15 @@ async fn functions_are_let_go_when_the_engine_is_shut_down() {
     engine.shutdown().await;
     assert_eq!(Arc::strong_count(&function), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn functions_of_names_with_slashes_are_not_taken_for_each_other() {
+    let engine = engine().await;
+    let (own, other) = (ScriptedProvider::default(), ScriptedProvider::default());
+    engine.register("team/w", "a", Arc::new(own.clone()));
+    engine.register("team", "w/a", Arc::new(other.clone()));
+    let workflow = Workflow::new(Definition::new("team/w", vec![Step::function("a").next(&[])])).unwrap();
+    let run = engine.start(Start::of(workflow)).await.unwrap().run;
+    assert_eq!(engine.rest(&run, false).await.unwrap().state.status, RunStatus::Completed);
+    assert_eq!((own.calls("a"), other.calls("a")), (1, 0));
+}
