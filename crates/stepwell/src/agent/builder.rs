@@ -8,7 +8,7 @@ use std::time::Duration;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::StepName;
 use stepwell_core::policy::retry::RetryPolicy;
-use stepwell_core::workflow::definition::{Definition, OnFailure, Reducer};
+use stepwell_core::workflow::definition::{Definition, OnFailure, Reducer, Step};
 use stepwell_core::workflow::{Problem, Workflow, problems_error};
 use stepwell_engine::Engine;
 
@@ -148,7 +148,7 @@ impl AgentBuilder {
         let states = self.complete();
         let steps = states.iter().map(|state| state.step.clone()).collect();
         let definition = Definition { steps, ..self.definition };
-        let mut problems = limit_problems(&definition);
+        let mut problems = own_problems(&definition);
         let workflow = match Workflow::new(definition) {
             Ok(workflow) if problems.is_empty() => workflow,
             found => {
@@ -180,31 +180,33 @@ impl AgentBuilder {
     }
 }
 
-/// Finds limits that no attempt could ever take.
-fn limit_problems(definition: &Definition) -> Vec<Problem> {
-    let of = |path: String, step: Option<&StepName>, message: String| Problem {
-        code: Code::WORKFLOW_VALIDATION_FAILED,
-        message,
-        hint: None,
-        path,
-        step: step.cloned(),
-        cycle: Vec::new(),
-    };
+/// Finds what only agents are held to: names that could be read as patterns, and limits that no attempt could ever take.
+fn own_problems(definition: &Definition) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (name, _) in definition.limits.iter().filter(|(_, units)| **units == 0) {
-        problems.push(of(format!("limits.{name}"), None, format!("limit '{name}' must be at least 1")));
+        problems.push(problem(format!("limits.{name}"), None, format!("limit '{name}' must be at least 1")));
     }
     for (i, step) in definition.steps.iter().enumerate() {
-        for (name, asked) in &step.limits {
-            let there_are = definition.limits.get(name).copied().unwrap_or(*asked);
+        let name = step.name.as_str();
+        if name.contains('*') || name.starts_with('$') {
+            let message = format!("state name '{name}' holds a '*' or begins with a '$'");
+            problems.push(problem(format!("steps[{i}].name"), Some(step), message));
+        }
+        for (limit, asked) in &step.limits {
+            let there_are = definition.limits.get(limit).copied().unwrap_or(*asked);
             if *asked > there_are && there_are > 0 {
                 let message =
-                    format!("step '{}' takes {asked} of limit '{name}', which has {there_are}", step.name);
-                problems.push(of(format!("steps[{i}].limits.{name}"), Some(&step.name), message));
+                    format!("step '{name}' takes {asked} of limit '{limit}', which has {there_are}");
+                problems.push(problem(format!("steps[{i}].limits.{limit}"), Some(step), message));
             }
         }
     }
     problems
+}
+
+fn problem(path: String, step: Option<&Step>, message: String) -> Problem {
+    let (code, step) = (Code::WORKFLOW_VALIDATION_FAILED, step.map(|step| step.name.clone()));
+    Problem { code, message, hint: None, path, step, cycle: Vec::new() }
 }
 
 /// An agent that cannot be built: everything that is wrong with it.

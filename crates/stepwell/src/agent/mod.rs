@@ -5,7 +5,7 @@
 //!                              │
 //!                     ┌────────┴────────┐
 //!                     ▼                 ▼
-//!                  State  ◀─ Context ─▶ State      attempts: retried, timed, one per process at a time
+//!                  State  ◀─ Context ─▶ State      attempts: retried, timed, each carried out by one process
 //!                     │                 │
 //!                   Next              Next         done: the token ends · to: it moves · all, each: it forks
 //!                     └──────┬──────────┘

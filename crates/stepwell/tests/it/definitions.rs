@@ -18,6 +18,7 @@ async fn a20_everything_that_is_wrong_with_a_definition_is_told_at_once() {
             .add_state(state("a").needs("b", Need::required()))
             .add_state(state("b").needs("a", Need::required()))
             .add_state(state("self").needs("self", Need::required()))
+            .add_state(state("chunk_*"))
             .add_state(state("twice"))
             .add_state(state("twice"))
             .add_state(state("late").needs("a", Need::required().lifecycle(Lifecycle::Temporary { expiry_ms: 0 })))
@@ -37,6 +38,7 @@ async fn a20_everything_that_is_wrong_with_a_definition_is_told_at_once() {
             told,
             [
                 "limit 'none' must be at least 1",
+                "state name 'chunk_*' holds a '*' or begins with a '$'",
                 "step 'format' takes 2 of limit 'printer', which has 1",
                 "two steps are named 'twice'",
                 "max_concurrent must be at least 1",
