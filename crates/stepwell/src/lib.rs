@@ -97,8 +97,8 @@ use stepwell_core::workflow::Workflow;
 use stepwell_providers::Written;
 
 pub use agent::{
-    Agent, AgentBuilder, Ask, Asked, Context, DefinitionError, Launch, LintFinding, Metrics, Need, Next,
-    Retry, Run, RunError, RunResult, State, StepError, Typed,
+    Agent, AgentBuilder, Ask, Asked, Context, DeadLetter, DefinitionError, Launch, LintFinding, Metrics,
+    Need, Next, Retry, Run, RunError, RunResult, State, StepError, Typed,
 };
 pub use stepwell_core as core;
 pub use stepwell_core::workflow::definition::{END, Effect, Join, Lifecycle, OnFailure, Priority, Reducer};

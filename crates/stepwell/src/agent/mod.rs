@@ -21,6 +21,7 @@
 mod ask;
 mod builder;
 mod context;
+mod dead_letter;
 mod error;
 mod handler;
 mod json;
@@ -48,6 +49,7 @@ use stepwell_engine::error::from_store;
 pub use ask::{Ask, Asked};
 pub use builder::{AgentBuilder, DefinitionError};
 pub use context::Context;
+pub use dead_letter::DeadLetter;
 pub use error::StepError;
 pub use lint::LintFinding;
 pub use metrics::Metrics;

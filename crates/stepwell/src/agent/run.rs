@@ -16,9 +16,11 @@ use stepwell_core::status::{ExecutionStatus, RunStatus};
 use stepwell_core::workflow::{StepIx, Workflow, problems_error};
 use stepwell_engine::error::from_store;
 use stepwell_engine::{Engine, Follow, Start};
+use stepwell_store::Recorded;
 
 use super::ask::Asked;
 use super::context::system_time;
+use super::dead_letter::DeadLetter;
 use super::error::StepError;
 use super::json::{from_json, to_json};
 use super::metrics::Metrics;
@@ -279,9 +281,22 @@ impl Run {
     /// # Errors
     /// The store failed.
     pub async fn metrics(&self) -> Result<Metrics, ErrorObject> {
-        let journal = self.engine.store().events(&self.id, Seq(0), usize::MAX).await;
-        let journal = journal.map_err(|error| from_store(&error))?;
+        let journal = self.journal().await?;
         Ok(Metrics::of(&self.engine.inspect(&self.id).await?, &journal))
+    }
+
+    /// Returns every final failure of a state so far, oldest first, also those that a policy, a route or a retry has taken
+    /// care of.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, ErrorObject> {
+        Ok(DeadLetter::of(self.journal().await?))
+    }
+
+    async fn journal(&self) -> Result<Vec<Recorded>, ErrorObject> {
+        let journal = self.engine.store().events(&self.id, Seq(0), usize::MAX).await;
+        journal.map_err(|error| from_store(&error))
     }
 
     /// Waits until the run is over, however long it is paused or waits for people.

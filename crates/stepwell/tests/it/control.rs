@@ -168,12 +168,16 @@ async fn a22_a_failed_run_is_tried_again_and_what_completed_does_not_run_again()
             Agent::new("again").state("first", leads(&["b"])).state("b", state).build(&engine).unwrap();
         let run = agent.start(()).await.unwrap();
         assert_eq!(run.wait().await.unwrap_err().result.unwrap().failed_states, ["b"]);
+        let letter = run.dead_letters().await.unwrap().remove(0);
+        assert_eq!((letter.step.as_str(), letter.ordinal, letter.attempts), ("b", 1, 1));
+        assert_eq!((letter.error.message.as_str(), letter.timed_out), ("step 'b': broken", false));
         broken.store(false, Ordering::SeqCst);
         run.retry().await.unwrap();
         let result = run.wait().await.unwrap();
         assert_eq!(activations(&engine, &result).await, ["first", "b"]);
         assert!(result.failed_states.is_empty() && result.error.is_none());
         assert_eq!(run.metrics().await.unwrap().attempts, 3);
+        assert_eq!(run.dead_letters().await.unwrap(), [letter], "what was mended is still told");
         assert_eq!(run.retry().await.unwrap_err().code, Code::WORKFLOW_INVALID_STATE);
     })
     .await;
