@@ -79,6 +79,17 @@ pub struct Resolved {
     pub resolution: Resolution,
 }
 
+/// A wait of this execution that is still open.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Position among the waits of the execution.
+    pub position: u32,
+    /// Name the function gave it.
+    pub name: Option<String>,
+    /// `human`, `signal`, `timer` or `child`.
+    pub kind: &'static str,
+}
+
 /// What brought a failure route or a compensation here.
 #[derive(Clone, Debug)]
 pub struct FailureBehind {
@@ -188,7 +199,7 @@ pub(crate) fn prepare(
     slot: Slot,
     purpose: Purpose,
 ) -> Option<Prepared> {
-    let provider = shared.registry.get(handler)?.clone();
+    let provider = shared.handlers.get(handler)?;
     let (run, lease) = (&cached.run, &hold.lease);
     let execution = run.execution(lease.execution.step.as_str(), lease.execution.ordinal)?;
     let step = run.workflow().step(execution.step_ix());
@@ -207,6 +218,11 @@ pub(crate) fn prepare(
         name: spec.name.clone(),
         kind: spec.kind.as_str(),
         resolution: resolution.clone(),
+    });
+    let open = run.waits_open_for(execution).map(|spec| Opened {
+        position: spec.position,
+        name: spec.name.clone(),
+        kind: spec.kind.as_str(),
     });
     let failure = run.failure_behind(execution).map(|failed| FailureBehind {
         step: failed.step.clone(),
@@ -228,6 +244,8 @@ pub(crate) fn prepare(
         context: run.context().clone(),
         memos: execution.memos.clone(),
         resolutions: resolutions.collect(),
+        open: open.collect(),
+        judges: purpose == Purpose::Judge,
         failure,
         deadline,
         cancel: hold.cancel.clone(),

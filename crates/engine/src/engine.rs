@@ -18,7 +18,7 @@ use crate::clock::{Clock, SystemClock, random_id};
 use crate::error::{from_store, run_exists};
 use crate::forms;
 use crate::mailbox::{Receipt, Refused};
-use crate::provider::{Outside, Registry};
+use crate::provider::{Outside, Provider, Registry};
 use crate::shared::Shared;
 use crate::{outbox, session, timers, worker};
 
@@ -179,9 +179,15 @@ impl Engine {
         &self.shared.store
     }
 
-    /// Returns who carries out what.
+    /// Returns the registry it was opened with.
     pub fn registry(&self) -> &Registry {
-        &self.shared.registry
+        self.shared.handlers.opened_with()
+    }
+
+    /// Adds the function of a step, in place of the one it had. Runs that wait for it go on.
+    pub fn register(&self, workflow: &str, step: &str, function: Arc<dyn Provider>) {
+        self.shared.handlers.add(workflow, step, function);
+        self.shared.work.notify_one();
     }
 
     /// Returns the clock.
@@ -219,7 +225,7 @@ impl Engine {
             return Ok(existing);
         }
         let outside = Outside { base_dir: create.base_dir.as_deref(), store: Some(&*self.shared.store) };
-        self.shared.registry.check_outside(&create.workflow, &outside).await?;
+        self.registry().check_outside(&create.workflow, &outside).await?;
         let command = Command::Create(Box::new(create.clone()));
         match self.shared.submit(&run, command, None).await {
             Ok(_) => Ok(Started { run, existed: false }),
@@ -448,7 +454,7 @@ impl Engine {
         {
             tracing::warn!(%error, "the session could not be closed; its leases are noticed as lost");
         }
-        shared.registry.shutdown().await;
+        shared.handlers.shutdown().await;
     }
 }
 

@@ -15,6 +15,7 @@ mod definitions;
 mod engine;
 pub mod error;
 pub mod forms;
+mod handlers;
 mod held;
 mod lazy;
 pub mod load;
@@ -34,7 +35,7 @@ mod watch;
 pub mod whole_file;
 mod worker;
 
-pub use attempt::{FailureBehind, Reporter, Resolved, RunInfo};
+pub use attempt::{FailureBehind, Opened, Reporter, Resolved, RunInfo};
 pub use clock::{Clock, SystemClock};
 pub use engine::{Engine, Leases, Options, Start, Started, new_run_id};
 pub use mailbox::Receipt;

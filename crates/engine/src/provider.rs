@@ -18,7 +18,7 @@ use stepwell_core::workflow::{StepIx, Workflow};
 use stepwell_store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::attempt::{FailureBehind, Reporter, Resolved, RunInfo};
+use crate::attempt::{FailureBehind, Opened, Reporter, Resolved, RunInfo};
 use crate::load::{Invalid, Problem};
 
 /// What carries out attempts of steps of one protocol, or of one function.
@@ -142,6 +142,10 @@ pub struct Task {
     pub memos: Vec<(String, Payload)>,
     /// Waits of the execution that were resolved, in the order in which they were opened.
     pub resolutions: Vec<Resolved>,
+    /// Waits of the execution that are still open: they are not opened again.
+    pub open: Vec<Opened>,
+    /// Only the predicate of its conditional needs is asked; the output says yes or no.
+    pub judges: bool,
     /// The failure that a failure route or a compensation is about.
     pub failure: Option<FailureBehind>,
     /// When the attempt runs out of time.
@@ -329,6 +333,7 @@ pub fn handler_of(workflow: &Workflow, step: StepIx) -> String {
     }
 }
 
-fn function_handler(workflow: &str, step: &str) -> String {
-    format!("fn:{workflow}/{step}")
+pub(crate) fn function_handler(workflow: &str, step: &str) -> String {
+    // A name may hold a slash: that of the workflow must not be read as part of the step's.
+    format!("fn:{}/{step}", workflow.replace('%', "%25").replace('/', "%2F"))
 }

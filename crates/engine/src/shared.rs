@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::engine::{Leases, Options};
 use crate::error::{from_store, shutting_down};
+use crate::handlers::Handlers;
 use crate::held::{Held, Hold};
 use crate::lazy::Lazy;
 use crate::mailbox::{Cached, Mailbox, Receipt, Refused, Submission};
@@ -31,7 +32,7 @@ use crate::snapshots::{self, Snapshots};
 /// What the parts of an engine share.
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) registry: Registry,
+    pub(crate) handlers: Handlers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Options,
     pub(crate) slots: Slots,
@@ -117,7 +118,7 @@ impl Shared {
             slots: Slots::new(options.slots),
             cache: Cache::new(options.cache_bytes),
             store,
-            registry,
+            handlers: Handlers::new(registry),
             clock,
             options,
             held: Held::default(),
@@ -250,7 +251,7 @@ impl Shared {
             Leases::Tree(root) => root == run,
         };
         let works = !self.shutdown.is_cancelled() && !self.session_gone.load(Ordering::Acquire);
-        (may && works && self.registry.get(handler).is_some()).then_some(*session)
+        (may && works && self.handlers.get(handler).is_some()).then_some(*session)
     }
 
     /// Takes note that the session was declared dead: what it held is others' by now.

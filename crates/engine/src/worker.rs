@@ -39,7 +39,7 @@ async fn lease_loop(shared: Arc<Shared>, session: SessionRef) {
             session,
             now: shared.clock.now(),
             max,
-            handlers: Some(shared.registry.handlers()),
+            handlers: Some(shared.handlers.names()),
             root: root.clone(),
         };
         let Some(mut slots) = free_slots(&shared, &request).await else { return };

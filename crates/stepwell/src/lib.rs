@@ -1,7 +1,72 @@
-//! Stepwell runs workflows and AI agents so that no step is ever lost.
+//! Stepwell runs workflows and agents so that no finished step is ever lost: kill the process, start it again, and it goes
+//! on where it was.
 //!
-//! This is the library people add to `Cargo.toml`: an [`Engine`] over a [`Store`], with the providers every Stepwell
-//! has. Agents, pipelines and builders of workflows come with later versions; what stands is the engine itself.
+//! There is no service to run. An [`Engine`] works over a [`Store`], which is one SQLite file, or memory for tests; every
+//! outcome is on disk before the next step begins.
+//!
+//! # Agents: functions that name their next step
+//!
+//! An [`Agent`] is a set of functions. Each is given a [`Context`], in which it finds what others left and leaves
+//! something itself, and returns a [`Next`]: nothing, one state, or several that run side by side.
+//!
+//! ```
+//! use serde_json::json;
+//! use stepwell::{Agent, Context, Engine, Next, Options, Registry, Retry, State};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = stepwell::open_store("memory:").await?; // or sqlite://essays.db
+//! let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+//!
+//! let agent = Agent::new("essay")
+//!     .state("outline", |cx: Context| async move {
+//!         let topic: String = cx.get("topic")?.unwrap_or_default();
+//!         cx.set("title", &format!("On {topic}"))?;
+//!         Ok(Next::all(["write", "find_pictures"]))
+//!     })
+//!     .add_state(
+//!         State::new("write", |cx: Context| async move {
+//!             cx.set("text", &format!("{}. It is useful.", cx.get::<String>("title")?.unwrap()))?;
+//!             Ok(Next::to("publish"))
+//!         })
+//!         .next(["publish"])
+//!         .retry(Retry::times(3)),
+//!     )
+//!     .add_state(
+//!         State::new("find_pictures", |cx: Context| async move {
+//!             cx.set("pictures", &["well.png"])?;
+//!             Ok(Next::to("publish"))
+//!         })
+//!         .next(["publish"]),
+//!     )
+//!     // Both branches lead here, so it waits for both.
+//!     .state("publish", |cx: Context| async move {
+//!         let (text, pictures) = (cx.get::<String>("text")?, cx.get::<Vec<String>>("pictures")?);
+//!         cx.set("page", &json!({ "text": text, "pictures": pictures }))?;
+//!         Ok(Next::done())
+//!     })
+//!     .build(&engine)?;
+//!
+//! let result = agent.run(json!({ "topic": "wells" })).run_id("essay-1").await?;
+//! assert_eq!(result.context["page"]["text"], "On wells. It is useful.");
+//! engine.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! In its middle a state can [ask a person](Context::ask_human), [wait for a signal](Context::signal),
+//! [sleep](Context::sleep), [run another agent](Context::run_agent), and [do something once](Context::once). It holds nothing
+//! meanwhile, not even the process, and runs again from its start when it can go on.
+//!
+//! A run survives its process: the next one that opens the store and builds the agent carries it on, and
+//! `agent.run(…).run_id("essay-1")` finds it again. A state that was under way is tried once more; what was finished never
+//! runs again.
+//!
+//! The programs in `examples/` show one subject each, and `complete.rs` all of them together.
+//!
+//! # Workflow files
+//!
+//! Workflows written in YAML or JSON run on the same engine, with the providers that [`registry`] returns.
 //!
 //! ```
 //! use serde_json::json;
@@ -23,19 +88,27 @@
 //! # }
 //! ```
 
+mod agent;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use stepwell_core::workflow::Workflow;
 use stepwell_providers::Written;
 
+pub use agent::{
+    Agent, AgentBuilder, Ask, Asked, Context, DeadLetter, DefinitionError, Launch, LintFinding, Metrics,
+    Need, Next, Retry, Run, RunError, RunResult, State, StepError, Typed,
+};
 pub use stepwell_core as core;
+pub use stepwell_core::workflow::definition::{END, Effect, Join, Lifecycle, OnFailure, Priority, Reducer};
 pub use stepwell_engine::{
-    Engine, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, batch, load,
+    Engine, FailureBehind, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, batch,
+    load,
 };
 pub use stepwell_providers::http::{AllowPrivate, HttpSettings, UnknownRule};
 pub use stepwell_providers::python::PythonSettings;
-pub use stepwell_store::{Store, open as open_store};
+pub use stepwell_store::{Recorded, Store, open as open_store};
 
 /// How the providers of a Stepwell work.
 #[derive(Clone, Debug, Default)]

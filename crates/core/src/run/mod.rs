@@ -398,6 +398,12 @@ impl Run {
         of.collect()
     }
 
+    /// Returns the waits of an execution that are open: what a function that runs again does not open anew.
+    pub fn waits_open_for<'r>(&'r self, execution: &'r Execution) -> impl Iterator<Item = &'r WaitSpec> {
+        let waits = execution.waits.iter().filter_map(|id| self.waits.get(id));
+        waits.filter(|wait| wait.resolution.is_none()).map(|wait| &wait.spec)
+    }
+
     /// Returns the failure that brought a token to this execution, for a failure route or a compensation.
     pub fn failure_behind(&self, execution: &Execution) -> Option<&Execution> {
         execution.failure_of.map(|ix| &self.executions[ix as usize])

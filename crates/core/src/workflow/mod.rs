@@ -40,6 +40,8 @@ pub struct Problem {
     pub code: Code,
     /// What is wrong, naming the step.
     pub message: String,
+    /// What may be meant instead.
+    pub hint: Option<String>,
     /// Where: a path such as `steps[2].needs[0]`.
     pub path: String,
     /// The step, if it is one's fault.
@@ -189,15 +191,7 @@ impl Workflow {
 
     /// Returns up to three step names that look like `name`.
     pub fn nearest(&self, name: &str) -> Vec<&StepName> {
-        let mut scored: Vec<_> = self
-            .definition
-            .steps
-            .iter()
-            .map(|step| (distance(name, step.name.as_str()), &step.name))
-            .filter(|(d, _)| *d <= name.chars().count().max(4) / 2 + 1)
-            .collect();
-        scored.sort();
-        scored.into_iter().take(3).map(|(_, name)| name).collect()
+        nearest(name, &self.definition.steps)
     }
 }
 
@@ -244,7 +238,24 @@ pub fn problems_error(problems: &[Problem]) -> ErrorObject {
 }
 
 fn problem(path: String, step: Option<&StepName>, message: String) -> Problem {
-    Problem { code: Code::WORKFLOW_VALIDATION_FAILED, message, path, step: step.cloned(), cycle: Vec::new() }
+    let (code, step) = (Code::WORKFLOW_VALIDATION_FAILED, step.cloned());
+    Problem { code, message, hint: None, path, step, cycle: Vec::new() }
+}
+
+fn nearest<'s>(name: &str, steps: &'s [Step]) -> Vec<&'s StepName> {
+    let mut scored: Vec<_> = steps
+        .iter()
+        .map(|step| (distance(name, step.name.as_str()), &step.name))
+        .filter(|(d, _)| *d <= name.chars().count().max(4) / 2 + 1)
+        .collect();
+    scored.sort();
+    scored.into_iter().take(3).map(|(_, name)| name).collect()
+}
+
+/// Returns the question whether one of the steps is meant whose names look like `name`.
+pub(crate) fn did_you_mean(name: &str, steps: &[Step]) -> Option<String> {
+    let near: Vec<String> = nearest(name, steps).iter().map(|near| format!("'{near}'")).collect();
+    (!near.is_empty()).then(|| format!("did you mean {}?", near.join(", ")))
 }
 
 fn index_steps(definition: &Definition, problems: &mut Vec<Problem>) -> HashMap<StepName, StepIx> {
@@ -337,12 +348,18 @@ fn check_settings(definition: &Definition, problems: &mut Vec<Problem>) {
     }
 }
 
+/// For so many unknown names the nearest known one is looked for.
+const MAX_GUESSES: usize = 50;
+
 fn check_names(definition: &Definition, index: &HashMap<StepName, StepIx>, problems: &mut Vec<Problem>) {
     for (i, step) in definition.steps.iter().enumerate() {
         let mut check = |what: &str, field: std::fmt::Arguments, name: &StepName| {
             if !index.contains_key(name) {
                 let message = format!("step '{}' {what} '{name}', which no step is named", step.name);
-                problems.push(problem(format!("steps[{i}].{field}"), Some(&step.name), message));
+                let problem = problem(format!("steps[{i}].{field}"), Some(&step.name), message);
+                let guess = || did_you_mean(name.as_str(), &definition.steps);
+                let hint = (problems.len() < MAX_GUESSES).then(guess).flatten();
+                problems.push(Problem { hint, ..problem });
             }
         };
         for (j, need) in step.needs.iter().enumerate() {
@@ -369,6 +386,7 @@ fn cycle_problem(definition: &Definition, cycle: &[StepIx]) -> Problem {
     Problem {
         code: Code::WORKFLOW_CIRCULAR_DEPENDENCY,
         message: format!("needs form a cycle: {shown}"),
+        hint: None,
         path: format!("steps[{}].needs", cycle[0].at()),
         step: names.first().cloned(),
         cycle: names,

@@ -21,6 +21,7 @@ fn g16_an_unknown_need_is_named_with_its_step() {
         (Code::WORKFLOW_VALIDATION_FAILED, "steps[0].needs[0]")
     );
     assert_eq!(problems[0].message, "step 'a' needs 'b', which no step is named");
+    assert_eq!(problems[0].hint.as_deref(), Some("did you mean 'a'?"));
 }
 
 #[test]

@@ -83,7 +83,8 @@ pub(super) fn finish(
 fn of_core(problem: &CoreProblem) -> Problem {
     let mut path = Path::root();
     path.push(problem.path.as_str());
-    let told = Problem::new(path, None, problem.message.clone()).code(problem.code);
+    let told =
+        Problem::new(path, None, problem.message.clone()).code(problem.code).maybe_hint(problem.hint.clone());
     match &problem.step {
         Some(step) => told.step(step.as_str()),
         None => told,

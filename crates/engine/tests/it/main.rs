@@ -8,6 +8,7 @@ mod crash;
 mod durable;
 mod faults;
 mod files;
+mod functions;
 mod hooked;
 mod large;
 mod shared;

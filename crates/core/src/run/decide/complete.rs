@@ -10,6 +10,7 @@ use crate::nesting::{is_too_deep, too_deep};
 use crate::run::command::Complete;
 use crate::run::event::{Event, Target};
 use crate::workflow::definition::Successors;
+use crate::workflow::did_you_mean;
 
 impl Turn<'_> {
     pub(super) fn complete(&mut self, complete: &Complete) -> Result<(), Refusal> {
@@ -59,21 +60,16 @@ impl Turn<'_> {
         for target in to {
             let found = workflow.find(target.step.as_str());
             if found.is_none_or(|step| workflow.element_of(step).is_some()) {
-                let near = workflow.nearest(target.step.as_str());
-                let near = near.iter().map(|n| format!("'{n}'")).collect::<Vec<_>>().join(", ");
-                let known = workflow.definition().steps.iter().take(50).map(|s| s.name.as_str());
+                let steps = &workflow.definition().steps;
+                let known = steps.iter().take(50).map(|s| s.name.as_str());
                 let error = ErrorObject::new(
                     Code::UNKNOWN_STEP,
                     format!("step '{name}' names '{}', which no step is named", target.step),
                 )
                 .with("task_id", name.as_str())
                 .with("known_steps", known.collect::<Vec<_>>());
-                let hint = if near.is_empty() {
-                    "see data.known_steps".into()
-                } else {
-                    format!("did you mean {near}?")
-                };
-                return Err(error.with_hint(hint));
+                let hint = did_you_mean(target.step.as_str(), steps);
+                return Err(error.with_hint(hint.unwrap_or_else(|| "see data.known_steps".into())));
             }
             if declared.as_ref().is_some_and(|names| !names.contains(&target.step)) {
                 let message = format!(

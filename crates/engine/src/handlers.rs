@@ -1,0 +1,58 @@
+//! Who carries out what in an engine: the registry it was opened with, and the functions added since.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::provider::{Provider, Registry, function_handler};
+
+pub(crate) struct Handlers {
+    opened_with: Registry,
+    /// They go before those of the registry.
+    added: RwLock<Functions>,
+}
+
+/// By handler.
+type Functions = HashMap<String, Arc<dyn Provider>>;
+
+impl Handlers {
+    pub(crate) fn new(opened_with: Registry) -> Self {
+        Self { opened_with, added: RwLock::default() }
+    }
+
+    pub(crate) fn opened_with(&self) -> &Registry {
+        &self.opened_with
+    }
+
+    pub(crate) fn add(&self, workflow: &str, step: &str, function: Arc<dyn Provider>) {
+        self.added_mut().insert(function_handler(workflow, step), function);
+    }
+
+    /// Returns who carries out work of that handler.
+    pub(crate) fn get(&self, handler: &str) -> Option<Arc<dyn Provider>> {
+        self.added().get(handler).or_else(|| self.opened_with.get(handler)).cloned()
+    }
+
+    /// Returns the names that leases are asked for.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names = self.opened_with.handlers();
+        names.extend(self.added().keys().filter(|name| self.opened_with.get(name).is_none()).cloned());
+        names
+    }
+
+    /// Ends what is kept running, and lets the functions go that were added: they may hold the engine themselves.
+    pub(crate) async fn shutdown(&self) {
+        self.opened_with.shutdown().await;
+        let added = std::mem::take(&mut *self.added_mut());
+        for function in added.into_values() {
+            function.shutdown().await;
+        }
+    }
+
+    fn added_mut(&self) -> RwLockWriteGuard<'_, Functions> {
+        self.added.write().expect("no panic happens under this lock")
+    }
+
+    fn added(&self) -> RwLockReadGuard<'_, Functions> {
+        self.added.read().expect("no panic happens under this lock")
+    }
+}

@@ -1,0 +1,144 @@
+//! Questions to people: as states ask them, and as they wait for their answer.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use serde_json::Value;
+use stepwell_core::ids::{Timestamp, WaitId};
+use stepwell_core::run::OpenWait;
+use stepwell_core::run::event::Payload;
+use stepwell_core::run::wait::{Question, Then, WaitKind, WaitSpec};
+use stepwell_engine::forms::Form;
+
+use super::context::system_time;
+use super::error::StepError;
+use super::json::to_json;
+use super::millis;
+
+/// A question to a person, for [`Context::ask_human`](super::Context::ask_human).
+///
+/// ```
+/// use std::time::Duration;
+/// use serde_json::json;
+/// use stepwell::Ask;
+///
+/// let approval = Ask::new("20 % off?")
+///     .schema(json!({
+///         "type": "object",
+///         "properties": { "approved": { "type": "boolean" }, "reason": { "type": "string" } },
+///         "required": ["approved"],
+///     }))
+///     .assignee("anna")
+///     .deadline(Duration::from_hours(24))
+///     .default_answer(&json!({ "approved": false }))?;
+/// let choice = Ask::new("Which one?").options(["red", "blue"])?;
+/// # let _ = (approval, choice);
+/// # Ok::<(), stepwell::StepError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub struct Ask {
+    question: Question,
+    deadline: Option<Duration>,
+    default: Option<Value>,
+    pub(super) name: Option<String>,
+}
+
+impl Ask {
+    /// Asks this. Any JSON is an answer, as long as nothing else is said.
+    pub fn new(prompt: impl Into<String>) -> Self {
+        let question = Question { prompt: prompt.into(), ..Question::default() };
+        Self { question, deadline: None, default: None, name: None }
+    }
+
+    /// Takes only answers that fit this JSON Schema. The terminal makes a form of it.
+    pub fn schema(mut self, schema: Value) -> Self {
+        self.question.schema = Some(schema);
+        self
+    }
+
+    /// Takes only one of these as an answer.
+    ///
+    /// # Errors
+    /// An option is not JSON.
+    pub fn options(mut self, options: impl IntoIterator<Item = impl Serialize>) -> Result<Self, StepError> {
+        let options = options.into_iter().map(|option| to_json(&option, || "an option".into()));
+        self.question.options = Some(Value::Array(options.collect::<Result<_, _>>()?));
+        Ok(self)
+    }
+
+    /// Says who should answer.
+    pub fn assignee(mut self, person: impl Into<String>) -> Self {
+        self.question.assignee = Some(person.into());
+        self
+    }
+
+    /// Takes no answer after this time, counted from when it is first asked. Then the default is the answer, and without one
+    /// the question fails with `HUMAN_TIMEOUT`, which the state may handle.
+    pub fn deadline(mut self, time: Duration) -> Self {
+        self.deadline = Some(time);
+        self
+    }
+
+    /// Stands in for an answer after the deadline.
+    ///
+    /// # Errors
+    /// It is not JSON.
+    pub fn default_answer(mut self, answer: &impl Serialize) -> Result<Self, StepError> {
+        self.default = Some(to_json(answer, || "the default answer".into())?);
+        Ok(self)
+    }
+
+    /// Lets the answer be found by this name when the state runs again, in place of the order of its questions. Needed where
+    /// chance decides which of several comes first.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Returns the wait for the answer, asked now.
+    ///
+    /// # Errors
+    /// Nobody could answer it: the schema is none, or there are no options.
+    pub(super) fn into_wait(self, position: u32, now: Timestamp) -> Result<WaitSpec, StepError> {
+        let Self { question, deadline, default, name } = self;
+        Form::new(question.schema.as_ref(), question.options.as_ref())?;
+        Ok(WaitSpec {
+            position,
+            name,
+            kind: WaitKind::Human(question),
+            deadline: deadline.map(|time| now.plus_ms(millis(time))),
+            default: default.map(Payload::new),
+            then: Then::Rerun,
+        })
+    }
+}
+
+/// A question that waits for its answer; [`Run::questions`](super::Run::questions) returns them.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Asked {
+    /// Its id: what an answer is given to.
+    pub wait: WaitId,
+    /// The state that asks.
+    pub step: String,
+    /// What is asked, of whom, and what an answer must be.
+    pub question: Question,
+    /// Until when.
+    pub deadline: Option<SystemTime>,
+}
+
+impl Asked {
+    /// Returns the question that a wait is for, if it is one.
+    pub(super) fn of(wait: &OpenWait<'_>) -> Option<Self> {
+        match &wait.spec.kind {
+            WaitKind::Human(question) => Some(Self {
+                wait: wait.id.clone(),
+                step: wait.execution.step.to_string(),
+                question: question.clone(),
+                deadline: wait.spec.deadline.map(system_time),
+            }),
+            WaitKind::Signal { .. } | WaitKind::Timer | WaitKind::Child(_) => None,
+        }
+    }
+}

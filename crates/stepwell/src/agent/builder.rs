@@ -1,0 +1,242 @@
+//! How an agent is put together.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::StepName;
+use stepwell_core::policy::retry::RetryPolicy;
+use stepwell_core::workflow::definition::{Definition, OnFailure, Reducer, Step};
+use stepwell_core::workflow::{Problem, Workflow, problems_error};
+use stepwell_engine::Engine;
+
+use super::context::Context;
+use super::error::StepError;
+use super::handler::Function;
+use super::next::Next;
+use super::retry::Retry;
+use super::state::State;
+use super::{Agent, millis};
+
+/// An agent that is being put together; [`Agent::new`] begins one.
+#[derive(Debug)]
+#[must_use = "`build` makes an agent of it"]
+pub struct AgentBuilder {
+    definition: Definition,
+    states: Vec<State>,
+    on_failure: OnFailure,
+    retry: Option<RetryPolicy>,
+    state_timeout_ms: Option<u64>,
+}
+
+/// So many states of a run are under way at once, unless the agent says otherwise.
+const MAX_CONCURRENT: u32 = 10;
+
+impl AgentBuilder {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            definition: Definition {
+                max_concurrent: Some(MAX_CONCURRENT),
+                ..Definition::new(name, Vec::new())
+            },
+            states: Vec::new(),
+            on_failure: OnFailure::Stop,
+            retry: None,
+            state_timeout_ms: None,
+        }
+    }
+
+    /// Adds a state with every default.
+    pub fn state<F, Fut>(self, name: &str, function: F) -> Self
+    where
+        F: Fn(Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Next, StepError>> + Send + 'static,
+    {
+        self.add_state(State::new(name, function))
+    }
+
+    /// Adds a state.
+    pub fn add_state(mut self, state: State) -> Self {
+        self.states.push(state);
+        self
+    }
+
+    /// Lets so many states of a run be under way at once; 10 if nothing is said. What waits or will be tried again does
+    /// not count.
+    pub fn max_concurrent(mut self, states: u32) -> Self {
+        self.definition.max_concurrent = Some(states);
+        self
+    }
+
+    /// Ends a run as failed that made so many steps by routes; 10 000 if nothing is said.
+    pub fn max_steps(mut self, steps: u32) -> Self {
+        self.definition.max_steps = steps;
+        self
+    }
+
+    /// Limits the time of a run, from its start, waits included.
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.definition.timeout_ms = Some(millis(time));
+        self
+    }
+
+    /// Limits the time of an attempt of every state that says nothing about it.
+    pub fn state_timeout(mut self, time: Duration) -> Self {
+        self.state_timeout_ms = Some(millis(time));
+        self
+    }
+
+    /// Tries every state again that says nothing about it.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry.into_policy());
+        self
+    }
+
+    /// Says what the final failure of a state does to the run, if the state says nothing about it. By default it ends the
+    /// run, and everything in it, at once.
+    pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
+        self.on_failure = on_failure;
+        self
+    }
+
+    /// Says how changes to a context key are united that are made side by side. Without a reducer the last one wins, and the
+    /// journal says so.
+    pub fn reducer(mut self, key: &str, reducer: Reducer) -> Self {
+        self.definition.reducers.insert(key.to_owned(), reducer);
+        self
+    }
+
+    /// Says how many units there are of a limit that [states take](State::limit), over all workers of the store.
+    pub fn limit(mut self, name: &str, units: u32) -> Self {
+        self.definition.limits.insert(name.to_owned(), units);
+        self
+    }
+
+    /// Makes an agent that runs on that engine. From now on the engine carries out its states, in runs that were begun
+    /// before as well; an agent of the same name that was built before has no functions any more where this one has.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// async fn nothing(_: Context) -> Result<Next, stepwell::StepError> {
+    ///     Ok(Next::done())
+    /// }
+    ///
+    /// let wrong = Agent::new("essay")
+    ///     .max_concurrent(0)
+    ///     .add_state(State::new("draft", nothing).next(["pubish"]))
+    ///     .add_state(State::new("publish", nothing).next(["draft"]))
+    ///     .build(&engine)
+    ///     .unwrap_err();
+    /// assert_eq!(
+    ///     wrong.to_string(),
+    ///     "2 problems: max_concurrent must be at least 1; \
+    ///      step 'draft' leads to 'pubish', which no step is named (did you mean 'publish'?)"
+    /// );
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn build(mut self, engine: &Engine) -> Result<Agent, DefinitionError> {
+        let states = self.complete();
+        let steps = states.iter().map(|state| state.step.clone()).collect();
+        let definition = Definition { steps, ..self.definition };
+        let mut problems = own_problems(&definition);
+        let workflow = match Workflow::new(definition) {
+            Ok(workflow) if problems.is_empty() => workflow,
+            found => {
+                problems.extend(found.err().into_iter().flatten());
+                return Err(DefinitionError { problems });
+            }
+        };
+        for state in states {
+            let function = Function { handler: state.handler, conditions: state.conditions };
+            engine.register(workflow.name(), state.step.name.as_str(), Arc::new(function));
+        }
+        Ok(Agent { engine: engine.clone(), workflow })
+    }
+
+    /// Takes the states with what the agent says for those that say nothing.
+    fn complete(&mut self) -> Vec<State> {
+        let mut states = std::mem::take(&mut self.states);
+        let names: HashSet<StepName> = states.iter().map(|state| state.step.name.clone()).collect();
+        for State { step, on_failure, .. } in &mut states {
+            step.retry = step.retry.take().or_else(|| self.retry.clone());
+            step.timeout_ms = step.timeout_ms.or(self.state_timeout_ms);
+            step.on_failure = on_failure.take().unwrap_or_else(|| self.on_failure.clone());
+            step.compensation = step
+                .compensation
+                .take()
+                .or_else(|| names.get(format!("{}_compensation", step.name).as_str()).cloned());
+        }
+        states
+    }
+}
+
+/// Finds what only agents are held to: names that could be read as patterns, and limits that no attempt could ever take.
+fn own_problems(definition: &Definition) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (name, _) in definition.limits.iter().filter(|(_, units)| **units == 0) {
+        problems.push(problem(format!("limits.{name}"), None, format!("limit '{name}' must be at least 1")));
+    }
+    for (i, step) in definition.steps.iter().enumerate() {
+        let name = step.name.as_str();
+        if name.contains('*') || name.starts_with('$') {
+            let message = format!("state name '{name}' holds a '*' or begins with a '$'");
+            problems.push(problem(format!("steps[{i}].name"), Some(step), message));
+        }
+        for (limit, asked) in &step.limits {
+            let there_are = definition.limits.get(limit).copied().unwrap_or(*asked);
+            if *asked > there_are && there_are > 0 {
+                let message =
+                    format!("step '{name}' takes {asked} of limit '{limit}', which has {there_are}");
+                problems.push(problem(format!("steps[{i}].limits.{limit}"), Some(step), message));
+            }
+        }
+    }
+    problems
+}
+
+fn problem(path: String, step: Option<&Step>, message: String) -> Problem {
+    let (code, step) = (Code::WORKFLOW_VALIDATION_FAILED, step.map(|step| step.name.clone()));
+    Problem { code, message, hint: None, path, step, cycle: Vec::new() }
+}
+
+/// An agent that cannot be built: everything that is wrong with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DefinitionError {
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+}
+
+impl DefinitionError {
+    /// Returns it as the one error that users see: the code of all problems if they share one.
+    pub fn to_error(&self) -> ErrorObject {
+        problems_error(&self.problems)
+    }
+}
+
+impl fmt::Display for DefinitionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.problems.len() > 1 {
+            write!(f, "{} problems: ", self.problems.len())?;
+        }
+        for (i, problem) in self.problems.iter().enumerate() {
+            let (before, message) = (if i == 0 { "" } else { "; " }, &problem.message);
+            write!(f, "{before}{message}")?;
+            if let Some(hint) = &problem.hint {
+                write!(f, " ({hint})")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for DefinitionError {}

@@ -1,0 +1,329 @@
+//! What a state sees of its run, and what it leaves there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use stepwell_core::context::{self, Change};
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::{RunId, Timestamp};
+use stepwell_core::run::event::Payload;
+use stepwell_engine::{FailureBehind, Task};
+
+use super::error::StepError;
+use super::json::{from_json, to_json};
+use super::typed::{self, Typed};
+use super::waits::Waits;
+
+/// What a state sees of its run, and what it leaves there.
+///
+/// Values are JSON, by key. A state sees what was committed when its attempt began, and its own writes; others see those
+/// when it ends well, all at once. What a failed attempt wrote is gone. Of two states that write one key side by side
+/// the later wins, unless the agent has a [`Reducer`](crate::Reducer) for the key.
+///
+/// ```
+/// # use stepwell::{Agent, Context, Engine, Next, Options, Registry};
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = stepwell::open_store("memory:").await?;
+/// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+/// let agent = Agent::new("greeter")
+///     .state("greet", |cx: Context| async move {
+///         let name: String = cx.get("name")?.unwrap_or_else(|| "world".into());
+///         cx.set("greeting", &format!("hello {name}"))?;
+///         Ok(Next::done())
+///     })
+///     .build(&engine)?;
+///
+/// let result = agent.run(serde_json::json!({ "name": "Alice" })).await?;
+/// assert_eq!(result.get::<String>("greeting")?.unwrap(), "hello Alice");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Clones are the same context. Once the attempt has ended, every use of one is an error.
+#[derive(Clone)]
+pub struct Context {
+    attempt: Arc<Attempt>,
+}
+
+struct Attempt {
+    task: Task,
+    /// None: it has ended.
+    left: Mutex<Option<Left>>,
+}
+
+/// What an attempt leaves behind.
+#[derive(Default)]
+pub(super) struct Left {
+    /// By key; none: the key is removed.
+    writes: BTreeMap<String, Option<Payload>>,
+    /// What was done once, by name.
+    pub(super) memos: Vec<(String, Payload)>,
+    pub(super) waits: Waits,
+}
+
+impl Context {
+    pub(super) fn new(task: Task) -> Self {
+        Self { attempt: Arc::new(Attempt { task, left: Mutex::new(Some(Left::default())) }) }
+    }
+
+    /// Ends the context and returns what is left; nothing if it had ended.
+    pub(super) fn end(&self) -> Option<Left> {
+        self.lock().take()
+    }
+
+    /// Returns the value of a key, or none if there is none. The payload of the execution, if it is an object, goes before
+    /// what the run shares.
+    ///
+    /// # Errors
+    /// The value is of another type.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StepError> {
+        let Some(value) = self.find(key)? else { return Ok(None) };
+        if let Some(name) = typed::name_of(&value) {
+            return Err(misused(format!("context key '{key}' holds a {name}: read it with `typed`")));
+        }
+        from_json(&value, || format!("context key '{key}'")).map(Some)
+    }
+
+    /// Sets the value of a key.
+    ///
+    /// # Errors
+    /// The value is not JSON, does not fit the reducer of the key, or the key holds a typed value. Nothing is written.
+    pub fn set(&self, key: &str, value: &(impl Serialize + ?Sized)) -> Result<(), StepError> {
+        if let Some(name) = self.standing(key)?.as_deref().and_then(typed::name_of) {
+            return Err(misused(format!(
+                "context key '{key}' holds a {name}: write it with `set_typed`, or remove it first"
+            )));
+        }
+        self.write(key, Some(to_json(value, || format!("context key '{key}'"))?))
+    }
+
+    /// Removes a key.
+    ///
+    /// # Errors
+    /// The attempt has ended.
+    pub fn remove(&self, key: &str) -> Result<(), StepError> {
+        self.write(key, None)
+    }
+
+    /// Returns whether [`Context::get`] finds something.
+    ///
+    /// # Errors
+    /// The attempt has ended.
+    pub fn has(&self, key: &str) -> Result<bool, StepError> {
+        Ok(self.find(key)?.is_some())
+    }
+
+    /// Returns the keys that the run shares, in their order, with those that this attempt wrote.
+    ///
+    /// # Errors
+    /// The attempt has ended.
+    pub fn keys(&self) -> Result<BTreeSet<String>, StepError> {
+        let shared = self.task().context.values();
+        let mut keys: BTreeSet<String> = shared.into_keys().map(str::to_owned).collect();
+        self.with(|left| {
+            for (key, value) in &left.writes {
+                if value.is_some() {
+                    keys.insert(key.clone());
+                } else {
+                    keys.remove(key);
+                }
+            }
+            keys
+        })
+    }
+
+    /// Returns the value of a key if it is of that type; none: it is not there, untyped or of another type.
+    ///
+    /// # Errors
+    /// The fields are not those of the type any more.
+    pub fn typed<T: Typed>(&self, key: &str) -> Result<Option<T>, StepError> {
+        let Some(value) = self.find(key)? else { return Ok(None) };
+        typed::read(&value, || format!("context key '{key}'"))
+    }
+
+    /// Sets a key to a value that remembers its type.
+    ///
+    /// # Errors
+    /// The value is not JSON, or the key holds an untyped value. Nothing is written.
+    pub fn set_typed<T: Typed>(&self, key: &str, value: &T) -> Result<(), StepError> {
+        if self.standing(key)?.is_some_and(|value| typed::name_of(&value).is_none()) {
+            return Err(misused(format!(
+                "context key '{key}' holds an untyped value: write it with `set`, or remove it first"
+            )));
+        }
+        self.write(key, Some(typed::with_name(value, || format!("context key '{key}'"))?))
+    }
+
+    /// Changes a typed value in place.
+    ///
+    /// ```
+    /// # use serde::{Deserialize, Serialize};
+    /// # use stepwell::{Context, StepError, Typed};
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct UserProfile { age: u32 }
+    /// # impl Typed for UserProfile { const NAME: &str = "UserProfile"; }
+    /// fn birthday(cx: &Context) -> Result<(), StepError> {
+    ///     cx.update_typed("user", |user: &mut UserProfile| user.age += 1)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// The key holds no value of that type, or what it was changed to is not JSON.
+    pub fn update_typed<T: Typed>(&self, key: &str, change: impl FnOnce(&mut T)) -> Result<(), StepError> {
+        let known = self.typed::<T>(key)?;
+        let mut value = known.ok_or_else(|| misused(format!("context key '{key}' holds no {}", T::NAME)))?;
+        change(&mut value);
+        self.set_typed(key, &value)
+    }
+
+    /// Returns what [`Next::each`](super::Next::each) gave this execution; none if it came by a plain route.
+    ///
+    /// # Errors
+    /// It is of another type.
+    pub fn payload<T: DeserializeOwned>(&self) -> Result<Option<T>, StepError> {
+        let Some(payload) = &self.task().payload else { return Ok(None) };
+        from_json(payload, || "the payload".into()).map(Some)
+    }
+
+    /// Returns what the run was started with, or what a retry replaced it with.
+    ///
+    /// # Errors
+    /// It is of another type.
+    pub fn input<T: DeserializeOwned>(&self) -> Result<T, StepError> {
+        from_json(&self.task().run.input, || "the input".into())
+    }
+
+    /// Returns the failure that led here, in a state that a failure route or a compensation brought about.
+    pub fn failure(&self) -> Option<&FailureBehind> {
+        self.task().failure.as_ref()
+    }
+
+    /// Returns which attempt this is: 1, 2, 3 …
+    pub fn attempt(&self) -> u32 {
+        self.task().attempt
+    }
+
+    /// Returns a key that is the same for every attempt of this execution, also after a crash: give it to services that
+    /// take such a key, and what they do is done once.
+    pub fn idempotency_key(&self) -> &str {
+        &self.task().idempotency_key
+    }
+
+    /// Returns when the attempt runs out of time, if it has a limit.
+    pub fn deadline(&self) -> Option<SystemTime> {
+        self.task().deadline.map(system_time)
+    }
+
+    /// Returns whether the attempt should end: its run was cancelled, or its time is up. A state on the runtime need not
+    /// ask, since its future is dropped; one that blocks should, now and then.
+    pub fn is_cancelled(&self) -> bool {
+        self.task().cancel.is_cancelled()
+    }
+
+    /// Returns the run.
+    pub fn run_id(&self) -> &RunId {
+        &self.task().run.id
+    }
+
+    /// Returns the name of the state.
+    pub fn step(&self) -> &str {
+        self.task().step.as_str()
+    }
+
+    /// Returns which activation of the state this is: 1, and more in a loop.
+    pub fn ordinal(&self) -> u32 {
+        self.task().ordinal.0
+    }
+
+    /// Returns the tags of the run.
+    pub fn metadata(&self) -> &Map<String, Value> {
+        &self.task().run.metadata
+    }
+
+    /// Journals a `log`, `progress` or `message`, for those who follow the run. It is not waited for, and lost if the
+    /// process is killed at once.
+    ///
+    /// # Errors
+    /// The data is not JSON, or the attempt has ended.
+    pub fn emit(&self, kind: &str, data: &(impl Serialize + ?Sized)) -> Result<(), StepError> {
+        let data = to_json(data, || format!("what is emitted as '{kind}'"))?;
+        self.with(|_| self.task().report.emit(kind, data))
+    }
+
+    pub(super) fn task(&self) -> &Task {
+        &self.attempt.task
+    }
+
+    /// Does something as long as the attempt goes on.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Left) -> T) -> Result<T, StepError> {
+        self.lock().as_mut().map(act).ok_or_else(|| {
+            let task = self.task();
+            let (step, ordinal, attempt) = (&task.step, task.ordinal, task.attempt);
+            let message = format!("attempt {attempt} of {step}#{ordinal} has ended, and its context with it");
+            ErrorObject::new(Code::STALE_CONTEXT, message).into()
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Left>> {
+        self.attempt.left.lock().expect("no panic happens under this lock")
+    }
+
+    /// Returns the value that a read finds: own writes, the payload, what the run shares.
+    fn find(&self, key: &str) -> Result<Option<Payload>, StepError> {
+        let own = self.with(|left| left.writes.get(key).cloned())?;
+        let in_payload = || {
+            let payload = self.task().payload.as_ref()?.as_object()?;
+            payload.get(key).cloned().map(Payload::new)
+        };
+        Ok(own.unwrap_or_else(|| in_payload().or_else(|| self.shared(key))))
+    }
+
+    /// Returns the value that a write replaces.
+    fn standing(&self, key: &str) -> Result<Option<Payload>, StepError> {
+        let own = self.with(|left| left.writes.get(key).cloned())?;
+        Ok(own.unwrap_or_else(|| self.shared(key)))
+    }
+
+    fn shared(&self, key: &str) -> Option<Payload> {
+        self.task().context.get(key).cloned()
+    }
+
+    fn write(&self, key: &str, value: Option<Value>) -> Result<(), StepError> {
+        let change = Change { key: key.to_owned(), value: value.map(Payload::new), base: self.shared(key) };
+        let reducer = self.task().run.workflow.definition().reducers.get(key).copied();
+        if reducer.is_some() {
+            // The run refuses what does not fit when the attempt ends; here the line is known.
+            context::reduce(&change, reducer)
+                .map_err(|misfit| ErrorObject::new(Code::TASK_RESULT_INVALID, misfit.to_string()))?;
+        }
+        self.with(|left| left.writes.insert(change.key, change.value))?;
+        Ok(())
+    }
+
+    /// Returns the writes as changes against what the attempt saw.
+    pub(super) fn changes(&self, left: Left) -> Vec<Change> {
+        let against = |(key, value): (String, _)| Change { base: self.shared(&key), key, value };
+        left.writes.into_iter().map(against).collect()
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let task = self.task();
+        write!(f, "Context({} {}#{})", task.run.id, task.step, task.ordinal)
+    }
+}
+
+fn misused(message: String) -> StepError {
+    StepError::never_again(message)
+}
+
+pub(super) fn system_time(at: Timestamp) -> SystemTime {
+    UNIX_EPOCH + Duration::from_micros(u64::try_from(at.0).unwrap_or(0))
+}

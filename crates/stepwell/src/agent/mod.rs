@@ -1,0 +1,177 @@
+//! Agents: functions that name their next step.
+//!
+//! ```text
+//! Agent ──start──▶ Run ──▶ a token at each entry
+//!                              │
+//!                     ┌────────┴────────┐
+//!                     ▼                 ▼
+//!                  State  ◀─ Context ─▶ State      attempts: retried, timed, each carried out by one process
+//!                     │                 │
+//!                   Next              Next         done: the token ends · to: it moves · all, each: it forks
+//!                     └──────┬──────────┘
+//!                            ▼
+//!                          State                   joined: one execution, when nobody else can still come
+//! ```
+//!
+//! An [`Agent`] is a workflow whose steps are functions of this program. What a run of it does is decided by the core
+//! and kept by the engine, as with every other workflow: the writes of a state, where it leads and what begins next are one
+//! commit. Nothing here decides anything; `builder.rs` makes a definition, `handler.rs` lets the engine call a function,
+//! `context.rs` and `waits.rs` are what the function is given and `next.rs` what it returns.
+
+mod ask;
+mod builder;
+mod context;
+mod dead_letter;
+mod error;
+mod handler;
+mod json;
+mod lint;
+mod metrics;
+mod need;
+mod next;
+mod retry;
+mod run;
+mod state;
+mod typed;
+mod waits;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::RunId;
+use stepwell_core::workflow::Workflow;
+use stepwell_engine::Engine;
+use stepwell_engine::error::from_store;
+
+pub use ask::{Ask, Asked};
+pub use builder::{AgentBuilder, DefinitionError};
+pub use context::Context;
+pub use dead_letter::DeadLetter;
+pub use error::StepError;
+pub use lint::LintFinding;
+pub use metrics::Metrics;
+pub use need::Need;
+pub use next::Next;
+pub use retry::Retry;
+pub use run::{Launch, Run, RunError, RunResult};
+pub use state::State;
+pub use typed::Typed;
+
+/// Functions that name their next step, as one workflow. Clones are the same agent.
+///
+/// ```
+/// use stepwell::{Agent, Context, Engine, Next, Options, Registry};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = stepwell::open_store("memory:").await?;
+/// let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+///
+/// let agent = Agent::new("my_workflow")
+///     .state("process_data", |cx: Context| async move {
+///         cx.set("data", "processed")?;
+///         Ok(Next::to("format_data"))
+///     })
+///     .state("format_data", |cx: Context| async move {
+///         let data: String = cx.get("data")?.unwrap_or_default();
+///         cx.set("result", &data.to_uppercase())?;
+///         Ok(Next::done())
+///     })
+///     .build(&engine)?;
+///
+/// let result = agent.run(()).await?;
+/// assert_eq!(result.get::<String>("result")?.unwrap(), "PROCESSED");
+/// engine.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Agent {
+    engine: Engine,
+    workflow: Arc<Workflow>,
+}
+
+impl Agent {
+    /// Begins an agent of that name, which its runs are listed by.
+    #[expect(clippy::new_ret_no_self, reason = "an agent without states is none; `build` returns it")]
+    pub fn new(name: &str) -> AgentBuilder {
+        AgentBuilder::new(name)
+    }
+
+    /// Runs the agent and waits for the end. The input is an object whose keys are the first context, or nothing: `()`.
+    ///
+    /// Who stops waiting stops nothing: the run goes on, also in the next process that builds the agent over the same
+    /// store. With a [`run_id`](Launch::run_id) it can be found again.
+    ///
+    /// # Errors
+    /// The run fails or is cancelled, which the error tells with its result; or it cannot be begun.
+    pub fn run(&self, input: impl Serialize) -> Launch<'_, RunResult> {
+        Launch::new(self, &input)
+    }
+
+    /// Begins a run and waits for nothing but that it is durable.
+    ///
+    /// # Errors
+    /// It cannot be begun.
+    pub fn start(&self, input: impl Serialize) -> Launch<'_, Run> {
+        Launch::new(self, &input)
+    }
+
+    /// Returns a run of this agent by its id, whoever began it.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND` if there is no such run, or it is of another workflow; or the store failed.
+    pub async fn find(&self, run_id: impl Into<RunId>) -> Result<Run, ErrorObject> {
+        let id = run_id.into();
+        let row = self.engine.store().run(&id).await.map_err(|error| from_store(&error))?;
+        if row.workflow != self.workflow.name() {
+            let message =
+                format!("run {id} is of workflow '{}', not of '{}'", row.workflow, self.workflow.name());
+            return Err(ErrorObject::new(Code::WORKFLOW_NOT_FOUND, message).with("run_id", id.as_str()));
+        }
+        Ok(Run::of(self.engine.clone(), id))
+    }
+
+    /// Returns what the agent can do and was hardly meant to: states that nothing leads to, merges that wait longer than they
+    /// seem to. It changes nothing, and no finding is an error.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// # async fn nothing(_: Context) -> Result<Next, stepwell::StepError> { Ok(Next::done()) }
+    /// let agent = Agent::new("essay")
+    ///     .add_state(State::new("draft", nothing).next(["draft"]))
+    ///     .add_state(State::new("publish", nothing).next(["publish"]))
+    ///     .add_state(State::new("start", nothing).next(["draft"]).entry())
+    ///     .build(&engine)?;
+    /// let found = agent.lint();
+    /// assert_eq!(found[0].to_string(), "unreachable: nothing that begins with the run leads to state 'publish'");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lint(&self) -> Vec<LintFinding> {
+        lint::lint(&self.workflow)
+    }
+
+    /// Returns the workflow that it is.
+    pub fn workflow(&self) -> &Arc<Workflow> {
+        &self.workflow
+    }
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Agent({})", self.workflow.name())
+    }
+}
+
+/// Returns a time in milliseconds, rounded up so that no limit becomes none.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}

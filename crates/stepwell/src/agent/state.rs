@@ -1,0 +1,157 @@
+//! A state: a function and how it is run.
+
+use std::fmt;
+use std::time::Duration;
+
+use stepwell_core::workflow::definition::{
+    Effect, Join, Need as CoreNeed, OnFailure, Priority, Step, Successors,
+};
+
+use super::context::Context;
+use super::error::StepError;
+use super::handler::{self, Condition, Handler};
+use super::millis;
+use super::need::Need;
+use super::next::Next;
+use super::retry::Retry;
+
+/// A function of an agent, and how it is run.
+///
+/// ```
+/// use std::time::Duration;
+/// use stepwell::{Context, END, Join, Next, Priority, Retry, State};
+///
+/// async fn review(cx: Context) -> Result<Next, stepwell::StepError> {
+///     let rounds = cx.get::<u32>("rounds")?.unwrap_or(0);
+///     cx.set("rounds", &(rounds + 1))?;
+///     Ok(if rounds < 2 { Next::to("draft") } else { Next::done() })
+/// }
+///
+/// let state = State::new("review", review)
+///     .next(["draft", END])
+///     .join(Join::All)
+///     .priority(Priority::High)
+///     .retry(Retry::times(3))
+///     .timeout(Duration::from_mins(1));
+/// # let _ = state;
+/// ```
+#[must_use]
+pub struct State {
+    pub(super) step: Step,
+    pub(super) handler: Handler,
+    pub(super) conditions: Vec<Condition>,
+    /// None: as the agent says.
+    pub(super) on_failure: Option<OnFailure>,
+}
+
+impl State {
+    /// Returns a state whose function is a future.
+    pub fn new<F, Fut>(name: &str, function: F) -> Self
+    where
+        F: Fn(Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Next, StepError>> + Send + 'static,
+    {
+        Self::of(name, handler::driven(function))
+    }
+
+    /// Returns a state whose function blocks its thread, which is one of those that may. When it should end early,
+    /// [`Context::is_cancelled`] says so. To wait, it lets the runtime do it: `Handle::current().block_on(cx.sleep(…))?`.
+    ///
+    /// ```
+    /// use stepwell::{Next, State};
+    ///
+    /// let state = State::blocking("read", |cx| {
+    ///     cx.set("text", &std::fs::read_to_string("Cargo.toml")?)?;
+    ///     Ok(Next::to("count"))
+    /// });
+    /// # let _ = state;
+    /// ```
+    pub fn blocking<F>(name: &str, function: F) -> Self
+    where
+        F: Fn(Context) -> Result<Next, StepError> + Send + Sync + 'static,
+    {
+        Self::of(name, handler::blocking(function))
+    }
+
+    fn of(name: &str, handler: Handler) -> Self {
+        Self { step: Step::function(name), handler, conditions: Vec::new(), on_failure: None }
+    }
+
+    /// Begins when the run does. Without any such state, those begin that need nothing and that no other can lead to;
+    /// without those, the first.
+    pub fn entry(mut self) -> Self {
+        self.step.entry = true;
+        self
+    }
+
+    /// Declares what the function can lead to, [`END`](crate::END) among it if it may end. Leading elsewhere fails it. A
+    /// merge relies on it: a state that declares nothing may lead anywhere, so everybody waits for it.
+    pub fn next(mut self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let names = names.into_iter().map(|name| name.as_ref().into()).collect();
+        self.step.next = Successors::Declared(names);
+        self
+    }
+
+    /// Says what several branches that arrive here become.
+    pub fn join(mut self, join: Join) -> Self {
+        self.step.join = join;
+        self
+    }
+
+    /// Starts only when this is met.
+    pub fn needs(mut self, name: &str, need: Need) -> Self {
+        self.conditions.extend(need.condition);
+        self.step.needs.push(CoreNeed { step: name.into(), kind: need.kind, lifecycle: need.lifecycle });
+        self
+    }
+
+    /// Says who goes first where not all can go at once.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.step.priority = priority;
+        self
+    }
+
+    /// Tries again after a failure, in place of what the agent says.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.step.retry = Some(retry.into_policy());
+        self
+    }
+
+    /// Limits the time of an attempt, waits not counted, in place of what the agent says.
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.step.timeout_ms = Some(millis(time));
+        self
+    }
+
+    /// Says what its final failure does to the run, in place of what the agent says.
+    pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
+        self.on_failure = Some(on_failure);
+        self
+    }
+
+    /// Runs that state after the final failure, before anything else follows from it. Without this, a state called
+    /// `<name>_compensation` is the one, if there is one.
+    pub fn compensation(mut self, name: &str) -> Self {
+        self.step.compensation = Some(name.into());
+        self
+    }
+
+    /// Says whether an attempt that vanished with its process may be made again; if not, a person is asked.
+    pub fn effect(mut self, effect: Effect) -> Self {
+        self.step.effect = effect;
+        self
+    }
+
+    /// Takes so many units of a limit that all workers of the store share, as long as an attempt runs. There are as many
+    /// as [`AgentBuilder::limit`](super::AgentBuilder::limit) says.
+    pub fn limit(mut self, name: &str, units: u32) -> Self {
+        self.step.limits.insert(name.to_owned(), units);
+        self
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("State").field(&self.step).finish()
+    }
+}

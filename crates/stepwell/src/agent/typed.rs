@@ -1,0 +1,52 @@
+//! Values in the context that know their type.
+//!
+//! Such a value is kept as `{"$type": NAME, "$value": …}`, so that no other type is ever read from it.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::error::StepError;
+use super::json::{from_json, to_json};
+
+/// A type that values in the context can be of.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use stepwell::Typed;
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct UserProfile {
+///     name: String,
+///     age: u32,
+/// }
+///
+/// impl Typed for UserProfile {
+///     const NAME: &str = "UserProfile";
+/// }
+/// ```
+pub trait Typed: Serialize + DeserializeOwned {
+    /// What the type is called in the store. It stays the same as long as the fields can be read.
+    const NAME: &'static str;
+}
+
+/// Returns a value with the name of its type.
+pub(super) fn with_name<T: Typed>(value: &T, what: impl Fn() -> String) -> Result<Value, StepError> {
+    Ok(json!({ "$type": T::NAME, "$value": to_json(value, what)? }))
+}
+
+/// Returns the name of the type that a value knows, if it knows one.
+pub(super) fn name_of(value: &Value) -> Option<&str> {
+    parts(value).map(|(name, _)| name)
+}
+
+/// Reads a value as that type; none: it knows another, or none.
+pub(super) fn read<T: Typed>(value: &Value, what: impl Fn() -> String) -> Result<Option<T>, StepError> {
+    let Some((_, value)) = parts(value).filter(|(name, _)| *name == T::NAME) else { return Ok(None) };
+    from_json(value, what).map(Some)
+}
+
+fn parts(value: &Value) -> Option<(&str, &Value)> {
+    let object = value.as_object().filter(|object| object.len() == 2)?;
+    Some((object.get("$type")?.as_str()?, object.get("$value")?))
+}

@@ -1,0 +1,386 @@
+//! Waiting in the middle of a state, and what is done once.
+//!
+//! A state that waits is let go and holds nothing. When what it waits for is there, it runs again from its start, always,
+//! and is given what it was given before: by its name, or by its place among the waits that it comes to.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::RunId;
+use stepwell_core::run::event::Payload;
+use stepwell_core::run::wait::{ChildStart, Resolution, Then, WaitKind, WaitSpec};
+use stepwell_core::workflow::definition::Effect;
+
+use super::ask::Ask;
+use super::context::Context;
+use super::error::StepError;
+use super::json::{from_json, to_json};
+use super::run::{Run, RunResult, first_context};
+use super::{Agent, millis};
+
+impl Context {
+    /// Asks a person. The question is in the inbox until somebody answers it, however often the process is restarted
+    /// meanwhile; other branches go on.
+    ///
+    /// Everything before the question is done again when the answer is there: put what has an effect into
+    /// [`Context::once`].
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Engine, Options, Registry};
+    /// use serde_json::json;
+    /// use stepwell::{Ask, Context, Next};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let agent = Agent::new("review")
+    ///     .state("review", |cx: Context| async move {
+    ///         let approved: bool = cx.ask_human(Ask::new("Publish?").schema(json!({ "type": "boolean" }))).await?;
+    ///         cx.set("approved", &approved)?;
+    ///         Ok(Next::done())
+    ///     })
+    ///     .build(&engine)?;
+    ///
+    /// let run = agent.start(()).await?;
+    /// run.rest().await?; // until it waits, or is over
+    /// let asked = run.questions().await?.remove(0);
+    /// assert_eq!(asked.question.prompt, "Publish?");
+    /// run.answer(&asked.wait, true).await?;
+    /// assert_eq!(run.wait().await?.get("approved")?, Some(true));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StepError::Suspended`] until there is an answer; `HUMAN_TIMEOUT` if none came in time; the answer is of another
+    /// type, which a schema prevents.
+    pub fn ask_human<A: DeserializeOwned + Send>(
+        &self,
+        ask: Ask,
+    ) -> impl Future<Output = Result<A, StepError>> + Send + use<A> {
+        let now = self.task().report.now();
+        let answer = self.wait_for("human", ask.name.clone(), |position| ask.into_wait(position, now));
+        async { from_json(&*answer.await?, || "the answer".into()) }
+    }
+
+    /// Sleeps durably: a restart neither shortens nor lengthens it, and a state that sleeps holds nothing.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State, StepError};
+    /// # use std::time::Duration;
+    /// # use serde_json::json;
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let agent = Agent::new("remind")
+    ///     .state("remind", |cx: Context| async move {
+    ///         cx.sleep(Duration::from_millis(5)).await?; // or days
+    ///         cx.set("reminded", &true)?;
+    ///         Ok(Next::done())
+    ///     })
+    ///     .build(&engine)?;
+    /// assert_eq!(agent.run(()).await?.get("reminded")?, Some(true));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StepError::Suspended`] until the time has come.
+    pub fn sleep(&self, time: Duration) -> impl Future<Output = Result<(), StepError>> + Send + use<> {
+        let at = self.task().report.now().plus_ms(millis(time));
+        let time = self.wait_for("timer", None, |position| {
+            Ok(WaitSpec { deadline: Some(at), ..wait(position, WaitKind::Timer) })
+        });
+        async { time.await.map(|_| ()) }
+    }
+
+    /// Waits for the next signal of that name, which may have come before. Each is taken by one wait.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State, StepError};
+    /// # use std::time::Duration;
+    /// # use serde_json::json;
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let agent = Agent::new("gate")
+    ///     .state("gate", |cx: Context| async move {
+    ///         // Two waits side by side are open at once.
+    ///         let (speed, name) = tokio::join!(cx.signal::<u32>("speed"), cx.signal::<String>("name"));
+    ///         cx.set("told", &format!("{} at {}", name?, speed?))?;
+    ///         Ok(Next::done())
+    ///     })
+    ///     .build(&engine)?;
+    ///
+    /// let run = agent.start(()).await?;
+    /// engine.signal(run.id(), "name", json!("Ada"), None).await?;
+    /// engine.signal(run.id(), "speed", json!(3), None).await?;
+    /// assert_eq!(run.wait().await?.get::<String>("told")?.unwrap(), "Ada at 3");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StepError::Suspended`] until there is one; its value is of another type.
+    pub fn signal<T: DeserializeOwned + Send>(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<T, StepError>> + Send + use<T> {
+        self.signal_or_time(name, None)
+    }
+
+    /// Waits for the next signal of that name for so long, counted from when it is first waited for.
+    ///
+    /// # Errors
+    /// As [`Context::signal`]; `SIGNAL_TIMEOUT` if none came in time.
+    pub fn signal_within<T: DeserializeOwned + Send>(
+        &self,
+        name: &str,
+        time: Duration,
+    ) -> impl Future<Output = Result<T, StepError>> + Send + use<T> {
+        self.signal_or_time(name, Some(time))
+    }
+
+    fn signal_or_time<T: DeserializeOwned + Send>(
+        &self,
+        name: &str,
+        time: Option<Duration>,
+    ) -> impl Future<Output = Result<T, StepError>> + Send + use<T> {
+        let what = format!("the value of signal '{name}'");
+        let deadline = time.map(|time| self.task().report.now().plus_ms(millis(time)));
+        let signal = self.wait_for("signal", None, |position| {
+            Ok(WaitSpec { deadline, ..wait(position, WaitKind::Signal { name: name.to_owned() }) })
+        });
+        async move { from_json(&*signal.await?, || what) }
+    }
+
+    /// Runs another agent as a child of this run, and waits for its end. Cancelling this run cancels it.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State, StepError};
+    /// # use std::time::Duration;
+    /// # use serde_json::json;
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let double = Agent::new("double")
+    ///     .state("double", |cx: Context| async move {
+    ///         cx.set("twice", &(2 * cx.get::<u32>("n")?.unwrap_or(0)))?;
+    ///         Ok(Next::done())
+    ///     })
+    ///     .build(&engine)?;
+    /// let parent = Agent::new("parent")
+    ///     .state("ask_the_child", move |cx: Context| {
+    ///         let double = double.clone();
+    ///         async move {
+    ///             let result = cx.run_agent(&double, json!({ "n": 21 })).await?;
+    ///             cx.set("twice", &result.get::<u32>("twice")?)?;
+    ///             Ok(Next::done())
+    ///         }
+    ///     })
+    ///     .build(&engine)?;
+    /// assert_eq!(parent.run(()).await?.get("twice")?, Some(42));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StepError::Suspended`] until it has ended; `CHILD_FAILED` if it failed or was cancelled; the input is no object.
+    pub fn run_agent<I: Serialize>(
+        &self,
+        agent: &Agent,
+        input: I,
+    ) -> impl Future<Output = Result<RunResult, StepError>> + Send + use<I> {
+        let child = self.wait_for("child", None, |position| {
+            let input = to_json(&input, || "the input".into())?;
+            let start = ChildStart {
+                run: RunId::from(""),
+                definition: agent.workflow.to_json(),
+                context: first_context(&input)?,
+                input: Payload::new(input),
+                metadata: self.metadata().clone(),
+            };
+            Ok(wait(position, WaitKind::Child(Box::new(start))))
+        });
+        let engine = agent.engine.clone();
+        async move {
+            let ended = child.await?;
+            let id: RunId = from_json(&ended["run_id"], || "the id of the child run".into())?;
+            Ok(Run::of(engine, id).wait().await?)
+        }
+    }
+
+    /// Does something and keeps what it returns under that name, durably before this returns. Every later attempt of this
+    /// execution, and every time it runs again, is given that instead. If the process dies in the middle, it is done
+    /// again: pass [`Context::idempotency_key`] to those who can tell.
+    ///
+    /// ```
+    /// use stepwell::{Ask, Context, Next, StepError};
+    ///
+    /// async fn order(cx: Context) -> Result<Next, StepError> {
+    ///     let receipt: String = cx.once("charge", || async { Ok("receipt 17".to_owned()) }).await?;
+    ///     let _sure: bool = cx.ask_human(Ask::new(format!("{receipt} is paid. Send it?"))).await?;
+    ///     Ok(Next::to("send"))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// What it does fails, and nothing is kept; what it returns is not JSON; or the store failed.
+    pub async fn once<T, Fut>(&self, name: &str, act: impl FnOnce() -> Fut) -> Result<T, StepError>
+    where
+        T: Serialize + DeserializeOwned,
+        Fut: Future<Output = Result<T, StepError>>,
+    {
+        self.refuse_at_most_once()?;
+        let what = || format!("what '{name}' returned");
+        let earlier = self.task().memos.iter();
+        let own = self.with(|left| left.memos.clone())?;
+        if let Some((_, kept)) = earlier.chain(&own).find(|(known, _)| known == name) {
+            return from_json(kept, what);
+        }
+        let value = act().await?;
+        let kept = to_json(&value, what)?;
+        self.task().report.record(name, kept.clone()).await?;
+        self.with(|left| left.memos.push((name.to_owned(), Payload::new(kept))))?;
+        Ok(value)
+    }
+
+    /// Returns what the wait that the state comes to has brought. While it is open, others beside it are let come to
+    /// theirs before this one ends, so that all are open at once.
+    fn wait_for(
+        &self,
+        kind: &'static str,
+        name: Option<String>,
+        open: impl FnOnce(u32) -> Result<WaitSpec, StepError>,
+    ) -> BoxFuture<'static, Result<Payload, StepError>> {
+        let found = self.come_to(kind, name, open);
+        Box::pin(async move {
+            let Some(resolution) = found? else {
+                tokio::task::yield_now().await;
+                return Err(StepError::Suspended);
+            };
+            brought(kind, resolution)
+        })
+    }
+
+    /// Finds out how the wait that the state comes to was resolved; none: it is open. One that it never came to before is
+    /// opened when the state is let go.
+    fn come_to(
+        &self,
+        kind: &'static str,
+        name: Option<String>,
+        open: impl FnOnce(u32) -> Result<WaitSpec, StepError>,
+    ) -> Result<Option<Resolution>, StepError> {
+        self.refuse_at_most_once()?;
+        let task = self.task();
+        let place = self.with(|left| left.waits.next_place(name))?;
+        let same_kind = |known| if known == kind { Ok(()) } else { Err(other_wait(&place, known, kind)) };
+        if let Some(known) =
+            task.resolutions.iter().find(|known| place.is_of(known.name.as_ref(), known.position))
+        {
+            same_kind(known.kind)?;
+            return Ok(Some(known.resolution.clone()));
+        }
+        if let Some(known) = task.open.iter().find(|known| place.is_of(known.name.as_ref(), known.position)) {
+            same_kind(known.kind)?;
+            self.with(|left| left.waits.suspended = true)?;
+        } else {
+            let wait = open(place.position)?;
+            self.with(|left| left.waits.open(wait))?;
+        }
+        Ok(None)
+    }
+
+    fn refuse_at_most_once(&self) -> Result<(), StepError> {
+        if self.task().definition().effect == Effect::AtLeastOnce {
+            return Ok(());
+        }
+        let message = "a state that may be attempted only once cannot wait or use `once`: it would run again";
+        Err(ErrorObject::new(Code::TASK_EXECUTION_FAILED, message).never_again().into())
+    }
+}
+
+fn wait(position: u32, kind: WaitKind) -> WaitSpec {
+    WaitSpec { position, name: None, kind, deadline: None, default: None, then: Then::Rerun }
+}
+
+fn other_wait(place: &Place, before: &str, now: &str) -> StepError {
+    let message = format!("{place} was for a {before} when the state ran before, and is for a {now} now");
+    ErrorObject::new(Code::REPLAY_MISMATCH, message)
+        .with_hint("a state comes to its waits in the same order each time it runs, but for questions that are `named`")
+        .with("position", place.position)
+        .into()
+}
+
+fn brought(kind: &str, resolution: Resolution) -> Result<Payload, StepError> {
+    let timed_out = if kind == "signal" { Code::SIGNAL_TIMEOUT } else { Code::HUMAN_TIMEOUT };
+    match resolution {
+        Resolution::Answered { value, .. } | Resolution::Signalled { value, .. } => Ok(value),
+        Resolution::Defaulted { value } => Ok(value),
+        Resolution::ChildCompleted { output } => Ok(output),
+        Resolution::Fired => Ok(Payload::new(Value::Null)),
+        Resolution::TimedOut => Err(ErrorObject::new(timed_out, timed_out.meaning()).into()),
+        Resolution::ChildFailed { error } => Err(error.into()),
+        Resolution::Withdrawn => unreachable!("what was withdrawn is not told"),
+    }
+}
+
+/// The waits that a state came to since it began to run.
+#[derive(Default)]
+pub(super) struct Waits {
+    /// How many had no name.
+    unnamed: u32,
+    /// Those that it never came to before.
+    pub(super) opened: Vec<WaitSpec>,
+    /// One of them is open, so the state is to be let go.
+    pub(super) suspended: bool,
+}
+
+impl Waits {
+    fn next_place(&mut self, name: Option<String>) -> Place {
+        let position = self.unnamed;
+        self.unnamed += u32::from(name.is_none());
+        Place { position, name }
+    }
+
+    fn open(&mut self, wait: WaitSpec) {
+        self.suspended = true;
+        let is_open = wait.name.is_some() && self.opened.iter().any(|open| open.name == wait.name);
+        if !is_open {
+            self.opened.push(wait);
+        }
+    }
+}
+
+/// How a wait is found again: by its name, else by its place among those without one.
+struct Place {
+    position: u32,
+    name: Option<String>,
+}
+
+impl Place {
+    fn is_of(&self, name: Option<&String>, position: u32) -> bool {
+        match &self.name {
+            Some(own) => name == Some(own),
+            None => name.is_none() && position == self.position,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "wait '{name}'"),
+            None => write!(f, "wait {}", self.position + 1),
+        }
+    }
+}

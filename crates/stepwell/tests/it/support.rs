@@ -1,0 +1,107 @@
+//! The vocabulary of these tests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+use stepwell::core::ids::WaitId;
+use stepwell::{Agent, Context, Engine, Next, Options, Registry, Run, RunResult, State, StepError, Store};
+use stepwell_engine::testing::SimClock;
+
+/// Tells a story over a store in memory, and the same over a file.
+pub(crate) async fn on_each_store(story: impl AsyncFn(Engine)) {
+    let dir = tempfile::tempdir().unwrap();
+    for url in ["memory:".to_owned(), format!("sqlite://{}/s.db", dir.path().display())] {
+        let engine = open(&stepwell::open_store(&url).await.unwrap()).await;
+        story(engine.clone()).await;
+        engine.shutdown().await;
+    }
+}
+
+/// Opens an engine over a store.
+pub(crate) async fn open(store: &Arc<dyn Store>) -> Engine {
+    Engine::open(store.clone(), Registry::default(), Options::default()).await.unwrap()
+}
+
+/// Opens an engine in memory for a test under paused time.
+pub(crate) async fn simulated() -> Engine {
+    let store = stepwell::open_store("memory:").await.unwrap();
+    let (registry, options) = (Registry::default(), Options { slots: 64, ..Options::default() });
+    Engine::open_with_clock(store, registry, options, Arc::new(SimClock::new(1))).await.unwrap()
+}
+
+/// A function that ends its branch.
+pub(crate) async fn ends(_: Context) -> Result<Next, StepError> {
+    Ok(Next::done())
+}
+
+/// A function that leads to those states.
+pub(crate) fn leads(
+    to: &'static [&'static str],
+) -> impl Fn(Context) -> std::future::Ready<Result<Next, StepError>> + Send + Sync {
+    move |_| std::future::ready(Ok(Next::all(to)))
+}
+
+/// A state that always leads to all states that it declares.
+pub(crate) fn always(name: &str, to: &'static [&'static str]) -> State {
+    State::new(name, leads(to)).next(to)
+}
+
+/// A state that leads to the first states in its first rounds, and to the others in the one after them.
+pub(crate) fn rounds(
+    name: &str,
+    count: u32,
+    again: &'static [&'static str],
+    then: &'static [&'static str],
+) -> State {
+    let function = move |cx: Context| {
+        let to = if cx.ordinal() <= count { again } else { then };
+        std::future::ready(Ok(Next::all(to)))
+    };
+    let end = if then.is_empty() { Some(&stepwell::END) } else { None };
+    State::new(name, function).next(again.iter().chain(then).chain(end))
+}
+
+/// Builds an agent of those states and runs it.
+pub(crate) async fn run_of(engine: &Engine, states: Vec<State>) -> RunResult {
+    let builder = states.into_iter().fold(Agent::new("shape"), stepwell::AgentBuilder::add_state);
+    builder.build(engine).unwrap().run(()).await.unwrap()
+}
+
+/// Returns the states of a run in the order in which they were activated.
+pub(crate) async fn activations(engine: &Engine, result: &RunResult) -> Vec<String> {
+    let run = engine.inspect(&result.run_id).await.unwrap();
+    run.executions().iter().map(|execution| execution.step.to_string()).collect()
+}
+
+/// Returns how often each state of a run was executed.
+pub(crate) async fn counts(engine: &Engine, result: &RunResult) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for name in activations(engine, result).await {
+        *counts.entry(name).or_default() += 1;
+    }
+    counts
+}
+
+/// Returns counts as a test writes them down: `a 6 b 5`.
+pub(crate) async fn told(engine: &Engine, result: &RunResult) -> String {
+    let counts = counts(engine, result).await;
+    counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Waits until only people or signals can move a run, and returns what it asks people: prompt and wait, in that order.
+pub(crate) async fn questions(run: &Run) -> Vec<(String, WaitId)> {
+    run.rest().await.unwrap();
+    let asked = run.questions().await.unwrap();
+    let mut asked: Vec<_> = asked.into_iter().map(|asked| (asked.question.prompt, asked.wait)).collect();
+    asked.sort();
+    asked
+}
+
+/// Waits until a run asks that, and answers.
+pub(crate) async fn answer(run: &Run, prompt: &str, value: Value) {
+    let asked = questions(run).await;
+    let wait = asked.iter().find(|(asked, _)| asked == prompt).map(|(_, wait)| wait);
+    let wait = wait.unwrap_or_else(|| panic!("{prompt:?} is not among {asked:?}"));
+    run.answer(wait, value).await.unwrap();
+}
