@@ -89,15 +89,20 @@ pub(crate) fn error(error: &ErrorObject, as_json: bool) -> Exit {
     } else {
         let problems = error.data.get("validation_errors").and_then(Value::as_array);
         let problems = problems.map_or(&[][..], Vec::as_slice);
+        let more =
+            error.data.get("more_validation_errors").and_then(Value::as_u64).unwrap_or_default() as usize;
         // The message says all problems in a row; here each has a line, and its place.
         let message = match problems {
             [] => error.message.clone(),
             [only] => place(only) + &error.message,
-            several => format!("{} problems", several.len()),
+            several => format!("{} problems", several.len() + more),
         };
         talk_message(&format!("error[{} {}]: {message}", error.code.name(), error.code.number()));
         for problem in problems.iter().filter(|_| problems.len() > 1) {
             talk(&format!("  {}", problem_line(problem)));
+        }
+        if more > 0 {
+            talk(&format!("  and {more} more"));
         }
         for wrong in error.data.get("errors").and_then(Value::as_array).into_iter().flatten() {
             let path = wrong["path"].as_str().filter(|path| !path.is_empty()).unwrap_or("(answer)");

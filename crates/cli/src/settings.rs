@@ -112,13 +112,16 @@ pub(crate) fn tell(error: &ErrorObject) -> bool {
     let file = error.data.get("path").and_then(serde_json::Value::as_str).map(Path::new);
     let Some(file) = file.filter(|_| is_ours) else { return false };
     let Ok(Some(text)) = text(file) else { return false };
-    let Err(Invalid { problems }) = read::read(&text) else { return false };
-    for problem in &problems {
+    let Err(invalid) = read::read(&text) else { return false };
+    for problem in &invalid.problems {
         output::talk_rendered(&diagnostics::render(problem, Severity::Error, file, &text));
     }
-    output::talk(&workflow_file::where_more_is_told(&problems));
+    output::talk(&workflow_file::where_more_is_told(&invalid));
     true
 }
+
+/// Bytes of a file that can be one of settings.
+const LARGEST: u64 = 1 << 20;
 
 /// An amount of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +131,11 @@ struct Bytes(u64);
 fn text(file: &Path) -> Result<Option<String>, ErrorObject> {
     if file.metadata().is_ok_and(|there| !there.is_file()) {
         return Err(refusal(file, format!("{} is no regular file", file.display())));
+    }
+    if file.metadata().is_ok_and(|there| there.len() > LARGEST) {
+        let message =
+            format!("{} is larger than {} KiB: these are no settings", file.display(), LARGEST >> 10);
+        return Err(refusal(file, message));
     }
     match std::fs::read_to_string(file) {
         Ok(text) => Ok(Some(text)),
@@ -154,7 +162,7 @@ fn wrong(file: &Path, invalid: &Invalid) -> ErrorObject {
         .collect();
     let message = match &told[..] {
         [only] => format!("{}:{only}", file.display()),
-        several => format!("{}: {} problems: {}", file.display(), several.len(), several.join("; ")),
+        several => format!("{}: {} problems: {}", file.display(), invalid.count(), several.join("; ")),
     };
     let error = output::in_file(invalid.to_error(), file);
     ErrorObject { message, ..error }.with("reason", REASON).with("path", file.display().to_string())

@@ -61,9 +61,9 @@ async fn with_others(loaded: Loaded, registry: &Registry, dir: &Path) -> Result<
     let outside = Outside { base_dir: Some(&base_dir), store: None };
     match registry.check_outside(&loaded.workflow, &outside).await {
         Ok(()) => Ok(loaded),
-        Err(Invalid { problems }) => {
+        Err(Invalid { problems, more }) => {
             let problems = problems.into_iter().map(|problem| loaded.placed(problem)).collect();
-            Err(Invalid { problems })
+            Err(Invalid { problems, more })
         }
     }
 }
@@ -71,7 +71,7 @@ async fn with_others(loaded: Loaded, registry: &Registry, dir: &Path) -> Result<
 fn with_scripts(mut loaded: Loaded, strict: bool, dir: &Path) -> Result<Loaded, Invalid> {
     let missing = scripts::missing(&loaded, dir);
     if strict && !missing.is_empty() {
-        return Err(Invalid { problems: missing });
+        return Err(Invalid::of(missing));
     }
     loaded.warnings.extend(missing);
     Ok(loaded)
@@ -105,7 +105,7 @@ impl WorkflowFile {
                     return;
                 }
                 self.tell_each(&invalid.problems, Severity::Error);
-                output::talk(&where_more_is_told(&invalid.problems));
+                output::talk(&where_more_is_told(invalid));
             }
         }
     }
@@ -118,13 +118,16 @@ impl WorkflowFile {
 }
 
 /// Counts the problems and names the commands that explain them.
-pub(crate) fn where_more_is_told(problems: &[Problem]) -> String {
+pub(crate) fn where_more_is_told(invalid: &Invalid) -> String {
     let mut told = String::new();
-    if problems.len() > 1 {
-        write!(told, "{} problems; ", problems.len()).expect("a String takes all");
+    if invalid.more > 0 {
+        write!(told, "and {} more; ", invalid.more).expect("a String takes all");
+    }
+    if invalid.count() > 1 {
+        write!(told, "{} problems; ", invalid.count()).expect("a String takes all");
     }
     let mut codes: Vec<Code> = Vec::new();
-    for problem in problems {
+    for problem in &invalid.problems {
         if !codes.contains(&problem.code) {
             codes.push(problem.code);
         }

@@ -308,7 +308,7 @@ impl Registry {
                 problems.push(problem);
             }
         }
-        if problems.is_empty() { Ok(()) } else { Err(Invalid { problems }) }
+        if problems.is_empty() { Ok(()) } else { Err(Invalid::of(problems)) }
     }
 
     pub(crate) async fn shutdown(&self) {

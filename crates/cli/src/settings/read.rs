@@ -24,10 +24,12 @@ pub(super) fn read(text: &str) -> Result<Settings, Invalid> {
     if unreadable.is_empty() {
         reader.table("", table.get_ref());
     }
-    let Reader { settings, mut problems, .. } = reader;
-    problems.sort_by_key(|problem| problem.at);
-    if problems.is_empty() { Ok(settings) } else { Err(Invalid { problems }) }
+    let Reader { settings, problems, .. } = reader;
+    if problems.is_empty() { Ok(settings) } else { Err(Invalid::of(problems)) }
 }
+
+/// So many problems are looked for.
+const MAX_PROBLEMS: usize = 100;
 
 struct Reader<'t> {
     text: &'t str,
@@ -66,6 +68,10 @@ impl Reader<'_> {
     }
 
     fn tell(&mut self, path: Path, place: Range<usize>, message: String, hint: Option<String>) {
+        // Places are found by going over the text.
+        if self.problems.len() >= MAX_PROBLEMS {
+            return;
+        }
         let at = position(self.text, &place);
         let mut problem = Problem::new(path, Some(at), message);
         problem.code = Code::CONFIGURATION_ERROR;

@@ -136,7 +136,7 @@ pub(super) fn read(
     let defaults = Defaults { on_failure, ..settings.defaults.clone() };
     match Template::read(object, defaults, &mut problems) {
         Some(template) => assemble(settings, &source, &template, protocols, problems),
-        None => Err(Invalid::in_order(problems.list)),
+        None => Err(problems.into_invalid().expect("a template that cannot be read has a problem")),
     }
 }
 
@@ -270,8 +270,8 @@ fn assemble(
     if settings.strict {
         problems.list.append(&mut warnings);
     }
-    if !problems.list.is_empty() {
-        return Err(Invalid::in_order(problems.list));
+    if let Some(invalid) = problems.into_invalid() {
+        return Err(invalid);
     }
     settings.metadata.extend(metadata(source, &found, template, &steps[0].1));
     settings.max_concurrent.get_or_insert(DEFAULT_CONCURRENT);

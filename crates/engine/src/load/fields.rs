@@ -7,7 +7,7 @@ use stepwell_core::workflow::path::Path;
 use super::keys::types::Read;
 use super::keys::{Key, Table, names};
 use super::node::{Kind, Member, Node, Position};
-use super::problem::Problem;
+use super::problem::{Invalid, MAX_TOLD, Problem};
 
 /// A limit is at most so long, in seconds: 100 years. Whoever writes more means none, and a moment so far away cannot be
 /// told.
@@ -17,12 +17,32 @@ pub(super) const LONGEST: f64 = 100.0 * 365.25 * 86_400.0;
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     pub(super) list: Vec<Problem>,
+    /// How many more there are.
+    more: usize,
     /// The step whose object is being read.
     pub(super) step: Option<String>,
 }
 
 impl Problems {
+    /// Returns whether what else is found is only counted.
+    pub(super) fn are_enough(&self) -> bool {
+        self.list.len() >= MAX_TOLD
+    }
+
+    /// Counts a problem that is not told.
+    pub(super) fn count_one(&mut self) {
+        self.more += 1;
+    }
+
+    /// Returns the definition that they are the problems of, if there are any.
+    pub(super) fn into_invalid(self) -> Option<Invalid> {
+        (!self.list.is_empty()).then(|| Invalid::with_more(self.list, self.more))
+    }
+
     pub(super) fn push(&mut self, mut problem: Problem) {
+        if self.are_enough() {
+            return self.count_one();
+        }
         if problem.step.is_none() {
             problem.step.clone_from(&self.step);
         }
@@ -112,6 +132,10 @@ impl<'a> Object<'a> {
     /// Reports every key that is not known, naming the nearest one that is.
     pub(super) fn only(&self, known: &[&str], problems: &mut Problems) {
         for member in self.members.iter().filter(|member| !known.contains(&member.key.as_str())) {
+            if problems.are_enough() {
+                problems.count_one();
+                continue;
+            }
             let message = format!("{}unknown key '{}'", problems.subject(), member.key);
             let path = self.path.join(member.key.as_str());
             let hint = nearest(&member.key, known.iter().copied()).map_or_else(

@@ -155,24 +155,41 @@ impl fmt::Display for Problem {
     }
 }
 
+/// So many problems are told, and of the rest how many there are: a file of some megabytes can have a million.
+pub(super) const MAX_TOLD: usize = 100;
+
 /// A definition that cannot be run, with everything that is wrong with it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{} problems in the definition", problems.len())]
+#[error("{} problems in the definition", problems.len() + more)]
 pub struct Invalid {
-    /// At least one, in the order of the document.
+    /// At least one, in the order of the document; of many those that were found first.
     pub problems: Vec<Problem>,
+    /// How many more were found.
+    pub more: usize,
 }
 
 impl Invalid {
-    pub(super) fn one(problem: Problem) -> Self {
-        Self { problems: vec![problem] }
+    /// Returns problems in the order of where they stand.
+    pub fn of(problems: Vec<Problem>) -> Self {
+        Self::with_more(problems, 0)
     }
 
-    /// Returns problems in the order of where they stand.
-    pub(super) fn in_order(problems: Vec<Problem>) -> Self {
-        let mut invalid = Self { problems };
+    pub(super) fn one(problem: Problem) -> Self {
+        Self::of(vec![problem])
+    }
+
+    /// Returns problems, with the number of those that are not among them.
+    pub(super) fn with_more(mut problems: Vec<Problem>, more: usize) -> Self {
+        let more = more + problems.len().saturating_sub(MAX_TOLD);
+        problems.truncate(MAX_TOLD);
+        let mut invalid = Self { problems, more };
         invalid.sort();
         invalid
+    }
+
+    /// Returns how many problems there are in all.
+    pub fn count(&self) -> usize {
+        self.problems.len() + self.more
     }
 
     /// Finds what each problem is about in the text that was read.
@@ -198,7 +215,8 @@ impl Invalid {
             [only] => only.message.clone(),
             several => {
                 let told = several.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>();
-                format!("{} problems: {}", several.len(), told.join("; "))
+                let more = if self.more > 0 { format!("; and {} more", self.more) } else { String::new() };
+                format!("{} problems: {}{more}", self.count(), told.join("; "))
             }
         };
         let mut error = ErrorObject::new(code, message);
@@ -211,6 +229,9 @@ impl Invalid {
             }
         }
         error.data.insert("validation_errors".into(), self.problems.iter().map(Problem::to_json).collect());
+        if self.more > 0 {
+            error.data.insert("more_validation_errors".into(), self.more.into());
+        }
         error
     }
 }

@@ -284,6 +284,9 @@ fn for_each<'a>(draft: &Draft<'a>, index: &Index, problems: &mut Problems, uses:
 
 /// Reports what is wrong in the text at a place.
 fn report(problem: &TemplateProblem, place: &Place, index: &Index, problems: &mut Problems) {
+    if problems.are_enough() {
+        return problems.count_one();
+    }
     let message = format!("{}{}", problems.subject(), problem.message);
     let hint = match &problem.kind {
         ProblemKind::UnknownRoot(name) if problems.list.len() < MAX_GUESSES => index.nearest(name),

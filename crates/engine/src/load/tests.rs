@@ -507,3 +507,26 @@ fn ten_thousand_steps_load_and_a_bad_one_among_them_is_found() {
     source.push_str("  - {name: bad, method: python/execute, params: {code: x}, needs: [step 10001]}\n");
     assert_eq!(told(yaml(&source)).len(), 1);
 }
+
+#[test]
+fn of_very_many_problems_the_first_are_told_and_the_others_counted() {
+    let told = |text: &str| {
+        let invalid = super::text(text, Format::Yaml, &Fake, false).unwrap_err();
+        assert_eq!(invalid.problems.len(), 100);
+        assert!(invalid.to_error().message.starts_with(&format!("{} problems: ", invalid.count())));
+        assert_eq!(invalid.to_error().data["more_validation_errors"], invalid.more);
+        invalid.count()
+    };
+    let keys = (0..5_000).map(|i| format!("k{i}: 1")).collect::<Vec<_>>().join("\n");
+    assert_eq!(told(&keys), 5_001, "each key, and that there are no steps");
+    assert_eq!(
+        told(&"k: 1\n".repeat(5_000)),
+        10_000,
+        "each is unknown, all but one come again, and there are no steps"
+    );
+    let references = "${nobody.x} ".repeat(5_000);
+    let steps = format!(
+        "steps:\n  - {{name: a, method: python/execute, params: {{code: x = 1, args: {{x: '{references}'}}}}}}\n"
+    );
+    assert_eq!(told(&steps), 5_000);
+}

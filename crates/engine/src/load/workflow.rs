@@ -28,6 +28,10 @@ pub(super) fn read(root: &Node, protocols: &dyn Protocols, strict: bool) -> Resu
     };
     let mut problems = Problems::default();
     for (path, at) in root.duplicates() {
+        if problems.are_enough() {
+            problems.count_one();
+            continue;
+        }
         problems.push(Problem::new(path.clone(), at, format!("the key '{path}' comes twice")));
     }
     if batch::is_batch(&object, &mut problems) {
@@ -41,8 +45,8 @@ pub(super) fn read(root: &Node, protocols: &dyn Protocols, strict: bool) -> Resu
     if strict || settings.strict {
         problems.list.append(&mut warnings);
     }
-    if !problems.list.is_empty() {
-        return Err(Invalid::in_order(problems.list));
+    if let Some(invalid) = problems.into_invalid() {
+        return Err(invalid);
     }
     let steps = drafts.iter().zip(&edges).map(|(draft, needs)| {
         let mut step = draft.to_step();
@@ -75,7 +79,7 @@ pub(super) fn finish(
     };
     match workflow {
         Ok(workflow) => Ok(Loaded { workflow, warnings, document: None }),
-        Err(found) => Err(Invalid { problems: found.iter().map(of_core).collect() }),
+        Err(found) => Err(Invalid::of(found.iter().map(of_core).collect())),
     }
 }
 
