@@ -99,6 +99,7 @@ pub use agent::{
     RunResult, State, StepError, Typed,
 };
 pub use stepwell_core as core;
+pub use stepwell_core::policy::resources::Resources;
 pub use stepwell_core::workflow::definition::{END, Effect, Join, Lifecycle, OnFailure, Priority, Reducer};
 pub use stepwell_engine::{
     Engine, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, batch, load,
