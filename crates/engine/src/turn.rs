@@ -216,19 +216,20 @@ fn work_item(workflow: &Workflow, item: &Work) -> WorkItem {
     }
 }
 
+/// Returns the item of an attempt that goes on, as it was leased.
 fn running_item(run: &Run, lease: &LeaseRef) -> Option<WorkItem> {
     let execution = run.execution(lease.execution.step.as_str(), lease.execution.ordinal)?;
-    let step = run.workflow().step(execution.step_ix());
-    Some(WorkItem {
+    let step = execution.step_ix();
+    let work = Work {
         execution: lease.execution.clone(),
+        step,
         attempt: lease.attempt,
-        handler: handler_of(run.workflow(), execution.step_ix()),
-        priority: step.priority,
+        task: WorkTask::Attempt,
+        priority: run.workflow().step(step).priority,
         not_before: Timestamp::default(),
-        purpose: Purpose::Attempt,
-        limits: Vec::new(),
-        resources: step.resources.clone(),
-    })
+        taken: true,
+    };
+    Some(work_item(run.workflow(), &work))
 }
 
 fn row_update(run: &Run) -> RowUpdate {
