@@ -280,3 +280,21 @@ async fn an_engine_with_a_pool_of_nonsense_does_not_open() {
     let opened = Engine::open(Arc::new(MemoryStore::default()), Registry::default(), options).await;
     assert_eq!(opened.unwrap_err().code, Code::CONFIGURATION_ERROR);
 }
+
+/// Chains of many runs, handed over and leased, on several threads. A pool that is short panics, and the run never ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_runs_on_many_threads_never_book_more_than_there_is() {
+    let test = with_pool(Resources::cpu(2).memory_mb(3), ScriptedProvider::default()).await;
+    let step = |run: u32, i: u32| {
+        let step = asking(&format!("s{i}"), Resources::cpu(1 + (run + i) % 2).memory_mb(i % 3));
+        if i == 0 { step } else { step.needs(&[&format!("s{}", i - 1)]) }
+    };
+    let mut runs = Vec::new();
+    for run in 0..20 {
+        runs.push(test.start(flow((0..20).map(|i| step(run, i)).collect())).await);
+    }
+    for run in &runs {
+        assert_eq!(test.end(run).await.state.status, RunStatus::Completed);
+    }
+    assert!(test.engine.booked().is_empty());
+}
