@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{CommandId, Ordinal, RunId, Seq, StepName, WaitId, digest_of};
+use stepwell_core::policy::resources::Resources;
 use stepwell_core::run::Run;
 use stepwell_core::run::command::{Command, Create, SettleVerb};
 use stepwell_core::run::event::Payload;
@@ -67,6 +68,8 @@ pub struct Options {
     pub leases: Leases,
     /// Attempts at once.
     pub slots: usize,
+    /// The resources that attempts book. A dimension that is not named here is not counted, whatever steps ask for.
+    pub pool: Resources,
     /// Bytes of runs held in memory.
     pub cache_bytes: usize,
     /// How long a cancelled or timed-out attempt may take to end before it is abandoned, in ms.
@@ -81,6 +84,7 @@ impl Default for Options {
         Self {
             leases: Leases::All,
             slots: cores * 4,
+            pool: Resources::default(),
             cache_bytes: 128 << 20,
             cleanup_ms: 10_000,
             label: format!("pid {}", std::process::id()),
@@ -141,7 +145,7 @@ impl Engine {
     /// Opens an engine over a store with the clock of the system.
     ///
     /// # Errors
-    /// The store cannot be reached.
+    /// The store cannot be reached, or `CONFIGURATION_ERROR` for a pool with amounts that none can be.
     pub async fn open(
         store: Arc<dyn Store>,
         registry: Registry,
@@ -160,7 +164,7 @@ impl Engine {
         options: Options,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ErrorObject> {
-        let shared = Arc::new(Shared::new(store, registry, options, clock));
+        let shared = Arc::new(Shared::new(store, registry, options, clock)?);
         if shared.options.leases != Leases::None {
             let opened = shared.store.open_session(&shared.options.label, shared.clock.now()).await;
             let session = opened.map_err(|error| from_store(&error))?;
@@ -203,8 +207,9 @@ impl Engine {
     /// Starts a run; durable when this returns. An id that exists with the same request returns that run.
     ///
     /// # Errors
-    /// `RUN_EXISTS` if the id is taken by another request, `INVALID_PARAMS` for a bad id or metadata, everything that is
-    /// wrong with what the definition names outside of itself, or the store.
+    /// `RUN_EXISTS` if the id is taken by another request, `INVALID_PARAMS` for a bad id or metadata, `RESOURCE_EXHAUSTED`
+    /// for a step that asks for more than the pool of this engine has, everything that is wrong with what the definition
+    /// names outside of itself, or the store.
     pub async fn start(&self, start: Start) -> Result<Started, ErrorObject> {
         let run = start.run_id.clone().unwrap_or_else(|| self.new_run_id());
         check_run_id(&run)?;
@@ -226,6 +231,7 @@ impl Engine {
         }
         let outside = Outside { base_dir: create.base_dir.as_deref(), store: Some(&*self.shared.store) };
         self.registry().check_outside(&create.workflow, &outside).await?;
+        self.shared.admit(&run, &create.workflow)?;
         let command = Command::Create(Box::new(create.clone()));
         match self.shared.submit(&run, command, None).await {
             Ok(_) => Ok(Started { run, existed: false }),
@@ -410,6 +416,11 @@ impl Engine {
     pub(crate) fn watch_status(&self, run: &RunId) -> Watched<RunStatus> {
         let moves = self.shared.mailbox(run).watch_status();
         Watched { moves, _run: Watching { shared: self.shared.clone(), run: run.clone() } }
+    }
+
+    /// Returns what the attempts that are under way have booked of the pool of this engine.
+    pub fn booked(&self) -> Resources {
+        self.shared.pool.booked()
     }
 
     /// Returns whether attempts are under way in this process, which a shutdown lets end.

@@ -22,6 +22,7 @@ pub mod load;
 mod mailbox;
 mod outbox;
 pub mod params;
+mod pool;
 mod provider;
 mod session;
 mod shared;

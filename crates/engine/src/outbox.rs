@@ -85,7 +85,9 @@ async fn deliver(shared: &Arc<Shared>, undelivered: Undelivered) -> Result<(), E
     match body {
         MessageBody::StartChild { definition, input, context, metadata, parent, base_dir } => {
             let row = shared.store.run(&source).await.map_err(|error| from_store(&error))?;
-            let workflow = match Workflow::from_json(&definition) {
+            let read = Workflow::from_json(&definition);
+            let admitted = read.and_then(|workflow| shared.admit(&target, &workflow).map(|()| workflow));
+            let workflow = match admitted {
                 Ok(workflow) => workflow,
                 Err(error) => {
                     let command = cannot_start(&target, parent.wait, &error);
@@ -122,7 +124,7 @@ async fn deliver(shared: &Arc<Shared>, undelivered: Undelivered) -> Result<(), E
     }
 }
 
-/// Returns what a parent is told whose child has a definition that cannot be run.
+/// Returns what a parent is told whose child has a definition that cannot be run, or not here.
 fn cannot_start(child: &RunId, wait: WaitId, cause: &ErrorObject) -> Command {
     let message = format!("child run {child} cannot start: {}", cause.message);
     let error = ErrorObject::new(Code::CHILD_FAILED, message).with("cause", cause.to_json());

@@ -9,6 +9,7 @@ use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::{CommandId, ExecutionRef, RunId};
 use stepwell_core::run::Changes;
 use stepwell_core::run::command::Command;
+use stepwell_core::workflow::Workflow;
 use stepwell_store::{LeaseRef, Leased, Purpose, SessionRef, Store};
 use tokio::sync::{Notify, RwLock, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,7 @@ use crate::held::{Held, Hold};
 use crate::lazy::Lazy;
 use crate::mailbox::{Cached, Mailbox, Receipt, Refused, Submission};
 use crate::params::Templates;
+use crate::pool::Pool;
 use crate::provider::Registry;
 use crate::slots::{Slot, Slots};
 use crate::snapshots::{self, Snapshots};
@@ -36,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Options,
     pub(crate) slots: Slots,
+    pub(crate) pool: Arc<Pool>,
     pub(crate) held: Held,
     /// Read by whoever brings leases from the store to `held`, written by whoever compares the two.
     pub(crate) leasing: RwLock<()>,
@@ -113,9 +116,10 @@ impl Shared {
         registry: Registry,
         options: Options,
         clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, ErrorObject> {
+        Ok(Self {
             slots: Slots::new(options.slots),
+            pool: Pool::new(&options.pool)?,
             cache: Cache::new(options.cache_bytes),
             store,
             handlers: Handlers::new(registry),
@@ -138,7 +142,7 @@ impl Shared {
             mailboxes: Mutex::default(),
             definitions: Definitions::default(),
             fault: watch::Sender::new(None),
-        }
+        })
     }
 
     /// Returns the mailbox of a run.
@@ -239,6 +243,21 @@ impl Shared {
         let (revision, seq) = (loaded.row.revision, loaded.row.seq);
         let (folded, kept) = snapshots::fold(self, run, workflow, loaded).await?;
         Ok(Cached::new(folded, revision, seq, kept))
+    }
+
+    /// Refuses a new run with a step that this process could never carry out, and says what of its resources nobody
+    /// counts. An engine that takes no work knows nothing about either.
+    pub(crate) fn admit(&self, run: &RunId, workflow: &Workflow) -> Result<(), ErrorObject> {
+        if self.options.leases == Leases::None {
+            return Ok(());
+        }
+        self.pool.admit(workflow)?;
+        let uncounted = self.pool.uncounted(workflow);
+        if !uncounted.is_empty() {
+            let dimensions = uncounted.join(", ");
+            tracing::warn!(%run, %dimensions, "steps ask for resources that the pool has no total of; they are not counted");
+        }
+        Ok(())
     }
 
     /// Returns the session that may be handed work of that run and handler.

@@ -7,6 +7,8 @@ use stepwell_core::ids::Timestamp;
 use stepwell_core::workflow::definition::Priority;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::pool::Booking;
+
 /// A slot that goes from step to step of a run is given up after so long if others of the same priority wait.
 const TURN_MS: u64 = 100;
 
@@ -26,6 +28,15 @@ pub(crate) struct Slots {
 pub(crate) struct Slot {
     _permit: OwnedSemaphorePermit,
     since: Timestamp,
+    /// What the attempt in it has booked.
+    pub(crate) booking: Option<Booking>,
+}
+
+impl Slot {
+    /// Returns it for an attempt that has booked this.
+    pub(crate) fn with(self, booking: Option<Booking>) -> Self {
+        Self { booking, ..self }
+    }
 }
 
 impl Slots {
@@ -36,13 +47,13 @@ impl Slots {
     /// Waits for a free slot.
     pub(crate) async fn take(&self, now: impl Fn() -> Timestamp + Send) -> Slot {
         let permit = self.free.clone().acquire_owned().await.expect("the semaphore is never closed");
-        Slot { _permit: permit, since: now() }
+        Slot { _permit: permit, since: now(), booking: None }
     }
 
     /// Takes a slot if one is free.
     pub(crate) fn try_take(&self, now: Timestamp) -> Option<Slot> {
         let permit = self.free.clone().try_acquire_owned().ok()?;
-        Some(Slot { _permit: permit, since: now })
+        Some(Slot { _permit: permit, since: now, booking: None })
     }
 
     /// Takes note of the highest priority among the work in the store that waits for a slot.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use stepwell_core::ids::Timestamp;
+use stepwell_core::policy::resources::Resources;
 use stepwell_core::run::command::Command;
 use stepwell_core::run::event::{AttemptStarted, Event};
 use stepwell_core::run::wait::{Resolution, WaitKind};
@@ -104,6 +105,10 @@ pub(crate) fn compose(
     let mut work: Vec<WorkChange> = changes.no_work.iter().cloned().map(WorkChange::Remove).collect();
     let mut assigned = Vec::new();
     let mut slots: Vec<Slot> = waiting.iter_mut().filter_map(|s| s.slot.take()).collect();
+    // The attempts have ended: what they booked is there for those who follow.
+    for slot in &mut slots {
+        slot.booking = None;
+    }
     changes.work.sort_by_key(|item| std::cmp::Reverse(item.priority));
     for item in &changes.work {
         let stored = work_item(&workflow, item);
@@ -154,7 +159,7 @@ pub(crate) fn compose(
 }
 
 /// Hands an item to this process's own worker, leased and started in the same commit, if it has the handler
-/// and a slot that nobody else should have.
+/// and a slot and resources that nobody else should have.
 fn hand_over(
     shared: &Arc<Shared>,
     cached: &mut Cached,
@@ -169,7 +174,8 @@ fn hand_over(
         return None;
     }
     let session = shared.hands_over_to(cached.run.id(), &stored.handler)?;
-    let slot = shared.slots.for_successor(slots, item.priority, now)?;
+    let booking = shared.pool.book(&stored.resources).ok()?;
+    let slot = shared.slots.for_successor(slots, item.priority, now)?.with(booking);
     let started = AttemptStarted {
         step: item.execution.step.clone(),
         execution: item.execution.ordinal,
@@ -203,21 +209,27 @@ fn work_item(workflow: &Workflow, item: &Work) -> WorkItem {
             WorkTask::Judge => Purpose::Judge,
         },
         limits: limits.collect(),
+        resources: match item.task {
+            WorkTask::Attempt | WorkTask::Rerun => step.resources.clone(),
+            WorkTask::Judge => Resources::default(),
+        },
     }
 }
 
+/// Returns the item of an attempt that goes on, as it was leased.
 fn running_item(run: &Run, lease: &LeaseRef) -> Option<WorkItem> {
     let execution = run.execution(lease.execution.step.as_str(), lease.execution.ordinal)?;
-    let step = run.workflow().step(execution.step_ix());
-    Some(WorkItem {
+    let step = execution.step_ix();
+    let work = Work {
         execution: lease.execution.clone(),
+        step,
         attempt: lease.attempt,
-        handler: handler_of(run.workflow(), execution.step_ix()),
-        priority: step.priority,
+        task: WorkTask::Attempt,
+        priority: run.workflow().step(step).priority,
         not_before: Timestamp::default(),
-        purpose: Purpose::Attempt,
-        limits: Vec::new(),
-    })
+        taken: true,
+    };
+    Some(work_item(run.workflow(), &work))
 }
 
 fn row_update(run: &Run) -> RowUpdate {

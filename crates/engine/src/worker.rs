@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use stepwell_core::policy::resources::Room;
 use stepwell_store::{LeaseRef, LeaseRequest, Leased, SessionRef};
 
 use crate::engine::Leases;
@@ -33,24 +34,24 @@ async fn lease_loop(shared: Arc<Shared>, session: SessionRef) {
     let mut asked = shared.clock.now();
     loop {
         // Interest is registered before the store is asked, so that nothing falls between.
-        let woken = shared.work.notified();
+        let (woken, freed) = (shared.work.notified(), shared.pool.freed());
         changes.mark_unchanged();
-        let request = |max| LeaseRequest {
+        let request = |max, room| LeaseRequest {
             session,
             now: shared.clock.now(),
             max,
             handlers: Some(shared.handlers.names()),
             root: root.clone(),
+            room,
         };
         let Some(mut slots) = free_slots(&shared, &request).await else { return };
         let earliest = asked.plus_ms(CALM_MS);
         asked = shared.clock.now();
-        let request = request(slots.len());
-        let leased = lease(&shared, request).await;
+        let leased = lease(&shared, &mut slots, &request).await;
+        shared.pool.settle(is_room_awaited(&shared, &request).await);
         let found = !leased.is_empty();
-        shared.catch_up(leased.iter().map(|(item, _)| item.run.clone()).collect()).await;
-        for (item, hold) in leased {
-            let slot = slots.pop().expect("no more is leased than was asked for");
+        shared.catch_up(leased.iter().map(|(item, ..)| item.run.clone()).collect()).await;
+        for (item, hold, slot) in leased {
             shared.begin_leased(item, hold, slot).await;
         }
         drop(slots);
@@ -67,6 +68,7 @@ async fn lease_loop(shared: Arc<Shared>, session: SessionRef) {
         };
         tokio::select! {
             () = woken => {}
+            () = freed => {}
             () = calm => {}
             () = shared.clock.sleep_until(poll) => {}
             () = shared.shutdown.cancelled() => return,
@@ -74,24 +76,49 @@ async fn lease_loop(shared: Arc<Shared>, session: SessionRef) {
     }
 }
 
-/// Leases work, held from the moment that this process knows of it.
-async fn lease(shared: &Arc<Shared>, request: LeaseRequest) -> Vec<(Leased, Hold)> {
+/// Leases work for those slots, held from the moment that this process knows of it.
+async fn lease(
+    shared: &Arc<Shared>,
+    slots: &mut Vec<Slot>,
+    request: &impl Fn(usize, Room) -> LeaseRequest,
+) -> Vec<(Leased, Hold, Slot)> {
     let _on_their_way = shared.leasing.read().await;
-    let leased = shared.store.lease(request).await.unwrap_or_else(|error| {
+    let leased = shared.store.lease(request(slots.len(), shared.pool.offer())).await;
+    let leased = leased.unwrap_or_else(|error| {
         tracing::warn!(%error, "no work could be leased");
         Vec::new()
     });
-    let hold = |leased: Leased| {
+    let begin = |leased: Leased| {
         let (execution, attempt) = (leased.item.execution.clone(), leased.item.attempt);
         let hold = shared.hold(&leased.run, LeaseRef { execution, attempt, session: leased.session });
-        (leased, hold)
+        let slot = slots.pop().expect("no more is leased than was asked for");
+        let booking = shared.pool.book_offered(&leased.item.resources);
+        (leased, hold, slot.with(booking))
     };
-    leased.into_iter().map(hold).collect()
+    leased.into_iter().map(begin).collect()
+}
+
+/// Returns whether there is work in the store that would fit if nothing were booked.
+async fn is_room_awaited(shared: &Arc<Shared>, request: &impl Fn(usize, Room) -> LeaseRequest) -> bool {
+    if shared.pool.booked().is_empty() {
+        return false;
+    }
+    let waiting = shared.store.waiting(request(1, shared.pool.empty())).await;
+    waiting.map_or_else(
+        |error| {
+            tracing::warn!(%error, "it could not be seen what work waits for resources");
+            true
+        },
+        |priority| priority.is_some(),
+    )
 }
 
 /// Waits for a free slot and takes what else is free. Meanwhile the runs that hold the slots are told what waits for
 /// one. `None`: the engine shuts down.
-async fn free_slots(shared: &Arc<Shared>, request: &impl Fn(usize) -> LeaseRequest) -> Option<Vec<Slot>> {
+async fn free_slots(
+    shared: &Arc<Shared>,
+    request: &impl Fn(usize, Room) -> LeaseRequest,
+) -> Option<Vec<Slot>> {
     let now = || shared.clock.now();
     let first = if let Some(slot) = shared.slots.try_take(now()) {
         slot
@@ -112,12 +139,12 @@ async fn free_slots(shared: &Arc<Shared>, request: &impl Fn(usize) -> LeaseReque
 }
 
 /// Keeps note of what waits in the store for a slot, until the engine shuts down.
-async fn look_who_waits(shared: &Arc<Shared>, request: &impl Fn(usize) -> LeaseRequest) {
+async fn look_who_waits(shared: &Arc<Shared>, request: &impl Fn(usize, Room) -> LeaseRequest) {
     let mut changes = shared.store.changes();
     loop {
         changes.mark_unchanged();
         let woken = shared.work.notified();
-        match shared.store.waiting(request(1)).await {
+        match shared.store.waiting(request(1, shared.pool.empty())).await {
             Ok(waiting) => shared.slots.note_waiting(waiting),
             Err(error) => tracing::warn!(%error, "it could not be seen what work waits"),
         }

@@ -101,6 +101,7 @@ pub use agent::{
     Need, Next, Retry, Run, RunError, RunResult, State, StepError, Typed,
 };
 pub use stepwell_core as core;
+pub use stepwell_core::policy::resources::Resources;
 pub use stepwell_core::workflow::definition::{END, Effect, Join, Lifecycle, OnFailure, Priority, Reducer};
 pub use stepwell_engine::{
     Engine, FailureBehind, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, batch,

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 use stepwell_core::ids::{Epoch, ExecutionRef, Ordinal, RunId, Timestamp};
+use stepwell_core::policy::resources::{Resources, Room};
 use stepwell_core::run::event::{Activation, AttemptStarted, Event, Target};
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::Workflow;
@@ -76,6 +77,7 @@ fn item(step: u32) -> WorkItem {
         not_before: Timestamp(0),
         purpose: Purpose::Attempt,
         limits: Vec::new(),
+        resources: Resources::default(),
     }
 }
 
@@ -436,7 +438,14 @@ async fn list() {
         times.sort();
         println!("list, {name}: {found} found, median {:.2?}, worst {:.2?}", times[25], times[49]);
     }
-    let request = LeaseRequest { session, now: Timestamp(1), max: 1, handlers: None, root: None };
+    let request = LeaseRequest {
+        session,
+        now: Timestamp(1),
+        max: 1,
+        handlers: None,
+        root: None,
+        room: Room::default(),
+    };
     let since = Instant::now();
     assert!(store.lease(request).await.expect("work can be leased").is_empty());
     println!("lease beside 100 000 runs, nothing ready: {:.2?}", since.elapsed());

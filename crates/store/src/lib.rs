@@ -92,8 +92,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn lost_leases(&self, now: Timestamp, max: usize) -> Result<Vec<LostLease>, Error>;
 
     /// Leases ready items, highest priority first, then oldest: booked, and `AttemptStarted` appended to the
-    /// journals, in one transaction. Items of paused and terminal runs, not yet due, or over a named limit are
-    /// left alone. Revisions do not change. `NotFound` if the session was declared dead.
+    /// journals, in one transaction. Items of paused and terminal runs, not yet due, over a named limit,
+    /// or without room in the request are left alone. Revisions do not change. `NotFound` if the session was declared dead.
     async fn lease(&self, request: LeaseRequest) -> Result<Vec<Leased>, Error>;
 
     /// Returns the highest priority among the items that `lease` would lease now; none if there are none.

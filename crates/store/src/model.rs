@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::{CommandId, Epoch, ExecutionRef, Ordinal, RunId, Seq, StepName, Timestamp, WaitId};
+use stepwell_core::policy::resources::{Resources, Room};
 use stepwell_core::run::command::TimerKey;
 use stepwell_core::run::event::Event;
 use stepwell_core::status::{PauseReason, RunStatus};
@@ -165,6 +166,8 @@ pub struct WorkItem {
     pub purpose: Purpose,
     /// Named limits of the store that a lease takes units of.
     pub limits: Vec<LimitUse>,
+    /// What it takes of the room of the worker that leases it.
+    pub resources: Resources,
 }
 
 /// What a work item is for.
@@ -214,6 +217,8 @@ pub struct LeaseRequest {
     pub handlers: Option<Vec<String>>,
     /// Only items of this tree of runs.
     pub root: Option<RunId>,
+    /// Only items that fit in there together, and none past an earlier one that lacks what it asks for.
+    pub room: Room,
 }
 
 impl LeaseRequest {

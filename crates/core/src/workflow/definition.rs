@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::error::ErrorObject;
 use crate::ids::StepName;
+use crate::policy::resources::Resources;
 use crate::policy::retry::RetryPolicy;
 
 /// A workflow as declared. Times are milliseconds.
@@ -121,6 +122,9 @@ pub struct Step {
     /// Units taken of named limits of the store while an attempt runs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, u32>,
+    /// What an attempt books of the resources of the process that carries it out.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub resources: Resources,
     /// Shown, not interpreted.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
@@ -170,6 +174,7 @@ impl Step {
             when: Vec::new(),
             for_each: None,
             limits: BTreeMap::new(),
+            resources: Resources::default(),
             metadata: Map::new(),
             file: None,
         }

@@ -336,6 +336,10 @@ fn check_settings(definition: &Definition, problems: &mut Vec<Problem>) {
                 format!("step '{}': the base of a retry is at least 1, its jitter not negative", step.name);
             problems.push(problem(format!("steps[{i}].retry"), Some(&step.name), message));
         }
+        if let Some(fault) = step.resources.fault() {
+            let message = format!("step '{}': {fault}", step.name);
+            problems.push(problem(format!("steps[{i}].resources"), Some(&step.name), message));
+        }
         for (j, need) in step.needs.iter().enumerate() {
             let zero = matches!(need.kind, NeedKind::Timeout { timeout_ms: 0 })
                 || matches!(need.lifecycle, definition::Lifecycle::Temporary { expiry_ms: 0 });

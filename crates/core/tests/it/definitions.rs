@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use stepwell_core::error::Code;
+use stepwell_core::policy::resources::Resources;
 use stepwell_core::workflow::definition::{Definition, Lifecycle, Need, NeedKind, Step};
 use stepwell_core::workflow::{Problem, Workflow, problems_error};
 
@@ -45,4 +46,18 @@ fn a20_cycle_missing_name_and_missing_expiry_are_told_at_once() {
         problems(vec![step("a").needs(&["b"]), step("b").needs(&["a"]), c]).iter().map(|p| p.code).collect();
     let invalid = Code::WORKFLOW_VALIDATION_FAILED;
     assert_eq!(codes, [invalid, invalid, Code::WORKFLOW_CIRCULAR_DEPENDENCY]);
+}
+
+#[test]
+fn resources_are_amounts_and_part_of_the_version_if_there_are_any() {
+    let asking = |resources| vec![Step { resources, ..step("a") }];
+    let found = problems(asking(Resources::cpu(-1)));
+    assert_eq!(found[0].path, "steps[0].resources");
+    assert_eq!(found[0].message, "step 'a': cpu_units must be a number that is not negative, not -1");
+    let workflow = |resources| Workflow::new(Definition::new("test", asking(resources))).unwrap();
+    let (nothing, some) = (workflow(Resources::default()), workflow(Resources::cpu(1.5)));
+    assert!(!nothing.to_json_text().contains("resources"));
+    assert_ne!(nothing.version(), some.version());
+    let read = Workflow::from_json_text(&some.to_json_text()).unwrap();
+    assert_eq!(read.definition(), some.definition());
 }

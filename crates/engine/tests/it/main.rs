@@ -11,6 +11,7 @@ mod files;
 mod functions;
 mod hooked;
 mod large;
+mod pool;
 mod shared;
 mod sim;
 mod slots;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use stepwell_core::policy::resources::Resources;
 use stepwell_core::workflow::definition::{
     Effect, Join, Need as CoreNeed, OnFailure, Priority, Step, Successors,
 };
@@ -146,6 +147,25 @@ impl State {
     /// as [`AgentBuilder::limit`](super::AgentBuilder::limit) says.
     pub fn limit(mut self, name: &str, units: u32) -> Self {
         self.step.limits.insert(name.to_owned(), units);
+        self
+    }
+
+    /// Books that much of the resources of this process, as long as an attempt runs. There is as much as
+    /// [`Options::pool`](crate::Options::pool) of the engine says; what it does not name is not counted.
+    ///
+    /// ```
+    /// # use stepwell::{Context, Next, State, StepError};
+    /// use stepwell::{Options, Resources};
+    /// # async fn render(_: Context) -> Result<Next, StepError> {
+    /// #     Ok(Next::done())
+    /// # }
+    ///
+    /// let options = Options { pool: Resources::cpu(4).memory_mb(8192), ..Options::default() };
+    /// let state = State::new("render", render).resources(Resources::cpu(2.0).memory_mb(1024));
+    /// # let _ = (options, state);
+    /// ```
+    pub fn resources(mut self, resources: Resources) -> Self {
+        self.step.resources = resources;
         self
     }
 }

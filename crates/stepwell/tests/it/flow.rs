@@ -7,9 +7,11 @@ use std::time::Duration;
 use serde_json::json;
 use stepwell::core::error::Code;
 use stepwell::core::status::RunStatus;
-use stepwell::{Agent, Context, END, Join, Next, Priority, State, StepError};
+use stepwell::{Agent, Context, END, Join, Next, Priority, Resources, State, StepError};
 
-use crate::support::{activations, always, ends, leads, on_each_store, rounds, run_of, simulated, told};
+use crate::support::{
+    activations, always, ends, leads, on_each_store, rounds, run_of, simulated, simulated_with, told,
+};
 
 #[tokio::test]
 async fn a1_quick_start() {
@@ -344,10 +346,12 @@ async fn a16_of_those_that_wait_for_a_place_the_higher_priority_goes_first_and_e
 async fn a16_a_limit_of_one_is_kept_over_two_runs() {
     let engine = simulated().await;
     let now = Arc::new(AtomicU32::new(0));
-    let alone = move |_: Context| {
+    let alone = move |cx: Context| {
         let now = now.clone();
         async move {
             assert_eq!(now.fetch_add(1, Ordering::SeqCst), 0);
+            // What is recorded in the middle gives nothing back.
+            cx.once("began", || async { Ok(()) }).await?;
             tokio::time::sleep(Duration::from_millis(100)).await;
             now.fetch_sub(1, Ordering::SeqCst);
             Ok(Next::done())
@@ -361,4 +365,32 @@ async fn a16_a_limit_of_one_is_kept_over_two_runs() {
     let (one, other) = tokio::join!(async { agent.run(()).await }, async { agent.run(()).await });
     one.unwrap();
     other.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a14_states_share_the_resources_of_their_process() {
+    let engine = simulated_with(Resources::cpu(4)).await;
+    let (now, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let counted = {
+        let most = most.clone();
+        move |_: Context| {
+            let (now, most) = (now.clone(), most.clone());
+            async move {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                now.fetch_sub(1, Ordering::SeqCst);
+                Ok(Next::done())
+            }
+        }
+    };
+    let of = |name: &str| State::new(name, counted.clone()).next([END]).entry().resources(Resources::cpu(2));
+    let result = run_of(&engine, ["a", "b", "c", "d"].map(of).into()).await;
+    assert_eq!((result.status, result.completed_states.len()), (RunStatus::Completed, 4));
+    assert_eq!(most.load(Ordering::SeqCst), 2);
+    assert!(engine.booked().is_empty());
+
+    let large = State::new("large", ends).resources(Resources::cpu(5));
+    let agent = Agent::new("large").add_state(large).build(&engine).unwrap();
+    let refused = agent.start(()).await.unwrap_err();
+    assert_eq!(refused.error.code, Code::RESOURCE_EXHAUSTED);
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use stepwell::core::ids::WaitId;
-use stepwell::{Agent, Context, Engine, Next, Options, Registry, Run, RunResult, State, StepError, Store};
+use stepwell::{
+    Agent, Context, Engine, Next, Options, Registry, Resources, Run, RunResult, State, StepError, Store,
+};
 use stepwell_engine::testing::SimClock;
 
 /// Tells a story over a store in memory, and the same over a file.
@@ -25,8 +27,13 @@ pub(crate) async fn open(store: &Arc<dyn Store>) -> Engine {
 
 /// Opens an engine in memory for a test under paused time.
 pub(crate) async fn simulated() -> Engine {
+    simulated_with(Resources::default()).await
+}
+
+/// Opens one whose process has those resources.
+pub(crate) async fn simulated_with(pool: Resources) -> Engine {
     let store = stepwell::open_store("memory:").await.unwrap();
-    let (registry, options) = (Registry::default(), Options { slots: 64, ..Options::default() });
+    let (registry, options) = (Registry::default(), Options { slots: 64, pool, ..Options::default() });
     Engine::open_with_clock(store, registry, options, Arc::new(SimClock::new(1))).await.unwrap()
 }
 

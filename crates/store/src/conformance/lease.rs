@@ -1,6 +1,7 @@
 //! Promises about work items and their leases.
 
 use stepwell_core::ids::{Ordinal, RunId};
+use stepwell_core::policy::resources::{Resources, Room};
 use stepwell_core::run::event::Event;
 use stepwell_core::status::{PauseReason, RunStatus};
 use stepwell_core::workflow::definition::Priority;
@@ -337,6 +338,34 @@ pub async fn a_named_limit_holds_over_two_runs(subject: &Subject) {
     let never = WorkItem { limits: vec![limit("other", 2, 1)], ..item("f") };
     one.ready(&**store, [smaller, never]).await;
     assert!(lease(&**store, ours, 10).await.is_empty());
+}
+
+/// Who does not fit reserves what it lacks; who could never fit, or is kept waiting by a limit, stands in nobody's way.
+pub async fn only_what_fits_in_the_room_of_a_request_is_leased(subject: &Subject) {
+    let store = subject.store();
+    let session = session(&**store, "worker").await;
+    let asking = |step: &str, resources| WorkItem { resources, ..item(step) };
+    let beyond = Resources::cpu(9).memory_mb(1);
+    let limited = WorkItem { limits: vec![limit("gpu", 2, 1)], ..asking("limited", Resources::cpu(4)) };
+    let mut tale = Tale::begin(&**store, "r").await;
+    let first = [asking("beyond", beyond), limited, asking("small", Resources::cpu(1.5))];
+    tale.ready(&**store, first).await;
+    tale.ready(&**store, [asking("big", Resources::cpu(3).memory_mb(1)), asking("late", Resources::cpu(1))])
+        .await;
+    tale.ready(&**store, [asking("other", Resources::default().memory_mb(8).gpu(1)), item("free")]).await;
+    let urgent = WorkItem { priority: Priority::High, ..asking("urgent", Resources::cpu(1)) };
+    tale.ready(&**store, [urgent]).await;
+
+    let ask = |cpus: f64| LeaseRequest {
+        room: Room::of(&Resources::cpu(cpus).memory_mb(8)),
+        ..any_work(session, 10)
+    };
+    assert_eq!(store.waiting(ask(0.5)).await.unwrap(), Some(Priority::Normal), "nothing of processors");
+    let leased = store.lease(ask(4.0)).await.unwrap();
+    assert_eq!(steps(&leased), ["urgent", "small", "other", "free"]);
+    assert_eq!(leased[1].item.resources, Resources::cpu(1.5));
+    assert_eq!(steps(&store.lease(ask(4.0)).await.unwrap()), ["big", "late"]);
+    assert_eq!(steps(&lease(&**store, session, 10).await), ["beyond"], "where nothing is bounded");
 }
 
 async fn talk(store: &dyn Store, run: &RunId, lease: &LeaseRef, text: &str) {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Map, Value, json};
 use stepwell_core::ids::{CommandId, Epoch, ExecutionRef, Ordinal, RunId, Seq, Timestamp, WaitId};
+use stepwell_core::policy::resources::{Resources, Room};
 use stepwell_core::run::event::{AttemptStarted, Event};
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::Workflow;
@@ -80,6 +81,7 @@ pub fn item(step: &str) -> WorkItem {
         not_before: at(0),
         purpose: Purpose::Attempt,
         limits: Vec::new(),
+        resources: Resources::default(),
     }
 }
 
@@ -153,7 +155,7 @@ pub async fn session(store: &dyn Store, label: &str) -> SessionRef {
 
 /// Asks for up to so many items of any kind.
 pub fn any_work(session: SessionRef, max: usize) -> LeaseRequest {
-    LeaseRequest { session, now: at(1_000), max, handlers: None, root: None }
+    LeaseRequest { session, now: at(1_000), max, handlers: None, root: None, room: Room::default() }
 }
 
 /// Leases up to so many items of any kind.

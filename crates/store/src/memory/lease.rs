@@ -19,6 +19,7 @@ impl State {
         let mut leased: Vec<Leased> = Vec::new();
         let mut places = Vec::new();
         let mut taken_now: HashMap<&str, u32> = HashMap::new();
+        let mut room = request.room.clone();
         for (place, (run, execution)) in &self.ready {
             if leased.len() >= request.max {
                 break;
@@ -34,7 +35,8 @@ impl State {
                 let now = taken_now.get(limit.name.as_str()).copied().unwrap_or(0);
                 taken + now + limit.units <= limit.capacity
             };
-            if !is_asked || !item.limits.iter().all(fits) {
+            // Room last: what is kept waiting by something else reserves none of it.
+            if !is_asked || !item.limits.iter().all(fits) || !room.take(&item.resources) {
                 continue;
             }
             for limit in &item.limits {

@@ -1,10 +1,12 @@
 //! One batch inside the writer's transaction: checked first, so that a refused one leaves no trace and does not sink
 //! its neighbours.
 
+use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use stepwell_core::ids::{RunId, Seq, Timestamp};
+use stepwell_core::policy::resources::Resources;
 use stepwell_core::run::event::Event;
 use stepwell_core::workflow::definition::Priority;
 
@@ -328,9 +330,11 @@ fn put_work(
     session: Option<SessionRef>,
 ) -> rusqlite::Result<()> {
     let limits = (!item.limits.is_empty()).then(|| write_limits(&item.limits));
+    let resources = (!item.resources.is_empty()).then(|| write_resources(&item.resources));
     conn.prepare_cached(
         "INSERT OR REPLACE INTO work (run, step, ordinal, attempt, handler, priority, not_before, purpose, limits, \
-         place, session, generation, stray) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0)",
+         place, session, generation, resources, stray) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0)",
     )?
     .execute(params![
         key,
@@ -345,6 +349,7 @@ fn put_work(
         place,
         session.map(|s| s.id as i64),
         session.map(|s| s.generation as i64),
+        resources,
     ])?;
     Ok(())
 }
@@ -446,6 +451,17 @@ pub(super) fn read_limits(text: Option<&str>) -> Vec<LimitUse> {
         .into_iter()
         .map(|(name, units, capacity)| LimitUse { name, units, capacity })
         .collect()
+}
+
+fn write_resources(resources: &Resources) -> String {
+    serde_json::to_string(resources).expect("amounts are finite")
+}
+
+/// Reads the resources of a work item from a column.
+pub(super) fn read_resources(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Resources> {
+    let Some(text) = row.get::<_, Option<String>>(column)? else { return Ok(Resources::default()) };
+    let damaged = |error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error));
+    serde_json::from_str(&text).map_err(damaged)
 }
 
 /// Returns a hash for each path and scalar of metadata. Equal numbers hash alike (`1` = `1.0`).

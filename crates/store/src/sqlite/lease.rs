@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use stepwell_core::ids::{ExecutionRef, Ordinal, RunId, StepName, Timestamp};
+use stepwell_core::policy::resources::Room;
 use stepwell_core::run::event::{AttemptStarted, Event};
 use stepwell_core::workflow::definition::Priority;
 
-use super::batch::{append, read_limits, read_priority, read_purpose, set_seq};
+use super::batch::{append, read_limits, read_priority, read_purpose, read_resources, set_seq};
 use super::known::{Known, find};
-use crate::model::{LeaseRef, LeaseRequest, Leased, LostLease, Purpose, SessionRef, WorkItem};
+use crate::model::{LeaseRef, LeaseRequest, Leased, LimitUse, LostLease, Purpose, SessionRef, WorkItem};
 
 const ITEM: &str = "r.id, r.root, w.step, w.ordinal, w.attempt, w.handler, w.priority, w.not_before, w.purpose, \
-                    w.limits, w.run";
+                    w.limits, w.run, w.resources";
 
 struct Candidate {
     run: RunId,
@@ -36,6 +37,7 @@ fn candidate(row: &rusqlite::Row<'_>) -> rusqlite::Result<Candidate> {
             not_before: Timestamp(row.get(7)?),
             purpose: read_purpose(row.get(8)?),
             limits: read_limits(row.get::<_, Option<String>>(9)?.as_deref()),
+            resources: read_resources(row, 11)?,
         },
         key: row.get(10)?,
     })
@@ -67,7 +69,7 @@ fn choose(conn: &Connection, request: &LeaseRequest) -> rusqlite::Result<Vec<Can
     );
     let mut query = conn.prepare_cached(&sql)?;
     let mut rows = query.query(params![request.now.0])?;
-    let mut choice = Choice { conn, request, used: None, chosen: Vec::new() };
+    let mut choice = Choice::new(conn, request);
     while choice.chosen.len() < request.max
         && let Some(row) = rows.next()?
     {
@@ -87,7 +89,7 @@ fn fetch(
          WHERE {IS_READY} AND w.run = ?2 AND w.step = ?3 AND w.ordinal = ?4"
     );
     let mut query = conn.prepare_cached(&sql)?;
-    let mut choice = Choice { conn, request, used: None, chosen: Vec::new() };
+    let mut choice = Choice::new(conn, request);
     for place in places {
         let (step, ordinal) = (place.execution.step.as_str(), place.execution.ordinal.0);
         let found =
@@ -100,32 +102,48 @@ fn fetch(
 
 const IS_READY: &str = "w.session IS NULL AND w.not_before <= ?1 AND r.status = 'running'";
 
-/// Items chosen so far, and what named limits they leave.
+/// Items chosen so far, and what named limits and room they leave.
 struct Choice<'a> {
     conn: &'a Connection,
     request: &'a LeaseRequest,
     used: Option<HashMap<String, u32>>,
+    room: Room,
     chosen: Vec<Candidate>,
 }
 
-impl Choice<'_> {
+impl<'a> Choice<'a> {
+    fn new(conn: &'a Connection, request: &'a LeaseRequest) -> Self {
+        Self { conn, request, used: None, room: request.room.clone(), chosen: Vec::new() }
+    }
+
     fn consider(&mut self, found: Candidate) -> rusqlite::Result<()> {
         let is_asked = self.request.root.as_ref().is_none_or(|root| root.as_str() == found.root)
             && self.request.handles(&found.item.handler);
         if !is_asked {
             return Ok(());
         }
-        if !found.item.limits.is_empty() {
-            let used = match &mut self.used {
-                Some(used) => used,
-                none => none.insert(used_limits(self.conn)?),
-            };
-            if !book(used, &found.item) {
-                return Ok(());
-            }
+        // Room last: what is kept waiting by something else reserves none of it.
+        if !self.is_within_limits(&found.item)? || !self.room.take(&found.item.resources) {
+            return Ok(());
+        }
+        if let Some(used) = &mut self.used {
+            book(used, &found.item);
         }
         self.chosen.push(found);
         Ok(())
+    }
+
+    fn is_within_limits(&mut self, item: &WorkItem) -> rusqlite::Result<bool> {
+        if item.limits.is_empty() {
+            return Ok(true);
+        }
+        let used = match &mut self.used {
+            Some(used) => used,
+            none => none.insert(used_limits(self.conn)?),
+        };
+        let fits =
+            |limit: &LimitUse| used.get(&limit.name).copied().unwrap_or(0) + limit.units <= limit.capacity;
+        Ok(item.limits.iter().all(fits))
     }
 }
 
@@ -188,17 +206,10 @@ fn used_limits(conn: &Connection) -> rusqlite::Result<HashMap<String, u32>> {
     Ok(used)
 }
 
-fn book(used: &mut HashMap<String, u32>, item: &WorkItem) -> bool {
-    let fits = |limit: &crate::model::LimitUse| {
-        used.get(&limit.name).copied().unwrap_or(0) + limit.units <= limit.capacity
-    };
-    if !item.limits.iter().all(fits) {
-        return false;
-    }
+fn book(used: &mut HashMap<String, u32>, item: &WorkItem) {
     for limit in &item.limits {
         *used.entry(limit.name.clone()).or_insert(0) += limit.units;
     }
-    true
 }
 
 fn read_lease(row: &rusqlite::Row<'_>) -> rusqlite::Result<(RunId, LeaseRef)> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Map, json};
 use stepwell_core::ids::{ExecutionRef, Ordinal, RunId, Seq, Timestamp, WaitId};
+use stepwell_core::policy::resources::{Resources, Room};
 use stepwell_core::run::command::TimerKey;
 use stepwell_core::run::event::Event;
 use stepwell_core::status::{PauseReason, RunStatus};
@@ -32,7 +33,7 @@ enum Act {
     Create { run: u8, parent: u8, tags: u8 },
     Commit(Change),
     Lazy { run: u8, step: u8, session: u8, attempt: u8 },
-    Lease { session: u8, max: u8, now: u8, root: Option<u8>, handler: Option<u8> },
+    Lease { session: u8, max: u8, now: u8, root: Option<u8>, handler: Option<u8>, room: Option<u8> },
     OpenSession,
     CloseSession(u8),
     KillSession(u8),
@@ -107,8 +108,8 @@ fn act() -> impl Strategy<Value = Act> {
         12 => change().prop_map(Act::Commit),
         2 => (0..RUNS, 0..STEPS, small.clone(), 0..3_u8)
             .prop_map(|(run, step, session, attempt)| Act::Lazy { run, step, session, attempt }),
-        6 => (small.clone(), 0..4_u8, any::<u8>(), prop::option::weighted(0.2, 0..RUNS), prop::option::weighted(0.3, 0..STEPS))
-            .prop_map(|(session, max, now, root, handler)| Act::Lease { session, max, now, root, handler }),
+        6 => (small.clone(), 0..4_u8, any::<u8>(), prop::option::weighted(0.2, 0..RUNS), prop::option::weighted(0.3, 0..STEPS), prop::option::of(0..4_u8))
+            .prop_map(|(session, max, now, root, handler, room)| Act::Lease { session, max, now, root, handler, room }),
         2 => Just(Act::OpenSession),
         1 => small.clone().prop_map(Act::CloseSession),
         1 => small.clone().prop_map(Act::KillSession),
@@ -156,6 +157,11 @@ fn item(execution: u8, how: u8, attempt: u8) -> WorkItem {
         not_before: if how > 200 { at(i64::from(how)) } else { at(0) },
         purpose: [Purpose::Attempt, Purpose::Rerun, Purpose::Judge][usize::from(how % 3)],
         limits,
+        resources: match how / 16 % 3 {
+            0 => Resources::cpu(how % 4),
+            1 => Resources::cpu(how % 3).memory_mb(how % 5),
+            _ => Resources::default(),
+        },
     }
 }
 
@@ -358,13 +364,15 @@ impl Pair {
                 let lazy = self.lazy(run, step, session, attempt);
                 both!(self, |store| store.append_lazy(vec![lazy.clone()])).unwrap();
             }
-            Act::Lease { session, max, now, root, handler } => {
+            Act::Lease { session, max, now, root, handler, room } => {
                 let request = LeaseRequest {
                     session: self.session(session),
                     now: at(i64::from(now)),
                     max: usize::from(max),
                     handlers: handler.map(|h| vec![format!("fn:flow/{}", h / 2), "fn:none*".into()]),
                     root: root.map(id),
+                    room: room
+                        .map_or_else(Room::default, |cpus| Room::of(&Resources::cpu(cpus).memory_mb(3))),
                 };
                 let _outcome = both!(self, |store| store.lease(request.clone()));
             }

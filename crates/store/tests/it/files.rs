@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use serde_json::json;
 use stepwell_core::run::event::Event;
-use stepwell_store::conformance::words::{Tale, journal, note, told};
+use stepwell_store::conformance::words::{Tale, any_work, at, journal, note, told};
 use stepwell_store::{CommitError, Error, SqliteOptions, SqliteStore, Store, open, survey};
 
 async fn open_file(path: &Path) -> Result<SqliteStore, Error> {
@@ -83,6 +83,24 @@ async fn a_newer_file_is_refused_and_left_as_it_is() {
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 4_711).unwrap();
     let reason = is_refused_and_left_alone(&path).await;
     assert!(reason.contains("4711"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_schema_is_brought_to_the_newest() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    make(&path).await;
+    let first = "ALTER TABLE work DROP COLUMN resources; PRAGMA user_version = 1;";
+    Connection::open(&path).unwrap().execute_batch(first).unwrap();
+    let store = open_file(&path).await.unwrap();
+    assert_eq!(told(&journal(&store, &"r".into()).await), ["created"]);
+    assert!(
+        store
+            .lease(any_work(store.open_session("worker", at(1)).await.unwrap(), 1))
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[tokio::test]
