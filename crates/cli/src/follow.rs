@@ -202,7 +202,12 @@ pub(crate) async fn failing(fault: &mut tokio::sync::watch::Receiver<Option<Erro
 }
 
 /// Prints what came of a run.
-async fn result(engine: &Engine, known: &Run, is_live: bool, json: bool) -> Result<Exit, ErrorObject> {
+pub(crate) async fn result(
+    engine: &Engine,
+    known: &Run,
+    is_live: bool,
+    json: bool,
+) -> Result<Exit, ErrorObject> {
     let run = known.id();
     let row = engine.store().run(run).await.map_err(|error| stepwell_engine::error::from_store(&error))?;
     let id = text::word(run.as_str());
@@ -229,7 +234,7 @@ async fn result(engine: &Engine, known: &Run, is_live: bool, json: bool) -> Resu
     match known.error() {
         Some(error) if known.status() == RunStatus::Failed => say_failed(known, error),
         _ => match BatchResult::of(known) {
-            Some(files) => output::talk(&batch::summary(known, &files)),
+            Some(files) => batch::say_summary(known, &files),
             None if is_live => {}
             None => output::talk(&format!("run {run} is {}", known.status())),
         },
