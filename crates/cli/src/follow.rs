@@ -130,8 +130,9 @@ async fn listen(engine: &Engine, run: &RunId, after: Seq, stop: &mut Stop) -> Re
     let mut fault = engine.fault();
     let mut events = engine.follow(run, after);
     let mut children = Children::of(engine, run);
+    let known = engine.inspect(run).await?;
     if after > Seq(0) {
-        for wait in engine.inspect(run).await?.open_waits() {
+        for wait in known.open_waits() {
             children.waits_for(wait.spec);
         }
     }
@@ -152,7 +153,7 @@ async fn listen(engine: &Engine, run: &RunId, after: Seq, stop: &mut Stop) -> Re
         }
         for recorded in &news {
             children.note(&recorded.event);
-            tell(run, &recorded.event);
+            tell(known.workflow(), run, &recorded.event);
         }
     }
 }
@@ -262,10 +263,10 @@ fn say_failed(run: &Run, error: &ErrorObject) {
 }
 
 /// Says what there is to say about an event.
-fn tell(run: &RunId, event: &Event) {
+fn tell(workflow: &Workflow, run: &RunId, event: &Event) {
     if let Event::WaitOpened { wait, step, execution, spec } = event {
         tell_wait(run, wait, &steps::name(step.as_str(), *execution), spec);
-    } else if let Some(line) = line(run, event) {
+    } else if let Some(line) = line(workflow, run, event) {
         output::talk_message(&line);
     }
 }
@@ -305,7 +306,7 @@ pub(crate) fn answer_with(wait: &WaitId, question: &Question) -> Vec<String> {
 }
 
 /// Returns what a terminal should say about an event, if anything.
-fn line(run: &RunId, event: &Event) -> Option<String> {
+fn line(workflow: &Workflow, run: &RunId, event: &Event) -> Option<String> {
     let named = |step: &StepName, ordinal: &Ordinal| steps::name(step.as_str(), *ordinal);
     Some(match event {
         Event::RunCreated { workflow, .. } => format!("run {run} of {workflow}"),
@@ -314,7 +315,12 @@ fn line(run: &RunId, event: &Event) -> Option<String> {
                 if started.attempt > 1 { format!(", attempt {}", started.attempt) } else { String::new() };
             format!("  {} started{again}", named(&started.step, &started.execution))
         }
-        Event::StepCompleted { step, execution, .. } => format!("  {} completed", named(step, execution)),
+        Event::StepCompleted { step, execution, output, .. } => {
+            let is_fan = workflow.find(step.as_str()).is_some_and(|ix| workflow.elements_of(ix).is_some());
+            let failed = if is_fan { steps::failed_elements(output) } else { None };
+            let failed = failed.map_or_else(String::new, |failed| format!(", {failed}"));
+            format!("  {} completed{failed}", named(step, execution))
+        }
         Event::AttemptFailed { step, execution, attempt, error, retry_at: Some(at), .. } => {
             let (step, why, at) = (named(step, execution), &error.message, shown(*at));
             format!("  {step} failed in attempt {attempt}: {why}; next attempt at {at}")
