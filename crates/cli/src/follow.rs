@@ -21,8 +21,8 @@ use crate::exit::Exit;
 use crate::live::model::Model;
 use crate::live::{tty, view};
 use crate::stop::{Stop, consequence};
-use crate::values::shown;
-use crate::{answering, hints, output, shape, steps, text};
+use crate::values::{counted, shown};
+use crate::{answering, hints, output, shape, steps, text, values};
 
 /// How a run is followed.
 #[derive(Debug, clap::Args)]
@@ -158,17 +158,31 @@ async fn listen(engine: &Engine, run: &RunId, after: Seq, stop: &mut Stop) -> Re
     }
 }
 
-/// Says what a run has behind it already.
+/// Says what a run has behind it already: the steps, and of those that are under way how many elements.
 pub(crate) fn say_done(run: &Run) {
-    let done: Vec<&str> = run
-        .executions()
-        .iter()
-        .filter(|execution| execution.status == ExecutionStatus::Completed)
-        .map(|execution| execution.step.as_str())
-        .collect();
+    let is_done = |execution: &&Execution| execution.status == ExecutionStatus::Completed;
+    let mut done: Vec<String> = Vec::new();
+    for execution in run.executions() {
+        if run.element_of(execution).is_some() {
+            continue;
+        }
+        let name = steps::name(execution.step.as_str(), execution.ordinal);
+        let elements = || run.executions().iter().filter(|element| is_element(run, element, execution));
+        match (execution.status, run.elements(execution)) {
+            (ExecutionStatus::Completed, _) => done.push(name),
+            (_, Some(all)) if elements().any(|element| is_done(&element)) => {
+                done.push(format!("{} of {all} of {name}", elements().filter(is_done).count()));
+            }
+            _ => {}
+        }
+    }
     if !done.is_empty() {
         output::talk(&format!("already done: {}", done.join(", ")));
     }
+}
+
+fn is_element(run: &Run, element: &Execution, of: &Execution) -> bool {
+    run.element_of(element).is_some_and(|known| known.step == of.step && known.ordinal == of.ordinal)
 }
 
 /// Says what a run waits for, as was said when it began to wait.
@@ -247,19 +261,23 @@ pub(crate) async fn result(
 fn say_failed(run: &Run, error: &ErrorObject) {
     let _exit = output::error(error, false);
     let named = error.data.get("task_id").and_then(Value::as_str);
-    let mut others: Vec<&str> = Vec::new();
-    for execution in run.executions().iter().filter(|execution| execution.status.is_failure()) {
-        let name = execution.step.as_str();
-        if Some(name) != named && !others.contains(&name) {
-            others.push(name);
-        }
-    }
-    if !others.is_empty() {
-        let more = if named.is_some() { " more" } else { "" };
-        let steps = if others.len() == 1 { "step" } else { "steps" };
-        output::talk(&format!("{}{more} {steps} failed: {}", others.len(), others.join(", ")));
-    }
+    let others = run
+        .executions()
+        .iter()
+        .filter(|execution| execution.status.is_failure() && Some(execution.step.as_str()) != named);
+    let (elements, others): (Vec<_>, Vec<_>) =
+        others.partition(|execution| run.element_of(execution).is_some());
+    say_others(if named.is_some() { "more step" } else { "step" }, &others);
+    say_others("element", &elements);
     output::talk(&format!("hint: {}", hints::of_failure(run.id(), error)));
+}
+
+fn say_others(noun: &str, failed: &[&Execution]) {
+    let names: Vec<String> =
+        failed.iter().map(|execution| steps::name(execution.step.as_str(), execution.ordinal)).collect();
+    if !names.is_empty() {
+        output::talk(&format!("{} failed: {}", counted(names.len(), noun), values::named(&names)));
+    }
 }
 
 /// Says what there is to say about an event.

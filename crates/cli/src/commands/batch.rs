@@ -21,11 +21,8 @@ use crate::args::{Shared, Work};
 use crate::exit::Exit;
 use crate::progress::Progress;
 use crate::stop::{Stop, consequence};
-use crate::values::counted;
+use crate::values::{counted, named};
 use crate::{follow, output, project, steps, text, values, whole_file, workflow_file};
-
-/// Of files that are named on the way, so many are.
-const NAMED: usize = 10;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -323,13 +320,6 @@ pub(crate) async fn as_started(
         output::talk(&format!("{gone} of run {run} would not be found any more: {}", named(&changed.gone)));
     }
     Ok(started)
-}
-
-/// Lists the first of many names.
-fn named(names: &[&str]) -> String {
-    let shown = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-    let more = names.len().saturating_sub(NAMED);
-    if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
 /// Reads what is to be done: the workflow, who carries it out, and its input; or how the command ends if that is told
