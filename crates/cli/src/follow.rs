@@ -1,14 +1,14 @@
 //! Following a run to its end: a line of talk for each thing that happens, or the live view of it on a terminal; the results
 //! when it is over.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 
 use serde_json::Value;
 use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::{Ordinal, RunId, Seq, StepName, WaitId};
 use stepwell_core::run::event::Event;
-use stepwell_core::run::wait::{Question, WaitKind, WaitSpec};
+use stepwell_core::run::wait::{Question, Resolution, WaitKind, WaitSpec};
 use stepwell_core::run::{Execution, Run};
 use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
 use stepwell_core::workflow::Workflow;
@@ -136,6 +136,7 @@ async fn listen(engine: &Engine, run: &RunId, after: Seq, stop: &mut Stop) -> Re
             children.waits_for(wait.spec);
         }
     }
+    let mut teller = Teller::of(&known);
     loop {
         let news = tokio::select! {
             news = events.next() => news?,
@@ -153,7 +154,7 @@ async fn listen(engine: &Engine, run: &RunId, after: Seq, stop: &mut Stop) -> Re
         }
         for recorded in &news {
             children.note(&recorded.event);
-            tell(known.workflow(), run, &recorded.event);
+            teller.tell(&recorded.event);
         }
     }
 }
@@ -280,13 +281,72 @@ fn say_others(noun: &str, failed: &[&Execution]) {
     }
 }
 
-/// Says what there is to say about an event.
-fn tell(workflow: &Workflow, run: &RunId, event: &Event) {
-    if let Event::WaitOpened { wait, step, execution, spec } = event {
-        tell_wait(run, wait, &steps::name(step.as_str(), *execution), spec);
-    } else if let Some(line) = line(workflow, run, event) {
-        output::talk_message(&line);
+/// Tells what happens in a run.
+struct Teller<'r> {
+    workflow: &'r Workflow,
+    run: &'r RunId,
+    /// The run had ended before it was followed: nobody can do anything about what is told.
+    is_past: bool,
+    /// Open waits that may end although nobody does anything: they have a deadline, or a child run goes on.
+    may_end: HashSet<WaitId>,
+}
+
+impl<'r> Teller<'r> {
+    fn of(known: &'r Run) -> Self {
+        let may_end = known.open_waits().into_iter().filter(|wait| may_end(wait.spec));
+        Self {
+            workflow: known.workflow(),
+            run: known.id(),
+            is_past: known.status().is_terminal(),
+            may_end: may_end.map(|wait| wait.id.clone()).collect(),
+        }
     }
+
+    /// Says what there is to say about an event.
+    fn tell(&mut self, event: &Event) {
+        match event {
+            Event::WaitOpened { wait, spec, .. } if may_end(spec) => {
+                self.may_end.insert(wait.clone());
+            }
+            Event::WaitResolved { wait, .. } => {
+                self.may_end.remove(wait);
+            }
+            _ => {}
+        }
+        match event {
+            Event::WaitOpened { step, execution, spec, .. } if self.is_past => {
+                output::talk_message(&what_is_awaited(&steps::name(step.as_str(), *execution), spec));
+            }
+            Event::WaitOpened { wait, step, execution, spec } => {
+                tell_wait(self.run, wait, &steps::name(step.as_str(), *execution), spec);
+            }
+            Event::RunPaused { reason, .. } => output::talk(&self.paused(*reason)),
+            _ => {
+                if let Some(line) = line(self.workflow, self.run, event) {
+                    output::talk_message(&line);
+                }
+            }
+        }
+    }
+
+    fn paused(&self, reason: PauseReason) -> String {
+        let run = self.run;
+        match reason {
+            PauseReason::Input if self.is_past => format!("run {run} waited for input"),
+            PauseReason::Input if self.may_end.is_empty() => {
+                format!("run {run} waits, and nothing else can move it; Ctrl-C leaves it waiting")
+            }
+            PauseReason::Input => format!("run {run} waits; Ctrl-C leaves it waiting"),
+            PauseReason::Operator if self.is_past => format!("run {run} was paused"),
+            PauseReason::Operator => {
+                format!("run {run} is paused; `stepwell resume {}` lifts that", text::word(run.as_str()))
+            }
+        }
+    }
+}
+
+fn may_end(spec: &WaitSpec) -> bool {
+    spec.deadline.is_some() || matches!(spec.kind, WaitKind::Child(_))
 }
 
 /// Says what is waited for, and what to type to answer it.
@@ -300,19 +360,28 @@ fn tell_wait(run: &RunId, wait: &WaitId, step: &str, spec: &WaitSpec) {
 
 /// Returns what is waited for, as a message, and lines that say what to type to answer it.
 pub(crate) fn waits_for(run: &RunId, wait: &WaitId, step: &str, spec: &WaitSpec) -> (String, Vec<String>) {
-    let what = match &spec.kind {
-        WaitKind::Human(question) => format!("  {step} asks: {}", question.prompt),
-        WaitKind::Signal { name } => {
-            let (id, word) = (text::word(run.as_str()), text::word(name));
-            let (name, word) = (text::line(name), text::line(&word));
-            format!("  {step} waits for signal '{name}': `stepwell signal {id} {word}`")
-        }
-        WaitKind::Timer => format!("  {step} sleeps until {}", spec.deadline.map(shown).unwrap_or_default()),
-        WaitKind::Child(child) => format!("  {step} waits for child run {}", child.run),
-    };
+    let what = what_is_awaited(step, spec);
     match &spec.kind {
         WaitKind::Human(question) => (what, answer_with(wait, question)),
-        WaitKind::Signal { .. } | WaitKind::Timer | WaitKind::Child(_) => (what, Vec::new()),
+        WaitKind::Signal { name } => {
+            let (id, word) = (text::word(run.as_str()), text::word(name));
+            (format!("{what}: `stepwell signal {id} {}`", text::line(&word)), Vec::new())
+        }
+        WaitKind::Timer | WaitKind::Child(_) => (what, Vec::new()),
+    }
+}
+
+/// Returns what a step waits for, until when, and what stands in after that.
+fn what_is_awaited(step: &str, spec: &WaitSpec) -> String {
+    let until = spec.deadline.map_or_else(String::new, |at| format!(" until {}", shown(at)));
+    let default = spec.default.as_ref().map_or_else(String::new, |default| format!(", then {default}"));
+    match &spec.kind {
+        WaitKind::Human(question) => format!("  {step} asks{until}{default}: {}", question.prompt),
+        WaitKind::Signal { name } => {
+            format!("  {step} waits for signal '{}'{until}{default}", text::line(name))
+        }
+        WaitKind::Timer => format!("  {step} sleeps{until}"),
+        WaitKind::Child(child) => format!("  {step} waits for child run {}", child.run),
     }
 }
 
@@ -354,18 +423,15 @@ fn line(workflow: &Workflow, run: &RunId, event: &Event) -> Option<String> {
             format!("  {} skipped: {}", named(step, execution), reason.as_str().unwrap_or_default())
         }
         Event::StepCancelled { step, execution } => format!("  {} cancelled", named(step, execution)),
+        Event::WaitResolved { step, execution, resolution: Resolution::Defaulted { .. }, .. } => {
+            format!("  {} goes on: nobody answered; the default stands in", named(step, execution))
+        }
         Event::WaitResolved { step, execution, .. } => format!("  {} goes on", named(step, execution)),
         Event::ChildPaused { step, execution, .. } => {
             format!("  {}: its child run waits for input, see `stepwell inbox`", named(step, execution))
         }
         Event::ChildResumed { step, execution, .. } => {
             format!("  {}: its child run goes on", named(step, execution))
-        }
-        Event::RunPaused { reason: PauseReason::Input, .. } => {
-            format!("run {run} waits, and nothing else can move it; Ctrl-C leaves it waiting")
-        }
-        Event::RunPaused { reason: PauseReason::Operator, .. } => {
-            format!("run {run} is paused; `stepwell resume {}` lifts that", text::word(run.as_str()))
         }
         Event::RunRetried { .. } => format!(
             "run {run} is tried again with the definition it was started with; changes of the workflow file are not \
