@@ -1,4 +1,4 @@
-//! The open questions of the child runs of a run that is followed, at any depth. They stand in journals of their own, so
+//! The open questions of the child runs of a run, at any depth, for who asks once or follows the run. They stand in journals of their own, so
 //! the store is asked for them: once for all children, and only if the run has any.
 
 use std::collections::HashMap;
@@ -129,6 +129,46 @@ impl Children {
         (self.is_stale, self.looked_at) = (false, Instant::now());
         Ok(news)
     }
+}
+
+/// Returns the open questions of a run and of its child runs, at any depth, oldest first.
+///
+/// # Errors
+/// The store.
+pub(crate) async fn open_questions(
+    store: &dyn Store,
+    run: &RunId,
+) -> Result<Vec<WaitRow>, stepwell_store::Error> {
+    let root = store.run(run).await?.root;
+    let filter = WaitFilter {
+        state: Some(WaitState::Open),
+        kind: Some("human".into()),
+        root: Some(root.clone()),
+        ..WaitFilter::default()
+    };
+    let found = store.waits(&filter, &Page::first(MOST)).await?.items;
+    if *run == root {
+        return Ok(found);
+    }
+    let mut below = Vec::new();
+    for row in found {
+        if is_within(store, &row.run, run).await? {
+            below.push(row);
+        }
+    }
+    Ok(below)
+}
+
+/// Returns whether a run is the other one, or was started below it.
+async fn is_within(store: &dyn Store, run: &RunId, other: &RunId) -> Result<bool, stepwell_store::Error> {
+    let mut at = Some(run.clone());
+    while let Some(run) = at {
+        if run == *other {
+            return Ok(true);
+        }
+        at = store.run(&run).await?.parent;
+    }
+    Ok(false)
 }
 
 fn question(row: &WaitRow) -> Option<ChildQuestion> {

@@ -1,14 +1,14 @@
 //! Following a run to its end: a line of talk for each thing that happens, or the live view of it on a terminal; the results
 //! when it is over.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 
 use serde_json::Value;
 use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::{Ordinal, RunId, Seq, StepName, WaitId};
 use stepwell_core::run::event::Event;
-use stepwell_core::run::wait::{Question, WaitKind, WaitSpec};
+use stepwell_core::run::wait::{Question, Resolution, WaitKind, WaitSpec};
 use stepwell_core::run::{Execution, Run};
 use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
 use stepwell_core::workflow::Workflow;
@@ -21,8 +21,8 @@ use crate::exit::Exit;
 use crate::live::model::Model;
 use crate::live::{tty, view};
 use crate::stop::{Stop, consequence};
-use crate::values::shown;
-use crate::{answering, hints, output, shape, steps, text};
+use crate::values::{counted, shown};
+use crate::{answering, hints, output, shape, steps, text, values};
 
 /// How a run is followed.
 #[derive(Debug, clap::Args)]
@@ -130,11 +130,13 @@ async fn listen(engine: &Engine, run: &RunId, after: Seq, stop: &mut Stop) -> Re
     let mut fault = engine.fault();
     let mut events = engine.follow(run, after);
     let mut children = Children::of(engine, run);
+    let known = engine.inspect(run).await?;
     if after > Seq(0) {
-        for wait in engine.inspect(run).await?.open_waits() {
+        for wait in known.open_waits() {
             children.waits_for(wait.spec);
         }
     }
+    let mut teller = Teller::of(&known);
     loop {
         let news = tokio::select! {
             news = events.next() => news?,
@@ -152,22 +154,36 @@ async fn listen(engine: &Engine, run: &RunId, after: Seq, stop: &mut Stop) -> Re
         }
         for recorded in &news {
             children.note(&recorded.event);
-            tell(run, &recorded.event);
+            teller.tell(&recorded.event);
         }
     }
 }
 
-/// Says what a run has behind it already.
+/// Says what a run has behind it already: the steps, and of those that are under way how many elements.
 pub(crate) fn say_done(run: &Run) {
-    let done: Vec<&str> = run
-        .executions()
-        .iter()
-        .filter(|execution| execution.status == ExecutionStatus::Completed)
-        .map(|execution| execution.step.as_str())
-        .collect();
+    let is_done = |execution: &&Execution| execution.status == ExecutionStatus::Completed;
+    let mut done: Vec<String> = Vec::new();
+    for execution in run.executions() {
+        if run.element_of(execution).is_some() {
+            continue;
+        }
+        let name = steps::name(execution.step.as_str(), execution.ordinal);
+        let elements = || run.executions().iter().filter(|element| is_element(run, element, execution));
+        match (execution.status, run.elements(execution)) {
+            (ExecutionStatus::Completed, _) => done.push(name),
+            (_, Some(all)) if elements().any(|element| is_done(&element)) => {
+                done.push(format!("{} of {all} of {name}", elements().filter(is_done).count()));
+            }
+            _ => {}
+        }
+    }
     if !done.is_empty() {
         output::talk(&format!("already done: {}", done.join(", ")));
     }
+}
+
+fn is_element(run: &Run, element: &Execution, of: &Execution) -> bool {
+    run.element_of(element).is_some_and(|known| known.step == of.step && known.ordinal == of.ordinal)
 }
 
 /// Says what a run waits for, as was said when it began to wait.
@@ -202,7 +218,12 @@ pub(crate) async fn failing(fault: &mut tokio::sync::watch::Receiver<Option<Erro
 }
 
 /// Prints what came of a run.
-async fn result(engine: &Engine, known: &Run, is_live: bool, json: bool) -> Result<Exit, ErrorObject> {
+pub(crate) async fn result(
+    engine: &Engine,
+    known: &Run,
+    is_live: bool,
+    json: bool,
+) -> Result<Exit, ErrorObject> {
     let run = known.id();
     let row = engine.store().run(run).await.map_err(|error| stepwell_engine::error::from_store(&error))?;
     let id = text::word(run.as_str());
@@ -229,7 +250,7 @@ async fn result(engine: &Engine, known: &Run, is_live: bool, json: bool) -> Resu
     match known.error() {
         Some(error) if known.status() == RunStatus::Failed => say_failed(known, error),
         _ => match BatchResult::of(known) {
-            Some(files) => output::talk(&batch::summary(known, &files)),
+            Some(files) => batch::say_summary(known, &files),
             None if is_live => {}
             None => output::talk(&format!("run {run} is {}", known.status())),
         },
@@ -241,28 +262,91 @@ async fn result(engine: &Engine, known: &Run, is_live: bool, json: bool) -> Resu
 fn say_failed(run: &Run, error: &ErrorObject) {
     let _exit = output::error(error, false);
     let named = error.data.get("task_id").and_then(Value::as_str);
-    let mut others: Vec<&str> = Vec::new();
-    for execution in run.executions().iter().filter(|execution| execution.status.is_failure()) {
-        let name = execution.step.as_str();
-        if Some(name) != named && !others.contains(&name) {
-            others.push(name);
-        }
-    }
-    if !others.is_empty() {
-        let more = if named.is_some() { " more" } else { "" };
-        let steps = if others.len() == 1 { "step" } else { "steps" };
-        output::talk(&format!("{}{more} {steps} failed: {}", others.len(), others.join(", ")));
-    }
+    let others = run
+        .executions()
+        .iter()
+        .filter(|execution| execution.status.is_failure() && Some(execution.step.as_str()) != named);
+    let (elements, others): (Vec<_>, Vec<_>) =
+        others.partition(|execution| run.element_of(execution).is_some());
+    say_others(if named.is_some() { "more step" } else { "step" }, &others);
+    say_others("element", &elements);
     output::talk(&format!("hint: {}", hints::of_failure(run.id(), error)));
 }
 
-/// Says what there is to say about an event.
-fn tell(run: &RunId, event: &Event) {
-    if let Event::WaitOpened { wait, step, execution, spec } = event {
-        tell_wait(run, wait, &steps::name(step.as_str(), *execution), spec);
-    } else if let Some(line) = line(run, event) {
-        output::talk_message(&line);
+fn say_others(noun: &str, failed: &[&Execution]) {
+    let names: Vec<String> =
+        failed.iter().map(|execution| steps::name(execution.step.as_str(), execution.ordinal)).collect();
+    if !names.is_empty() {
+        output::talk(&format!("{} failed: {}", counted(names.len(), noun), values::named(&names)));
     }
+}
+
+/// Tells what happens in a run.
+struct Teller<'r> {
+    workflow: &'r Workflow,
+    run: &'r RunId,
+    /// The run had ended before it was followed: nobody can do anything about what is told.
+    is_past: bool,
+    /// Open waits that may end although nobody does anything: they have a deadline, or a child run goes on.
+    may_end: HashSet<WaitId>,
+}
+
+impl<'r> Teller<'r> {
+    fn of(known: &'r Run) -> Self {
+        let may_end = known.open_waits().into_iter().filter(|wait| may_end(wait.spec));
+        Self {
+            workflow: known.workflow(),
+            run: known.id(),
+            is_past: known.status().is_terminal(),
+            may_end: may_end.map(|wait| wait.id.clone()).collect(),
+        }
+    }
+
+    /// Says what there is to say about an event.
+    fn tell(&mut self, event: &Event) {
+        match event {
+            Event::WaitOpened { wait, spec, .. } if may_end(spec) => {
+                self.may_end.insert(wait.clone());
+            }
+            Event::WaitResolved { wait, .. } => {
+                self.may_end.remove(wait);
+            }
+            _ => {}
+        }
+        match event {
+            Event::WaitOpened { step, execution, spec, .. } if self.is_past => {
+                output::talk_message(&what_is_awaited(&steps::name(step.as_str(), *execution), spec));
+            }
+            Event::WaitOpened { wait, step, execution, spec } => {
+                tell_wait(self.run, wait, &steps::name(step.as_str(), *execution), spec);
+            }
+            Event::RunPaused { reason, .. } => output::talk(&self.paused(*reason)),
+            _ => {
+                if let Some(line) = line(self.workflow, self.run, event) {
+                    output::talk_message(&line);
+                }
+            }
+        }
+    }
+
+    fn paused(&self, reason: PauseReason) -> String {
+        let run = self.run;
+        match reason {
+            PauseReason::Input if self.is_past => format!("run {run} waited for input"),
+            PauseReason::Input if self.may_end.is_empty() => {
+                format!("run {run} waits, and nothing else can move it; Ctrl-C leaves it waiting")
+            }
+            PauseReason::Input => format!("run {run} waits; Ctrl-C leaves it waiting"),
+            PauseReason::Operator if self.is_past => format!("run {run} was paused"),
+            PauseReason::Operator => {
+                format!("run {run} is paused; `stepwell resume {}` lifts that", text::word(run.as_str()))
+            }
+        }
+    }
+}
+
+fn may_end(spec: &WaitSpec) -> bool {
+    spec.deadline.is_some() || matches!(spec.kind, WaitKind::Child(_))
 }
 
 /// Says what is waited for, and what to type to answer it.
@@ -276,19 +360,28 @@ fn tell_wait(run: &RunId, wait: &WaitId, step: &str, spec: &WaitSpec) {
 
 /// Returns what is waited for, as a message, and lines that say what to type to answer it.
 pub(crate) fn waits_for(run: &RunId, wait: &WaitId, step: &str, spec: &WaitSpec) -> (String, Vec<String>) {
-    let what = match &spec.kind {
-        WaitKind::Human(question) => format!("  {step} asks: {}", question.prompt),
-        WaitKind::Signal { name } => {
-            let (id, word) = (text::word(run.as_str()), text::word(name));
-            let (name, word) = (text::line(name), text::line(&word));
-            format!("  {step} waits for signal '{name}': `stepwell signal {id} {word}`")
-        }
-        WaitKind::Timer => format!("  {step} sleeps until {}", spec.deadline.map(shown).unwrap_or_default()),
-        WaitKind::Child(child) => format!("  {step} waits for child run {}", child.run),
-    };
+    let what = what_is_awaited(step, spec);
     match &spec.kind {
         WaitKind::Human(question) => (what, answer_with(wait, question)),
-        WaitKind::Signal { .. } | WaitKind::Timer | WaitKind::Child(_) => (what, Vec::new()),
+        WaitKind::Signal { name } => {
+            let (id, word) = (text::word(run.as_str()), text::word(name));
+            (format!("{what}: `stepwell signal {id} {}`", text::line(&word)), Vec::new())
+        }
+        WaitKind::Timer | WaitKind::Child(_) => (what, Vec::new()),
+    }
+}
+
+/// Returns what a step waits for, until when, and what stands in after that.
+fn what_is_awaited(step: &str, spec: &WaitSpec) -> String {
+    let until = spec.deadline.map_or_else(String::new, |at| format!(" until {}", shown(at)));
+    let default = spec.default.as_ref().map_or_else(String::new, |default| format!(", then {default}"));
+    match &spec.kind {
+        WaitKind::Human(question) => format!("  {step} asks{until}{default}: {}", question.prompt),
+        WaitKind::Signal { name } => {
+            format!("  {step} waits for signal '{}'{until}{default}", text::line(name))
+        }
+        WaitKind::Timer => format!("  {step} sleeps{until}"),
+        WaitKind::Child(child) => format!("  {step} waits for child run {}", child.run),
     }
 }
 
@@ -300,7 +393,7 @@ pub(crate) fn answer_with(wait: &WaitId, question: &Question) -> Vec<String> {
 }
 
 /// Returns what a terminal should say about an event, if anything.
-fn line(run: &RunId, event: &Event) -> Option<String> {
+fn line(workflow: &Workflow, run: &RunId, event: &Event) -> Option<String> {
     let named = |step: &StepName, ordinal: &Ordinal| steps::name(step.as_str(), *ordinal);
     Some(match event {
         Event::RunCreated { workflow, .. } => format!("run {run} of {workflow}"),
@@ -309,7 +402,12 @@ fn line(run: &RunId, event: &Event) -> Option<String> {
                 if started.attempt > 1 { format!(", attempt {}", started.attempt) } else { String::new() };
             format!("  {} started{again}", named(&started.step, &started.execution))
         }
-        Event::StepCompleted { step, execution, .. } => format!("  {} completed", named(step, execution)),
+        Event::StepCompleted { step, execution, output, .. } => {
+            let is_fan = workflow.find(step.as_str()).is_some_and(|ix| workflow.elements_of(ix).is_some());
+            let failed = if is_fan { steps::failed_elements(output) } else { None };
+            let failed = failed.map_or_else(String::new, |failed| format!(", {failed}"));
+            format!("  {} completed{failed}", named(step, execution))
+        }
         Event::AttemptFailed { step, execution, attempt, error, retry_at: Some(at), .. } => {
             let (step, why, at) = (named(step, execution), &error.message, shown(*at));
             format!("  {step} failed in attempt {attempt}: {why}; next attempt at {at}")
@@ -325,18 +423,15 @@ fn line(run: &RunId, event: &Event) -> Option<String> {
             format!("  {} skipped: {}", named(step, execution), reason.as_str().unwrap_or_default())
         }
         Event::StepCancelled { step, execution } => format!("  {} cancelled", named(step, execution)),
+        Event::WaitResolved { step, execution, resolution: Resolution::Defaulted { .. }, .. } => {
+            format!("  {} goes on: nobody answered; the default stands in", named(step, execution))
+        }
         Event::WaitResolved { step, execution, .. } => format!("  {} goes on", named(step, execution)),
         Event::ChildPaused { step, execution, .. } => {
             format!("  {}: its child run waits for input, see `stepwell inbox`", named(step, execution))
         }
         Event::ChildResumed { step, execution, .. } => {
             format!("  {}: its child run goes on", named(step, execution))
-        }
-        Event::RunPaused { reason: PauseReason::Input, .. } => {
-            format!("run {run} waits, and nothing else can move it; Ctrl-C leaves it waiting")
-        }
-        Event::RunPaused { reason: PauseReason::Operator, .. } => {
-            format!("run {run} is paused; `stepwell resume {}` lifts that", text::word(run.as_str()))
         }
         Event::RunRetried { .. } => format!(
             "run {run} is tried again with the definition it was started with; changes of the workflow file are not \

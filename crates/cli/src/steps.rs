@@ -8,7 +8,7 @@ use stepwell_core::status::ExecutionStatus;
 use stepwell_core::workflow::definition::Action;
 
 use crate::text;
-use crate::values::{shown, size, took};
+use crate::values::{counted, shown, size, took};
 
 /// Of what a step printed, the end is shown.
 const PRINTED: Limit = Limit { lines: 20, bytes: 4 << 10 };
@@ -102,7 +102,21 @@ fn line(run: &Run, execution: &Execution) -> String {
     let again =
         if is_past && !run.status().is_terminal() { " before the retry, and waits again" } else { "" };
     let name = name(execution.step.as_str(), execution.ordinal);
-    format!("{name}: {}{again}{tried}{took}", execution.status)
+    let failed = failed_of(run, execution).map_or_else(String::new, |failed| format!(", {failed}"));
+    format!("{name}: {}{failed}{again}{tried}{took}", execution.status)
+}
+
+/// Returns how many elements of an execution failed that is completed all the same: `1 of 4 elements failed`.
+pub(crate) fn failed_of(run: &Run, execution: &Execution) -> Option<String> {
+    run.elements(execution)?;
+    failed_elements(execution.output.as_deref()?)
+}
+
+/// Returns the same from the output of a step with `for_each`.
+pub(crate) fn failed_elements(output: &Value) -> Option<String> {
+    let elements = output["results"].as_array()?;
+    let failed = elements.iter().filter(|element| element["success"] == false).count();
+    (failed > 0).then(|| format!("{failed} of {} failed", counted(elements.len(), "element")))
 }
 
 /// Returns how people read an execution: by its step, with its number if the step has others. An element of `for_each`

@@ -92,6 +92,14 @@ pub(crate) fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
+/// Lists the first of many names.
+pub(crate) fn named(names: &[impl AsRef<str>]) -> String {
+    const MOST: usize = 10;
+    let shown = names.iter().take(MOST).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    let more = names.len().saturating_sub(MOST);
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
+}
+
 /// Shows a number of bytes.
 pub(crate) fn size(bytes: usize) -> String {
     match bytes {
@@ -183,6 +191,8 @@ mod tests {
             [size(1), size(999), size(4_160), size(4_812_345)],
             ["1 byte", "999 bytes", "4.1 kB", "4.8 MB"]
         );
+        let names: Vec<String> = (0..12).map(|number| number.to_string()).collect();
+        assert_eq!([named(&names[..2]), named(&names)], ["0, 1", "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"]);
         assert_eq!([counted(1, "step"), counted(0, "step")], ["1 step", "0 steps"]);
     }
 

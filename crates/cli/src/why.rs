@@ -14,6 +14,8 @@ use crate::{answering, shape, text};
 pub(crate) struct Around<'a> {
     /// Its open waits.
     pub(crate) waits: &'a [WaitRow],
+    /// Open questions of its child runs, at any depth.
+    pub(crate) below: &'a [WaitRow],
     /// Leases whose workers are gone.
     pub(crate) lost: &'a [LostLease],
     /// Who carries out attempts of it, by session.
@@ -43,6 +45,7 @@ pub(crate) fn why(run: &Run, around: &Around<'_>) -> Vec<String> {
         why.push(format!("an operator paused it; `stepwell resume {id}` lifts that"));
     }
     why.extend(around.waits.iter().map(|row| of_wait(run, row, around.now)));
+    why.extend(around.below.iter().map(of_question_below));
     let is_lost = |execution: &Execution| {
         execution.status == ExecutionStatus::Running && is_lost(run, execution, around.lost)
     };
@@ -103,14 +106,24 @@ fn is_lost(run: &Run, execution: &Execution, lost: &[LostLease]) -> bool {
     })
 }
 
+fn of_question_below(row: &WaitRow) -> String {
+    let (step, run) = (&row.step, &row.run);
+    format!("step '{step}' of child run {run} waits for an answer{}: {}", until(row), answers(row))
+}
+
+fn until(row: &WaitRow) -> String {
+    row.deadline.map_or_else(String::new, |at| format!(" until {}", shown(at)))
+}
+
+fn answers(row: &WaitRow) -> String {
+    answering::commands(row.wait.as_str(), &shape::question(row).unwrap_or_default()).join(" or ")
+}
+
 fn of_wait(run: &Run, row: &WaitRow, now: Timestamp) -> String {
     let step = &row.step;
-    let at = row.deadline.map_or_else(String::new, |at| format!(" until {}", shown(at)));
+    let at = until(row);
     match row.kind.as_str() {
-        "human" => {
-            let commands = answering::commands(row.wait.as_str(), &shape::question(row).unwrap_or_default());
-            format!("step '{step}' waits for an answer{at}: {}", commands.join(" or "))
-        }
+        "human" => format!("step '{step}' waits for an answer{at}: {}", answers(row)),
         "signal" => {
             let name = row.spec["kind"]["name"].as_str().unwrap_or_default();
             let (id, word) = (text::word(row.run.as_str()), text::word(name));

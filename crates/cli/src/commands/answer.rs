@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::live::asking::Asking;
 use crate::live::view::Closed;
 use crate::stop::Stop;
-use crate::{follow, hints, live, output, project, shape, text};
+use crate::{children, follow, hints, live, output, project, shape, text};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -126,11 +126,11 @@ async fn asked(engine: &Engine, row: &WaitRow, by: Option<String>) -> Result<Opt
 enum Questions {
     /// One question, open or not.
     One(Box<WaitRow>),
-    /// The open ones of a run, oldest first.
+    /// The open ones of a run and of its child runs, oldest first.
     Several { run: RunId, open: Vec<WaitRow> },
 }
 
-/// Finds the question: by its id, or as the only open one of a run.
+/// Finds the question: by its id, or as the only open one of a run and its child runs.
 pub(super) async fn find(store: &dyn Store, target: &str) -> Result<WaitRow, ErrorObject> {
     match questions(store, target).await? {
         Questions::One(row) => Ok(*row),
@@ -138,7 +138,7 @@ pub(super) async fn find(store: &dyn Store, target: &str) -> Result<WaitRow, Err
     }
 }
 
-/// Finds what is named: a question by its id, or the open ones of a run.
+/// Finds what is named: a question by its id, or the open ones of a run and its child runs.
 async fn questions(store: &dyn Store, target: &str) -> Result<Questions, ErrorObject> {
     // The beginning of a question's id never is one of a run's: `wait_` is not empty.
     if target.starts_with("wait_")
@@ -154,18 +154,17 @@ async fn questions(store: &dyn Store, target: &str) -> Result<Questions, ErrorOb
             error
         }
     })?;
-    let filter = WaitFilter { kind: Some("human".into()), run: Some(run.clone()), ..WaitFilter::default() };
-    let asked = store.waits(&filter, &Page::first(1_000)).await.map_err(super::stored)?.items;
-    let (mut open, closed): (Vec<_>, Vec<_>) =
-        asked.into_iter().partition(|row| row.state == WaitState::Open);
+    let mut open = children::open_questions(store, &run).await.map_err(super::stored)?;
     match open.len() {
-        0 => Err(none_open(store, &run, &closed).await?),
+        0 => Err(none_open(store, &run).await?),
         1 => Ok(Questions::One(Box::new(open.remove(0)))),
         _ => Ok(Questions::Several { run, open }),
     }
 }
 
-async fn none_open(store: &dyn Store, run: &RunId, asked: &[WaitRow]) -> Result<ErrorObject, ErrorObject> {
+async fn none_open(store: &dyn Store, run: &RunId) -> Result<ErrorObject, ErrorObject> {
+    let filter = WaitFilter { kind: Some("human".into()), run: Some(run.clone()), ..WaitFilter::default() };
+    let asked = store.waits(&filter, &Page::first(1_000)).await.map_err(super::stored)?.items;
     match asked.iter().max_by_key(|row| row.closed_at) {
         None => Ok(refusal("no_open_wait", format!("run {run} asks nothing"))
             .with_hint(format!("`stepwell show {}` tells what it waits for", text::word(run.as_str())))),

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_core::ids::{RunId, Seq};
-use stepwell_core::run::Run;
+use stepwell_core::ids::{RunId, Seq, StepName};
 use stepwell_core::run::event::Event;
+use stepwell_core::run::{Execution, Run};
+use stepwell_core::status::{ExecutionStatus, PauseReason};
 use stepwell_core::workflow::Workflow;
 use stepwell_engine::batch::{self, BatchResult, FileResult};
 use stepwell_engine::load::{self, BatchRequest, Files};
@@ -20,11 +21,8 @@ use crate::args::{Shared, Work};
 use crate::exit::Exit;
 use crate::progress::Progress;
 use crate::stop::{Stop, consequence};
-use crate::values::counted;
+use crate::values::{counted, named};
 use crate::{follow, output, project, steps, text, values, whole_file, workflow_file};
-
-/// Of files that are named on the way, so many are.
-const NAMED: usize = 10;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -106,30 +104,85 @@ async fn carry_out(
         let known = engine.inspect(run).await?;
         if known.status().is_terminal() {
             output::talk(&format!("run {run} is {} already; this is what came of it", known.status()));
-            return finish(&known, report, json);
+            return finish(&known, &HashSet::new(), report, json);
         }
-        let progress = Progress::of(&known);
-        output::talk(&format!("run {run} goes on: {}", progress.told()));
-        (progress, seq)
+        (goes_on(&known), seq)
     } else {
         let progress = Progress::new(files);
         output::talk(&format!("run {run}: {}", progress.told()));
         (progress, Seq(0))
     };
-    if follow(engine, run, seq, progress, stop).await? {
+    if follow(engine, run, seq, progress, stop).await?.is_none() {
+        let id = text::word(run.as_str());
+        say_interrupted(engine, run, &format!("the same command with `--run-id {id}`"));
         return Ok(Exit::Interrupted);
     }
-    finish(&engine.inspect(run).await?, report, json)
+    finish(&engine.inspect(run).await?, &HashSet::new(), report, json)
 }
 
-/// Follows the run to its end and shows how far it is. Returns whether it was interrupted.
+/// Follows a run of a batch that goes on after an event, tells what came of the files that were not done before, shuts the
+/// engine down, and returns how the process ends.
+pub(crate) async fn go_on(engine: &Engine, run: &RunId, after: Seq, json: bool) -> Result<Exit, ErrorObject> {
+    let mut stop = Stop::listen()?;
+    let exit = carry_on(engine, run, after, json, &mut stop).await;
+    stop.shut_down(engine).await;
+    exit
+}
+
+async fn carry_on(
+    engine: &Engine,
+    run: &RunId,
+    after: Seq,
+    json: bool,
+    stop: &mut Stop,
+) -> Result<Exit, ErrorObject> {
+    let progress = goes_on(&engine.inspect(run).await?);
+    let Some(completed) = follow(engine, run, after, progress, stop).await? else {
+        say_interrupted(engine, run, &format!("`stepwell resume {}`", text::word(run.as_str())));
+        return Ok(Exit::Interrupted);
+    };
+    let known = engine.inspect(run).await?;
+    if json {
+        // Commands for any run print a run, whatever it is made of.
+        return follow::result(engine, &known, false, json).await;
+    }
+    finish(&known, &done_but_for(&known, &completed), None, json)
+}
+
+/// Returns the files that are done, but for those of these steps.
+fn done_but_for<'r>(known: &'r Run, steps: &HashSet<StepName>) -> HashSet<&'r str> {
+    let is_done = |execution: &&Execution| {
+        execution.status == ExecutionStatus::Completed && !steps.contains(&execution.step)
+    };
+    let done = known.executions().iter().filter(is_done);
+    let file = |execution: &'r Execution| known.workflow().step(execution.step_ix()).file.as_ref();
+    done.filter_map(|execution| Some(file(execution)?.path.as_str())).collect()
+}
+
+/// Says that a run goes on, and from where.
+fn goes_on(known: &Run) -> Progress {
+    let progress = Progress::of(known);
+    output::talk(&format!("run {} goes on: {}", known.id(), progress.told()));
+    progress
+}
+
+fn say_interrupted(engine: &Engine, run: &RunId, going_on: &str) {
+    output::talk(&format!(
+        "interrupted{}. The run is not cancelled: {going_on} goes on, `stepwell cancel {}` ends it",
+        consequence(engine),
+        text::word(run.as_str())
+    ));
+}
+
+/// Follows the run to its end and shows how far it is. Returns the steps that were completed; none if it was interrupted.
 async fn follow(
     engine: &Engine,
     run: &RunId,
     after: Seq,
     mut progress: Progress,
     stop: &mut Stop,
-) -> Result<bool, ErrorObject> {
+) -> Result<Option<HashSet<StepName>>, ErrorObject> {
+    let mut completed = HashSet::new();
     let mut fault = engine.fault();
     let mut events = engine.follow(run, after);
     let id = text::word(run.as_str());
@@ -138,12 +191,7 @@ async fn follow(
             news = events.next() => news?,
             _ = stop.asked() => {
                 progress.end();
-                output::talk(&format!(
-                    "interrupted{}. The run is not cancelled: the same command with `--run-id {id}` goes on, \
-                     `stepwell cancel {id}` ends it",
-                    consequence(engine)
-                ));
-                return Ok(true);
+                return Ok(None);
             }
             error = follow::failing(&mut fault) => {
                 progress.end();
@@ -154,11 +202,20 @@ async fn follow(
         };
         if news.is_empty() {
             progress.end();
-            return Ok(false);
+            return Ok(Some(completed));
         }
         for recorded in &news {
-            if matches!(recorded.event, Event::RunPaused { .. }) {
-                progress.say(&format!("run {run} is paused; `stepwell resume {id}` lifts that"));
+            match &recorded.event {
+                Event::RunPaused { reason: PauseReason::Operator, .. } => {
+                    progress.say(&format!("run {run} is paused; `stepwell resume {id}` lifts that"));
+                }
+                Event::RunPaused { reason: PauseReason::Input, .. } => {
+                    progress.say(&format!("run {run} waits for input; `stepwell show {id}` tells for what"));
+                }
+                Event::StepCompleted { step, .. } => {
+                    completed.insert(step.clone());
+                }
+                _ => {}
             }
             progress.note(&recorded.event);
         }
@@ -166,8 +223,13 @@ async fn follow(
     }
 }
 
-/// Prints what came of the files.
-fn finish(known: &Run, report: Option<&Report>, json: bool) -> Result<Exit, ErrorObject> {
+/// Prints what came of the files, but for those that were done before.
+fn finish(
+    known: &Run,
+    done: &HashSet<&str>,
+    report: Option<&Report>,
+    json: bool,
+) -> Result<Exit, ErrorObject> {
     let run = known.id();
     let Some(result) = BatchResult::of(known) else {
         return Err(ErrorObject::new(Code::INTERNAL_ERROR, format!("run {run} is none of a batch")));
@@ -185,19 +247,30 @@ fn finish(known: &Run, report: Option<&Report>, json: bool) -> Result<Exit, Erro
     if json {
         output::json(&result.to_json());
     } else {
-        for (path, came) in &result.results {
+        for (path, came) in result.results.iter().filter(|(path, _)| !done.contains(path.as_str())) {
             say_file(path, came);
         }
     }
     if let Some(error) = known.error() {
         output::error(error, json);
     }
-    output::talk(&summary(known, &result));
+    say_summary(known, &result);
     Ok(Exit::of_run(known))
 }
 
+/// Says which files failed, what came of the batch, and what to type about it.
+pub(crate) fn say_summary(known: &Run, result: &BatchResult) {
+    let is_failed = |came: &FileResult| matches!(came, FileResult::Failed(_));
+    let failed = result.results.iter().filter(|(_, came)| is_failed(came)).map(|(path, _)| &**path);
+    let failed: Vec<&str> = failed.collect();
+    if !failed.is_empty() {
+        output::talk(&format!("failed: {}", named(&failed)));
+    }
+    output::talk(&summary(known, result));
+}
+
 /// Returns what came of a batch in one line, and what to type if files failed.
-pub(crate) fn summary(known: &Run, result: &BatchResult) -> String {
+fn summary(known: &Run, result: &BatchResult) -> String {
     let (run, status) = (known.id(), known.status());
     let files = counted(result.total_files, "file");
     let (successful, failed) = (result.successful, result.failed);
@@ -247,13 +320,6 @@ pub(crate) async fn as_started(
         output::talk(&format!("{gone} of run {run} would not be found any more: {}", named(&changed.gone)));
     }
     Ok(started)
-}
-
-/// Lists the first of many names.
-fn named(names: &[&str]) -> String {
-    let shown = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-    let more = names.len().saturating_sub(NAMED);
-    if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
 /// Reads what is to be done: the workflow, who carries it out, and its input; or how the command ends if that is told

@@ -74,7 +74,8 @@ pub(crate) async fn inbox(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
     for row in &found.items {
         let prompt = shape::question(row).unwrap_or_default().prompt;
         let first = prompt.lines().next().unwrap_or_default();
-        output::data(&format!("{} {} {}: {first}", row.wait, row.workflow, row.step));
+        let (wait, run, workflow, step) = (&row.wait, &row.run, &row.workflow, &row.step);
+        output::data(&format!("{wait} {run} {workflow} {step}{}: {first}", for_whom(row)));
     }
     if found.items.is_empty() {
         output::talk("no open questions");
@@ -83,6 +84,14 @@ pub(crate) async fn inbox(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
         output::talk(&format!("more with --cursor '{next}'"));
     }
     Ok(Exit::Ok)
+}
+
+/// Returns who should answer, and until when: ` (for anna, until 2026-11-21 18:28:27)`.
+fn for_whom(row: &WaitRow) -> String {
+    let assignee = row.assignee.as_ref().map(|assignee| format!("for {assignee}"));
+    let deadline = row.deadline.map(|at| format!("until {}", shown(at)));
+    let parts: Vec<String> = assignee.into_iter().chain(deadline).collect();
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
 }
 
 fn in_full(row: &WaitRow) {
@@ -97,6 +106,9 @@ fn in_full(row: &WaitRow) {
     }
     if let Some(deadline) = row.deadline {
         output::data(&format!("deadline  {}", shown(deadline)));
+    }
+    if let Some(default) = row.spec.get("default") {
+        output::data(&format!("default   {default}"));
     }
     if let Some(assignee) = &row.assignee {
         output::data(&format!("assignee  {assignee}"));

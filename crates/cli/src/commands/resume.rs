@@ -3,7 +3,9 @@
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::status::{PauseReason, RunStatus};
 use stepwell_engine::Leases;
+use stepwell_engine::batch::is_batch;
 
+use super::batch;
 use crate::args::{One, Shared, Work};
 use crate::exit::Exit;
 use crate::follow::Begin;
@@ -48,8 +50,11 @@ pub(crate) async fn resume(shared: &Shared, args: &Args) -> Result<Exit, ErrorOb
         }
         _ => say_unkept(&args.one),
     }
+    let known = engine.inspect(&run).await?;
+    if is_batch(known.workflow().definition()) {
+        return batch::go_on(&engine, &run, row.seq, shared.json).await;
+    }
     if !args.how.is_live(shared.json) {
-        let known = engine.inspect(&run).await?;
         follow::say_done(&known);
         follow::say_waits(&known);
     }

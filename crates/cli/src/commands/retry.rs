@@ -2,7 +2,9 @@
 
 use stepwell_core::error::ErrorObject;
 use stepwell_engine::Leases;
+use stepwell_engine::batch::is_batch;
 
+use super::batch;
 use crate::args::{Shared, Work};
 use crate::exit::Exit;
 use crate::follow::Begin;
@@ -39,6 +41,9 @@ pub(crate) async fn retry(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
     .await?;
     let before = engine.inspect(&run).await?;
     engine.retry(&run, input, args.reason.clone()).await.map_err(hints::about(&run))?;
+    if is_batch(before.workflow().definition()) {
+        return batch::go_on(&engine, &run, row.seq, shared.json).await;
+    }
     if !args.how.is_live(shared.json) {
         follow::say_done(&before);
     }

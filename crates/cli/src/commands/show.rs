@@ -14,7 +14,7 @@ use crate::args::Shared;
 use crate::exit::Exit;
 use crate::values::{shown, took};
 use crate::why::{Around, why};
-use crate::{output, project, shape, standing, steps};
+use crate::{children, output, project, shape, standing, steps};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -38,11 +38,14 @@ pub(crate) async fn show(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
     let row = engine.store().run(&run).await.map_err(super::stored)?;
     let filter = WaitFilter { state: Some(WaitState::Open), run: Some(run.clone()), ..WaitFilter::default() };
     let waits = engine.store().waits(&filter, &Page::first(1_000)).await.map_err(super::stored)?.items;
+    let below = children::open_questions(&**engine.store(), &run).await.map_err(super::stored)?;
+    let below: Vec<_> = below.into_iter().filter(|row| row.run != run).collect();
     let now = super::list::now();
     let lost = engine.store().lost_leases(now, 10_000).await.map_err(super::stored)?;
     let holders = holders(&**engine.store(), &known).await?;
     let around = Around {
         waits: &waits,
+        below: &below,
         lost: &lost,
         holders: &holders,
         is_carried: project::is_carried(&**engine.store(), &row.root).await?,

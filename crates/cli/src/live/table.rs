@@ -101,7 +101,8 @@ fn cells(run: &Run, execution: &Execution) -> Cells {
         Some(error) => error.message.lines().next().unwrap_or_default().to_owned(),
         None => steps::in_brief(&view(execution)["result"]),
     };
-    let elements = run.elements(execution).map(|count| counted(count as usize, "element"));
+    let elements = steps::failed_of(run, execution)
+        .or_else(|| run.elements(execution).map(|count| counted(count as usize, "element")));
     let parts = elements.into_iter().chain((!result.is_empty()).then_some(result));
     Cells {
         mark: mark(execution.status),

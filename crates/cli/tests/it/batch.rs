@@ -114,9 +114,19 @@ fn a_retry_of_a_completed_batch_tries_the_failed_files_and_no_others() {
     assert!(told.err.trim_end().ends_with("; `stepwell retry b1` tries it again"), "{}", told.err);
     let log = fs::read_to_string(sandbox.path().join("log")).unwrap();
     assert_eq!(log.lines().collect::<BTreeSet<_>>(), BTreeSet::from(["data/bad.csv", "data/worse.csv"]));
+    // It talks of files, and of those that it tried.
+    assert_eq!(
+        told.out,
+        "data/bad.csv: success  {\"rows\":1,\"unit\":null}\n\
+         data/worse.csv: failed  step 'process-worse.csv-3': the script raised ValueError: no rows\n"
+    );
+    let talk: Vec<&str> = told.err.lines().collect();
+    assert!(talk.len() == 3 && talk[0].starts_with("run b1 goes on: "), "{}", told.err);
+    assert_eq!(talk[1], "failed: data/worse.csv");
 
     sandbox.write("data/worse.csv", "a,b\n1,2\n");
-    assert_eq!(sandbox.run(&["retry", "b1"]).code, 0);
+    let told = sandbox.run(&["retry", "b1", "--json"]);
+    assert_eq!((told.code, &told.json()["run_id"]), (0, &json!("b1")), "{told:?}");
     let told = sandbox.run(&batch);
     assert_eq!(told.code, 0, "{told:?}");
     assert!(
@@ -328,6 +338,24 @@ fn a_batch_may_be_left_to_a_worker_and_told_of_later() {
     let told = sandbox.run(&batch);
     assert_eq!((told.code, told.out.lines().count()), (0, 3), "{told:?}");
     assert!(told.err.starts_with("run b1 goes on: 3 files\n"), "{}", told.err);
+
+    assert_eq!(sandbox.run(&["batch", "data", "--script", "log.py", "--run-id", "b2", "--detach"]).code, 0);
+    let told = sandbox.run(&["resume", "b2"]);
+    assert_eq!((told.code, told.out.lines().count()), (0, 3), "{told:?}");
+    assert!(told.out.starts_with("data/000.csv: success"), "{}", told.out);
+    assert!(told.err.starts_with("run b2 goes on: ") && told.err.lines().count() == 2, "{}", told.err);
+}
+
+#[test]
+fn of_many_failed_files_the_first_are_named_before_the_hint() {
+    let sandbox = with_files(12);
+    sandbox.write("fails.py", "raise ValueError('no')\n");
+    let told = sandbox.run(&["batch", "data", "--script", "fails.py", "--run-id", "b1"]);
+    assert_eq!(told.code, 1, "{told:?}");
+    let talk: Vec<&str> = told.err.lines().rev().take(2).collect();
+    assert!(talk[0].ends_with("`stepwell retry b1` tries them again"), "{}", told.err);
+    assert!(talk[1].starts_with("failed: data/000.csv, data/001.csv, "), "{}", told.err);
+    assert!(talk[1].ends_with("data/009.csv and 2 more"), "{}", told.err);
 }
 
 /// G12

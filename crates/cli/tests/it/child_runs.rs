@@ -369,3 +369,26 @@ fn a_cancelled_run_takes_its_child_runs_with_it_though_nobody_carries_them() {
     let statuses: Vec<&Value> = all["runs"].as_array().unwrap().iter().map(|run| &run["status"]).collect();
     assert_eq!(statuses, ["cancelled", "cancelled", "cancelled"], "{all}");
 }
+
+#[test]
+fn a_question_of_a_child_run_is_found_by_the_id_of_any_run_above_it() {
+    let sandbox = Sandbox::new();
+    asks_below(&sandbox);
+    let mut run = sandbox.spawn(&["run", "top.json", "--run-id", "t1"]);
+    let wait = sandbox.until(|sandbox| {
+        let listed = sandbox.run(&["inbox", "--json"]);
+        listed.json()["waits"][0]["wait_id"].as_str().map(str::to_owned)
+    });
+    let between = sandbox.run(&["list", "--children", "--workflow", "parent", "--json"]).json();
+    let runs = between["runs"].as_array().unwrap();
+    let between = runs.iter().find(|run| run["run_id"] != "t1").unwrap()["run_id"].as_str().unwrap();
+    for above in ["t1", between] {
+        let shown = sandbox.run(&["show", above]).out;
+        let why = format!("waits for an answer: `stepwell answer {wait} --text 'yes|no'`");
+        assert!(shown.contains("why: step 'approve' of child run ") && shown.contains(&why), "{shown}");
+        assert_eq!(sandbox.run(&["inbox", above, "--json"]).json()["wait_id"], *wait);
+    }
+    let told = sandbox.run(&["answer", "t1", "--text", "yes"]);
+    assert!(told.code == 0 && told.err.contains(&format!("{wait} is answered\n")), "{told:?}");
+    assert!(run.wait().unwrap().success());
+}

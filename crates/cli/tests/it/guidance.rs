@@ -409,3 +409,35 @@ fn the_results_of_a_run_are_written_to_a_file_whole_or_not_at_all() {
     names.sort();
     assert_eq!(names, [".stepwell", "failed.json", "fails.yaml", "out.yaml", "results.json"]);
 }
+
+#[test]
+fn a_question_with_a_deadline_says_until_when_and_what_stands_in_and_what_is_past_has_no_hints() {
+    let sandbox = Sandbox::new();
+    let ask = |deadline: &str| {
+        format!(
+            "steps: [{{name: approve, method: human/ask, params: {{prompt: 'Go?', assignee: anna, \
+             deadline: {deadline}, default: {{go: false}}}}}}]"
+        )
+    };
+    sandbox.write("late.yaml", &ask("600"));
+    let mut child = sandbox.spawn(&["run", "late.yaml", "--run-id", "l1"]);
+    let inbox = sandbox.until(|sandbox| Some(sandbox.run(&["inbox"]).out).filter(|out| out.contains("Go?")));
+    assert!(inbox.contains(" l1 ") && inbox.contains(" approve (for anna, until "), "{inbox}");
+    assert!(sandbox.run(&["inbox", "l1"]).out.contains("\ndefault   {\"go\":false}\n"));
+    assert_eq!(sandbox.run(&["cancel", "l1"]).code, 0);
+    child.wait().unwrap();
+
+    sandbox.write("soon.yaml", &ask("0.3"));
+    let run = ["run", "soon.yaml", "--run-id", "s1"];
+    let told = sandbox.run(&run);
+    assert_eq!(told.code, 0, "{told:?}");
+    let asks =
+        |told: &str| told.contains("  approve asks until ") && told.contains(", then {\"go\":false}: Go?\n");
+    assert!(asks(&told.err) && told.err.contains("answer with `stepwell answer "), "{}", told.err);
+    assert!(told.err.contains("\nrun s1 waits; Ctrl-C leaves it waiting\n"), "{}", told.err);
+    assert!(told.err.contains("nobody answered; the default stands in\n"), "{}", told.err);
+
+    let again = sandbox.run(&run);
+    assert!(asks(&again.err) && again.err.contains("\nrun s1 waited for input\n"), "{}", again.err);
+    assert!(!again.err.contains("answer with") && !again.err.contains("Ctrl-C"), "{}", again.err);
+}

@@ -8,6 +8,7 @@ mod damage;
 mod demo;
 mod diagnostics;
 mod doctor;
+mod elements;
 mod error_pages;
 mod examples;
 mod exits;

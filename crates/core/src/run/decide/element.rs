@@ -89,10 +89,12 @@ impl Turn<'_> {
         if let Some(first) = failed.first().filter(|_| !goes_on) {
             let why = elements[*first].error.as_deref().map_or("it was cancelled", |error| &error.message);
             let message = format!(
-                "step '{}': {} of {} elements did not complete; the first of them, with index {first}: {why}",
+                "step '{}': {} of {} elements did not complete; the first of them, {}#{} with index {first}: {why}",
                 execution.step,
                 failed.len(),
-                elements.len()
+                elements.len(),
+                elements[*first].step,
+                elements[*first].ordinal
             );
             let error = ErrorObject::new(Code::TASK_EXECUTION_FAILED, message)
                 .with("task_id", execution.step.as_str())

@@ -3,8 +3,8 @@
 
 use super::{Refusal, Turn};
 use crate::ids::Epoch;
-use crate::run::Run;
 use crate::run::event::{Event, Payload};
+use crate::run::{Execution, Run};
 use crate::status::RunStatus;
 
 impl Turn<'_> {
@@ -23,7 +23,8 @@ impl Turn<'_> {
         let (run, status) = (self.run.id(), self.run.status);
         match status {
             RunStatus::Completed => {
-                format!("run {run} is {status} and nothing of it is left to be tried again")
+                let but = self.failed_elements().map_or_else(String::new, |but| format!(": {but}"));
+                format!("run {run} is {status} and nothing of it is left to be tried again{but}")
             }
             RunStatus::Pending
             | RunStatus::Running
@@ -35,6 +36,24 @@ impl Turn<'_> {
                 )
             }
         }
+    }
+
+    /// Says which elements failed whose step is completed all the same: the first, and how many others.
+    fn failed_elements(&self) -> Option<String> {
+        let has_failed =
+            |execution: &&Execution| execution.element.is_some() && execution.status.is_failure();
+        let mut failed = self.run.executions.iter().filter(has_failed);
+        let first = failed.next()?;
+        let step = &self.run.element_of(first)?.step;
+        let others = match failed.count() {
+            0 => String::new(),
+            1 => " and 1 other".to_owned(),
+            others => format!(" and {others} others"),
+        };
+        Some(format!(
+            "{}#{}{others} failed, but {step} is completed, as on_failure: continue wants it",
+            first.step, first.ordinal
+        ))
     }
 }
 
