@@ -53,7 +53,9 @@ impl Provider for Human {
             "parameter 'timeout' is not known; a question is open until its 'deadline'"
                 .clone_into(&mut problem.message);
         }
-        problems.extend(unfit_form(params));
+        if problems.iter().all(|problem| !["schema", "options"].contains(&&*problem.parameter)) {
+            problems.extend(unfit_form(params));
+        }
         problems
     }
 

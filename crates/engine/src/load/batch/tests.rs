@@ -49,6 +49,10 @@ impl Protocols for Fake {
         }
     }
 
+    fn params(&self, _protocol: &str, _method: &str) -> Vec<&'static str> {
+        Vec::new()
+    }
+
     fn raw_params(&self, protocol: &str, _method: &str) -> &'static [&'static str] {
         if protocol == "python/v1" { &["code"] } else { &[] }
     }
@@ -68,6 +72,7 @@ impl Protocols for Fake {
             parameter: key.clone(),
             message: format!("parameter '{key}' is not known"),
             reason: "unknown",
+            hint: None,
         };
         params.as_object().unwrap().keys().filter(stranger).map(problem).collect()
     }
