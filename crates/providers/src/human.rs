@@ -110,3 +110,16 @@ fn question(task: &Task) -> Result<WaitSpec, ErrorObject> {
         ..WaitSpec::step(WaitKind::Human(question))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn options_that_are_no_list_are_one_problem() {
+        let problems = Human.check("human/ask", &json!({ "prompt": "ok?", "options": "yes" }));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+    }
+}

@@ -127,7 +127,7 @@ fn segments(pattern: &str) -> Result<Vec<Segment>, String> {
 fn segment(name: &str) -> Result<Segment, String> {
     let glob = glob::Pattern::new(&without_escapes(name));
     let glob = glob.map_err(|error| match error.msg {
-        "invalid range pattern" => "has a '[' that is not closed; write '\\[' for the character".to_owned(),
+        "invalid range pattern" => "has a '[' that is not closed; write '[[]' for the character".to_owned(),
         why => format!("cannot be read: {why}"),
     })?;
     Ok(Segment::Name { glob, shows_hidden: name.trim_start_matches('\\').starts_with('.') })
@@ -301,6 +301,7 @@ mod tests {
         assert!(why("a//b").contains("empty part") && why("a/").contains("empty part"));
         assert!(why("").contains("empty part") && why(".").contains("names no file"));
         assert!(why("[a").contains("has a '[' that is not closed"), "{}", why("[a"));
+        assert!(matches("[[]a", "[a"), "what it is told to write");
         assert!(why("a**b").contains("cannot be read"));
         assert!(why(&"{a,b}".repeat(40)).contains("more than 256 patterns"));
     }

@@ -390,3 +390,14 @@ fn the_text_of_a_request_is_literal_and_its_names_may_be_long() {
         "{refused:?}"
     );
 }
+
+#[test]
+fn a_template_without_a_method_lacks_one_where_nobody_speaks_the_protocol_of_the_default() {
+    let source = "batch: {directory: data}\ntemplate: {prompt: hi}\n";
+    let invalid =
+        crate::load::text(source, crate::load::Format::Yaml, &crate::provider::Registry::default(), false);
+    let problems = invalid.unwrap_err().problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].to_string(), "2:11: template: 'method' is missing in 'template'");
+    assert_eq!(problems[0].hint.as_deref(), Some("such as 'python/execute'"));
+}
