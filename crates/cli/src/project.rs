@@ -216,13 +216,43 @@ pub(crate) fn json_argument(name: &str, given: &str) -> Result<Value, ErrorObjec
     };
     let text = match given.strip_prefix('@') {
         None => given.to_owned(),
-        Some(file) => read_given(Path::new(file)).map_err(|error| bad(format!("{file}: {error}")))?,
+        Some(file) => read_given(Path::new(file), bad)?,
     };
-    serde_json::from_str(&text).map_err(|error| bad(format!("not JSON: {error}")))
+    serde_json::from_str(&text).map_err(|error| {
+        let refused = bad(format!("not JSON: {error}"));
+        if Path::new(given).is_file() {
+            return refused.with_hint(format!("the content of the file is meant by `@{given}`"));
+        }
+        ErrorObject { hint: json_hint(&error), ..refused }
+    })
+}
+
+/// Returns what people forget who write JSON by hand. What is cut off may lack anything.
+pub(crate) fn json_hint(error: &serde_json::Error) -> Option<String> {
+    let hint = r#"keys and texts stand in double quotes, as in '{"key": "text"}'"#;
+    error.is_syntax().then(|| hint.to_owned())
 }
 
 /// Reads a file that is named on the command line. It may be a pipe, as `<(…)` of a shell is one; a device never ends.
-pub(crate) fn read_given(file: &Path) -> io::Result<String> {
+///
+/// # Errors
+/// `CONFIGURATION_ERROR` with `data.reason` `not_found` if there is none, else what `bad` makes of the cause.
+pub(crate) fn read_given(
+    file: &Path,
+    bad: impl FnOnce(String) -> ErrorObject,
+) -> Result<String, ErrorObject> {
+    let shown = file.display();
+    text_of(file).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            ErrorObject::new(Code::CONFIGURATION_ERROR, format!("there is no file '{shown}'"))
+                .with("reason", "not_found")
+                .with("path", shown.to_string())
+        }
+        _ => bad(format!("{shown}: {error}")),
+    })
+}
+
+fn text_of(file: &Path) -> io::Result<String> {
     let kind = std::fs::metadata(file)?.file_type();
     if kind.is_char_device() || kind.is_block_device() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a device and no file"));

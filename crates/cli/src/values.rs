@@ -111,12 +111,9 @@ pub(crate) fn size(bytes: usize) -> String {
 }
 
 /// Reads how many are asked for: at least one.
-pub(crate) fn at_least_one(argument: &str, count: usize) -> Result<usize, ErrorObject> {
-    if count > 0 {
-        return Ok(count);
-    }
-    let message = format!("{argument} must be at least 1, not 0");
-    Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", argument))
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| "it must be a whole number from 1".into())
 }
 
 /// Reads the words given with `--status`.

@@ -7,17 +7,26 @@ use stepwell_engine::whole_file;
 
 /// Refuses a file that could not be written, before there is anything to write.
 pub(crate) fn can_be_written(argument: &str, file: &Path) -> Result<(), ErrorObject> {
+    has_place(argument, file)?;
+    whole_file::place_of(file)
+        .map(|_| ())
+        .map_err(|error| refusal(argument, &format!("{} cannot be written: {error}", file.display())))
+}
+
+/// Refuses a file that has no directory to be in, or is one.
+pub(crate) fn has_place(argument: &str, file: &Path) -> Result<(), ErrorObject> {
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let why = if file.is_dir() {
-        format!("{} is a directory", file.display())
+    if file.is_dir() {
+        Err(refusal(argument, &format!("{} is a directory", file.display())))
     } else if !dir.is_dir() {
-        format!("there is no directory {}", dir.display())
-    } else if let Err(error) = whole_file::place_of(file) {
-        format!("{} cannot be written: {error}", file.display())
+        Err(refusal(argument, &format!("there is no directory {}", dir.display())).with_hint("make it first"))
     } else {
-        return Ok(());
-    };
-    Err(ErrorObject::new(Code::INVALID_PARAMS, format!("{argument}: {why}")).with("parameter", argument))
+        Ok(())
+    }
+}
+
+fn refusal(argument: &str, why: &str) -> ErrorObject {
+    ErrorObject::new(Code::INVALID_PARAMS, format!("{argument}: {why}")).with("parameter", argument)
 }
 
 /// Writes a text and a line end to the file, in place of what was there.

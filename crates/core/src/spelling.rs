@@ -1,4 +1,6 @@
-//! Which word a mistaken one may stand for.
+//! What a mistaken word or value may stand for.
+
+use serde_json::Value;
 
 /// Returns the known word most like a mistaken one, in whatever case, if one is alike.
 ///
@@ -19,6 +21,32 @@ pub fn nearest<'k>(mistaken: &str, known: impl IntoIterator<Item = &'k str>) -> 
     scored.min_by_key(|(score, _)| *score).filter(alike).map(|(_, word)| word)
 }
 
+/// Returns names that stand where a list of them should, as that list, in a form that YAML and JSON read.
+pub fn as_list(text: &str) -> Option<String> {
+    const LONGEST: usize = 100;
+    let names: Vec<&str> = text.split(',').map(str::trim).collect();
+    let is_list = text.len() <= LONGEST && names.iter().all(|name| !name.is_empty());
+    let quoted = names.iter().map(|name| Value::from(*name).to_string());
+    is_list.then(|| format!("[{}]", quoted.collect::<Vec<_>>().join(", ")))
+}
+
+/// Reads a time as people write it, such as `10s`, `1.5 min` or `2h`, in seconds.
+pub fn seconds_of(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let one = match unit.to_ascii_lowercase().as_str() {
+        "ms" => 0.001,
+        "" | "s" | "sec" | "secs" | "second" | "seconds" => 1.0,
+        "m" | "min" | "mins" | "minute" | "minutes" => 60.0,
+        "h" | "hour" | "hours" => 3_600.0,
+        "d" | "day" | "days" => 86_400.0,
+        _ => return None,
+    };
+    let number: f64 = number.trim().parse().ok()?;
+    Some(number * one).filter(|seconds| seconds.is_finite())
+}
+
 /// Returns the Levenshtein distance of two short names.
 pub(crate) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
@@ -33,4 +61,20 @@ pub(crate) fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_with_a_unit_is_understood_as_seconds() {
+        let table = [("10s", 10.0), ("10", 10.0), ("1.5 min", 90.0), ("2H", 7_200.0), ("250ms", 0.25)];
+        for (text, seconds) in table {
+            assert_eq!(seconds_of(text), Some(seconds), "{text}");
+        }
+        for text in ["", "s", "soon", "1m30s", "1 fortnight", "NaN"] {
+            assert_eq!(seconds_of(text), None, "{text}");
+        }
+    }
 }

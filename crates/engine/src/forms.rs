@@ -6,18 +6,22 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use jsonschema::{Draft, PatternOptions, Validator};
+use jsonschema::{Draft, PatternOptions, ValidationError, Validator};
 use serde::Serialize;
 use serde_json::Value;
 use stepwell_core::canonical::canonical;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::run::wait::Question;
+use stepwell_core::spelling::nearest;
 
 /// So many compiled schemas are kept; then all are forgotten, since compiling them again is cheap.
 const MAX_KNOWN: usize = 256;
 
 /// Most faults of one answer that are told.
 const MAX_FAULTS: usize = 50;
+
+/// The types of JSON Schema.
+const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
 
 /// What an answer must be.
 ///
@@ -123,7 +127,8 @@ fn compiled(schema: &Value) -> Result<Arc<Validator>, ErrorObject> {
         .map_err(|error| {
             let place = error.instance_path().to_string();
             let place = if place.is_empty() { String::new() } else { format!(" at {place}") };
-            ErrorObject::new(Code::INVALID_PARAMS, format!("not a JSON Schema{place}: {error}"))
+            let why = no_type(&error).unwrap_or_else(|| error.to_string());
+            ErrorObject::new(Code::INVALID_PARAMS, format!("not a JSON Schema{place}: {why}"))
                 .with("parameter", "schema")
                 .with("reason", "invalid_schema")
         })?;
@@ -134,6 +139,14 @@ fn compiled(schema: &Value) -> Result<Arc<Validator>, ErrorObject> {
     }
     known.insert(text, validator.clone());
     Ok(validator)
+}
+
+/// Says that a type is none, where that is what is wrong with a schema; the schema of schemas has many ways to be wrong there.
+fn no_type(error: &ValidationError) -> Option<String> {
+    let is_type = error.instance_path().to_string().ends_with("/type");
+    let word = error.instance().as_str().filter(|_| is_type)?;
+    let near = nearest(word, TYPES).map_or_else(String::new, |near| format!(" (did you mean '{near}'?)"));
+    Some(format!("there is no type '{word}'{near}; there are {}", TYPES.join(", ")))
 }
 
 fn option_values(options: &Value) -> Result<Vec<Value>, ErrorObject> {
@@ -166,6 +179,20 @@ mod tests {
     fn question(schema: Value, options: Value) -> Question {
         let some = |value: Value| Some(value).filter(|value| !value.is_null());
         Question { schema: some(schema), options: some(options), ..Question::default() }
+    }
+
+    #[test]
+    fn a_type_that_there_is_not_is_told_with_those_that_there_are() {
+        let why = |schema: Value| Form::new(Some(&schema), None).unwrap_err().message;
+        assert_eq!(
+            why(json!({"type": "boolan"})),
+            "not a JSON Schema at /type: there is no type 'boolan' (did you mean 'boolean'?); there are array, boolean, \
+             integer, null, number, object, string"
+        );
+        assert!(
+            why(json!({"properties": {"a": {"type": "date"}}}))
+                .contains("there is no type 'date'; there are")
+        );
     }
 
     #[test]

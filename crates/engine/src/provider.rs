@@ -115,6 +115,8 @@ pub struct ParamProblem {
     pub message: String,
     /// A word for programs, such as `missing` or `unknown`.
     pub reason: &'static str,
+    /// What to write instead.
+    pub hint: Option<String>,
 }
 
 /// One attempt, as its provider sees it.

@@ -53,7 +53,9 @@ impl Provider for Human {
             "parameter 'timeout' is not known; a question is open until its 'deadline'"
                 .clone_into(&mut problem.message);
         }
-        problems.extend(unfit_form(params));
+        if problems.iter().all(|problem| !["schema", "options"].contains(&&*problem.parameter)) {
+            problems.extend(unfit_form(params));
+        }
         problems
     }
 
@@ -107,4 +109,17 @@ fn question(task: &Task) -> Result<WaitSpec, ErrorObject> {
         default: given("default").map(std::sync::Arc::new),
         ..WaitSpec::step(WaitKind::Human(question))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn options_that_are_no_list_are_one_problem() {
+        let problems = Human.check("human/ask", &json!({ "prompt": "ok?", "options": "yes" }));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+    }
 }

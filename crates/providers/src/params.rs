@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::Timestamp;
-use stepwell_core::spelling::nearest;
+use stepwell_core::spelling::{nearest, seconds_of};
 use stepwell_engine::{Param, ParamProblem, Task};
 
 use crate::moment;
@@ -87,6 +87,35 @@ impl Kind {
         }
     }
 
+    /// Returns how to write what seems to be meant by a value that does not fit.
+    fn hint(self, value: &Value) -> Option<String> {
+        let write = |value: Value| format!("write `{value}`");
+        match self {
+            Self::Text => Some(write(as_text(value)?)),
+            Self::Texts => match value {
+                Value::String(words) if !words.contains(['"', '\'']) => {
+                    Some(write(words.split_whitespace().collect()))
+                }
+                Value::Array(all) => Some(write(all.iter().map(as_text).collect::<Option<_>>()?)),
+                _ => None,
+            },
+            Self::TextObject => {
+                let text = |(name, value): (&String, &Value)| Some((name.clone(), as_text(value)?));
+                Some(write(value.as_object()?.iter().map(text).collect::<Option<_>>()?))
+            }
+            Self::Seconds | Self::Limit | Self::Moment => {
+                Some(format!("a number of seconds: {}", seconds_of(value.as_str()?)?))
+            }
+            Self::Object
+            | Self::Workflow
+            | Self::List
+            | Self::OneOf(_)
+            | Self::ExitCodes
+            | Self::Date
+            | Self::Any => None,
+        }
+    }
+
     /// Returns the JSON Schema of what fits in a file, where a reference may stand for anything.
     fn schema(self) -> Value {
         let or_reference = |schema: Value| json!({ "anyOf": [schema, { "$ref": "#/$defs/reference" }] });
@@ -128,12 +157,22 @@ impl Kind {
             Self::Seconds => "a number of seconds, at most 3155760000 (100 years)",
             Self::Limit => "a number of seconds, more than 0 and at most 3155760000 (100 years)",
             Self::Moment => {
-                "a number of seconds from now, at most 3155760000, or an RFC 3339 time with an offset"
+                "a number of seconds from now, at most 3155760000, or an RFC 3339 time with an offset, such as \
+                 '2027-01-31T09:00:00+01:00'"
             }
             Self::Date => "an RFC 3339 time with an offset, such as '2027-01-31T09:00:00+01:00'",
             Self::Any => "any value",
         };
         word.into()
+    }
+}
+
+/// Returns a text, number or truth value as a text.
+fn as_text(value: &Value) -> Option<Value> {
+    match value {
+        Value::String(_) => Some(value.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string().into()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
@@ -178,11 +217,8 @@ fn problems(params: &Value, table: &Table, passes: fn(&Value) -> bool) -> Vec<Pa
             }
             Some((_, kind, ..)) => {
                 if let Some(fault) = kind.fault(value, passes) {
-                    problems.push(problem(
-                        name,
-                        fault,
-                        format!("parameter '{name}' must be {}", kind.word()),
-                    ));
+                    let message = format!("parameter '{name}' must be {}", kind.word());
+                    problems.push(ParamProblem { hint: kind.hint(value), ..problem(name, fault, message) });
                 }
             }
         }
@@ -196,7 +232,7 @@ fn problems(params: &Value, table: &Table, passes: fn(&Value) -> bool) -> Vec<Pa
 }
 
 pub(crate) fn problem(parameter: &str, reason: &'static str, message: String) -> ParamProblem {
-    ParamProblem { parameter: parameter.to_owned(), message, reason }
+    ParamProblem { parameter: parameter.to_owned(), message, reason, hint: None }
 }
 
 /// Returns whether a value is known only when an attempt starts.
@@ -228,10 +264,11 @@ pub(crate) fn refuse(task: &Task, problems: Vec<ParamProblem>) -> Result<(), Err
 /// Returns a problem as `INVALID_PARAMS`.
 pub(crate) fn refused(task: &Task, problem: ParamProblem) -> ErrorObject {
     let message = format!("step '{}': {}", task.step, problem.message);
-    ErrorObject::new(Code::INVALID_PARAMS, message)
+    let error = ErrorObject::new(Code::INVALID_PARAMS, message)
         .with("parameter", problem.parameter)
         .with("reason", problem.reason)
-        .with("task_id", task.step.as_str())
+        .with("task_id", task.step.as_str());
+    ErrorObject { hint: problem.hint, ..error }
 }
 
 #[cfg(test)]
@@ -285,6 +322,27 @@ mod tests {
             (json!({ "codes": 1.5 }), "type"),
         ] {
             assert_eq!(fault(unfit.clone()), Some(reason), "{unfit}");
+        }
+    }
+
+    #[test]
+    fn what_seems_to_be_meant_is_told_as_it_is_written() {
+        let meant = |kind: Kind, value: Value| kind.hint(&value);
+        let write = |text: &str| Some(format!("write `{text}`"));
+        assert_eq!(meant(Kind::Texts, json!("-l a.csv")), write(r#"["-l","a.csv"]"#));
+        assert_eq!(meant(Kind::Texts, json!(["-n", 1, true])), write(r#"["-n","1","true"]"#));
+        assert_eq!(meant(Kind::TextObject, json!({"A": 1, "B": "x"})), write(r#"{"A":"1","B":"x"}"#));
+        assert_eq!(meant(Kind::Text, json!(3)), write(r#""3""#));
+        assert_eq!(meant(Kind::Moment, json!("2h")), Some("a number of seconds: 7200".into()));
+        assert_eq!(meant(Kind::Seconds, json!("5m")), Some("a number of seconds: 300".into()));
+        for (kind, value) in [
+            (Kind::Texts, json!("sh -c 'a b'")),
+            (Kind::Texts, json!([["a"]])),
+            (Kind::Text, json!(["a"])),
+            (Kind::Moment, json!("2020-01-01")),
+            (Kind::Limit, json!(-1)),
+        ] {
+            assert_eq!(meant(kind, value.clone()), None, "{value}");
         }
     }
 

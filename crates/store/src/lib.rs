@@ -27,7 +27,7 @@ pub use error::{CommitError, Error, StateError};
 pub use faulty::{Fault, Faults, FaultyStore};
 pub use memory::MemoryStore;
 pub use model::*;
-pub use open::open;
+pub use open::{check_url, open};
 pub use sqlite::{SqliteOptions, SqliteStore, Survey, survey};
 
 /// Where runs live. Cheap to share behind an `Arc`; every method may be called from several tasks at once.

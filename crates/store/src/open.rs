@@ -15,24 +15,47 @@ use crate::sqlite::{SqliteOptions, SqliteStore};
 /// # Errors
 /// `Invalid` for a URL that names no store, else what opening it came to. There is no falling back.
 pub async fn open(url: &str) -> Result<Arc<dyn Store>, Error> {
-    if url == "memory:" {
-        return Ok(Arc::new(MemoryStore::default()));
+    match Named::by(url)? {
+        Named::Memory => Ok(Arc::new(MemoryStore::default())),
+        Named::Sqlite(path, options) => Ok(Arc::new(SqliteStore::open(&path, options).await?)),
     }
-    if let Some(rest) = url.strip_prefix("sqlite://") {
-        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-        if path.is_empty() {
-            return Err(Error::Invalid(
-                "sqlite:// wants a path, such as sqlite://.stepwell/stepwell.db".into(),
-            ));
+}
+
+/// Reads a URL and opens nothing.
+///
+/// # Errors
+/// `Invalid` for a URL that names no store.
+pub fn check_url(url: &str) -> Result<(), Error> {
+    Named::by(url).map(|_| ())
+}
+
+/// What a URL names.
+enum Named {
+    Memory,
+    Sqlite(PathBuf, SqliteOptions),
+}
+
+impl Named {
+    fn by(url: &str) -> Result<Self, Error> {
+        if url == "memory:" {
+            return Ok(Self::Memory);
         }
-        return Ok(Arc::new(SqliteStore::open(&PathBuf::from(path), options(query)?).await?));
+        if let Some(rest) = url.strip_prefix("sqlite://") {
+            let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+            if path.is_empty() {
+                return Err(Error::Invalid(
+                    "sqlite:// wants a path, such as sqlite://.stepwell/stepwell.db".into(),
+                ));
+            }
+            return Ok(Self::Sqlite(PathBuf::from(path), options(query)?));
+        }
+        if !url.contains(':') {
+            let message = format!("{url:?} is no URL of a store; for a file write sqlite://{url}");
+            return Err(Error::Invalid(message));
+        }
+        let scheme = url.split(':').next().unwrap_or_default();
+        Err(Error::Invalid(format!("no store is known for '{scheme}:'; known: memory:, sqlite://PATH")))
     }
-    if !url.contains(':') {
-        let message = format!("{url:?} is no URL of a store; for a file write sqlite://{url}");
-        return Err(Error::Invalid(message));
-    }
-    let scheme = url.split(':').next().unwrap_or_default();
-    Err(Error::Invalid(format!("no store is known for '{scheme}:'; known: memory:, sqlite://PATH")))
 }
 
 fn options(query: &str) -> Result<SqliteOptions, Error> {

@@ -1,6 +1,6 @@
 //! `stepwell answer`: answers a question, durable when the command returns.
 
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -209,13 +209,11 @@ fn value(args: &Args) -> Result<Value, ErrorObject> {
         ("--json-value".to_owned(), text.clone())
     } else if let Some(file) = args.file.clone().or_else(|| args.stdin.clone().map(PathBuf::from)) {
         let name = file.display().to_string();
-        let mut text = String::new();
-        let read = if name == "-" {
-            std::io::stdin().read_to_string(&mut text).map(|_| ())
+        let text = if name == "-" {
+            std::io::read_to_string(std::io::stdin()).map_err(|error| bad(format!("{name}: {error}")))?
         } else {
-            project::read_given(&file).map(|content| text = content)
+            project::read_given(&file, bad)?
         };
-        read.map_err(|error| bad(format!("{name}: {error}")))?;
         (name, text)
     } else {
         return Err(bad("no answer is given".into()).with_hint(
@@ -223,12 +221,11 @@ fn value(args: &Args) -> Result<Value, ErrorObject> {
         ));
     };
     serde_json::from_str(&text).map_err(|error| {
-        if name != "--json-value" || text.trim_start().starts_with(['{', '[', '"']) {
-            return bad(format!("{name}: not JSON: {error}"));
-        }
-        bad(format!("{name}: not JSON: {error}")).with_hint(format!(
-            "a text is given with `--text {}`; JSON puts it in quotes",
-            text::word(text.trim())
-        ))
+        let hint = if name != "--json-value" || text.trim_start().starts_with(['{', '[', '"']) {
+            project::json_hint(&error)
+        } else {
+            Some(format!("a text is given with `--text {}`; JSON puts it in quotes", text::word(text.trim())))
+        };
+        ErrorObject { hint, ..bad(format!("{name}: not JSON: {error}")) }
     })
 }

@@ -8,7 +8,7 @@ use stepwell_core::error::{Code, ErrorObject};
 use crate::args::Shared;
 use crate::exit::Exit;
 use crate::values::size;
-use crate::{output, project};
+use crate::{output, project, whole_file};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -27,14 +27,7 @@ pub(crate) async fn backup(shared: &Shared, args: &Args) -> Result<Exit, ErrorOb
             .with("path", file.to_string())
             .with_hint("name a new file, or replace it with --force"));
     }
-    let dir = args.file.parent().filter(|dir| !dir.as_os_str().is_empty());
-    if let Some(dir) = dir.filter(|dir| !dir.is_dir()) {
-        let message = format!("there is no directory {} for the backup", dir.display());
-        return Err(ErrorObject::new(Code::CONFIGURATION_ERROR, message)
-            .with("reason", "not_found")
-            .with("path", dir.display().to_string())
-            .with_hint("make it first"));
-    }
+    whole_file::has_place("FILE", &args.file)?;
     let opened = project::open_existing(shared.store()).await?;
     opened.backup(&args.file, args.force).await.map_err(super::stored)?;
     output::is_done(format!("the backup itself is {file}"));

@@ -472,15 +472,6 @@ impl Report {
                 return Err(wrong("--output", message));
             }
         };
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if path.is_dir() || !parent.is_dir() {
-            let what = if path.is_dir() { "is a directory" } else { "lies in a directory that is not there" };
-            let message = format!("the report cannot be written: '{}' {what}", path.display());
-            let reason = if path.is_dir() { "directory" } else { "not_found" };
-            return Err(ErrorObject::new(Code::CONFIGURATION_ERROR, message)
-                .with("reason", reason)
-                .with("path", path.display().to_string()));
-        }
         whole_file::can_be_written("--output", path)?;
         Ok(Self { path: path.to_owned(), is_json })
     }

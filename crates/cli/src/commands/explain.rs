@@ -1,6 +1,7 @@
 //! `stepwell explain`: the page of an error code, as it lies in `docs/errors`.
 
 use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::spelling::nearest;
 
 use crate::args::Shared;
 use crate::exit::Exit;
@@ -21,9 +22,13 @@ pub(crate) fn explain(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject>
     };
     let code = Code::ALL.iter().find(is_meant).copied();
     let Some((code, page)) = code.and_then(|code| Some((code, page(code)?))) else {
+        let hint = match nearest(given, Code::ALL.iter().map(|code| code.name())) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => "it stands behind `error` in brackets, a name and a number: either will do".into(),
+        };
         return Err(ErrorObject::new(Code::INVALID_PARAMS, format!("no error has the code {given}"))
             .with("parameter", "code")
-            .with_hint("it stands behind `error` in brackets, a name and a number: either will do"));
+            .with_hint(hint));
     };
     if shared.json {
         output::json(&serde_json::json!({

@@ -10,7 +10,7 @@ use stepwell_store::{Page, WaitFilter, WaitState};
 use crate::args::Shared;
 use crate::exit::Exit;
 use crate::graph::{Graph, dot, mermaid, svg, text};
-use crate::{output, project, standing};
+use crate::{output, project, standing, whole_file};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -38,6 +38,9 @@ enum Format {
 }
 
 pub(crate) async fn graph(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
+    if let Some(file) = &args.output {
+        whole_file::has_place("--output", file)?;
+    }
     let graph = match file(&args.target) {
         Some(file) => of_file(file)?,
         None => of_run(shared, &args.target).await?,

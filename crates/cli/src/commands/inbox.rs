@@ -26,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "T")]
     due_before: Option<String>,
     /// At most so many
-    #[arg(long, default_value_t = 50, value_name = "N")]
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = at_least_one)]
     limit: usize,
     /// Where the last page ended
     #[arg(long, value_name = "C")]
@@ -44,7 +44,6 @@ pub(crate) async fn inbox(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
         }
         return Ok(Exit::Ok);
     }
-    let limit = at_least_one("--limit", args.limit)?;
     let now = super::list::now();
     let due = args.due_before.as_deref().map(|text| moment("--due-before", text, now)).transpose()?;
     let filter = WaitFilter {
@@ -64,7 +63,7 @@ pub(crate) async fn inbox(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
         output::talk(&format!("no open questions: nothing has run in {} yet", dir.display()));
         return Ok(Exit::Ok);
     };
-    let page = Page { limit, cursor: args.cursor.clone() };
+    let page = Page { limit: args.limit, cursor: args.cursor.clone() };
     let found = opened.waits(&filter, &page).await.map_err(super::stored)?;
     if shared.json {
         let waits: Vec<_> = found.items.iter().map(shape::wait).collect();

@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long)]
     children: bool,
     /// At most so many
-    #[arg(long, default_value_t = 50, value_name = "N")]
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = at_least_one)]
     limit: usize,
     /// Where the last page ended
     #[arg(long, value_name = "C")]
@@ -40,7 +40,6 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn list(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
-    let limit = at_least_one("--limit", args.limit)?;
     let now = now();
     let at =
         |name: &str, given: &Option<String>| given.as_deref().map(|text| moment(name, text, now)).transpose();
@@ -65,7 +64,7 @@ pub(crate) async fn list(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
         ));
         return Ok(Exit::Ok);
     };
-    let page = Page { limit, cursor: args.cursor.clone() };
+    let page = Page { limit: args.limit, cursor: args.cursor.clone() };
     let found = opened.runs(&filter, &page).await.map_err(super::stored)?;
     if shared.json {
         let runs: Vec<_> = found.items.iter().map(shape::summary).collect();

@@ -41,7 +41,7 @@ enum Verb {
         #[arg(default_value = "", hide_default_value = true)]
         prefix: String,
         /// At most so many
-        #[arg(long, default_value_t = 50, value_name = "N")]
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = at_least_one)]
         limit: usize,
         /// Where the last page ended
         #[arg(long, value_name = "C")]
@@ -75,7 +75,7 @@ pub(crate) async fn state(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
             }
         }
         Verb::List { prefix, limit, cursor } => {
-            let page = Page { limit: at_least_one("--limit", *limit)?, cursor: cursor.clone() };
+            let page = Page { limit: *limit, cursor: cursor.clone() };
             list(shared, prefix, &page).await?;
         }
         Verb::Delete { key, if_version } => {

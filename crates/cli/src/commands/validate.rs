@@ -34,7 +34,14 @@ pub(crate) async fn validate(shared: &Shared, args: &Args) -> Result<Exit, Error
         match &file.outcome {
             Ok(loaded) => {
                 if !shared.json {
-                    output::data(&format!("{name}: ok, {}", counted(loaded.workflow.len(), "step")));
+                    let warnings = match loaded.warnings.len() {
+                        0 => String::new(),
+                        count => format!(", {}", counted(count, "warning")),
+                    };
+                    output::data(&format!(
+                        "{name}: ok, {}{warnings}",
+                        counted(loaded.workflow.len(), "step")
+                    ));
                 }
                 shown.push(json!({
                     "file": name, "ok": true, "workflow": loaded.workflow.name(),

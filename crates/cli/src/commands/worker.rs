@@ -12,21 +12,20 @@ use crate::{output, project};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Attempts at once [default: cores × 4]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     concurrency: Option<usize>,
     #[command(flatten)]
     work: Work,
 }
 
 pub(crate) async fn worker(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
-    let slots = args.concurrency.map(|count| at_least_one("--concurrency", count)).transpose()?;
     let opened = project::open_store(shared.store()).await?;
     let mut options = Options {
         leases: Leases::All,
         label: format!("pid {} (worker)", std::process::id()),
         ..Options::default()
     };
-    if let Some(slots) = slots {
+    if let Some(slots) = args.concurrency {
         options.slots = slots;
     }
     let mut stop = Stop::listen()?;

@@ -36,7 +36,12 @@ pub(crate) const KEYS: &[Key] = &[
         default: "`sqlite://.stepwell/stepwell.db`",
         meaning: "URL of the store: `sqlite://PATH` or `memory:`. A relative path starts at the project. \
                   `--store` and `STEPWELL_STORE` win",
-        set: |settings, value| text(value).map(|url| settings.store = Some(url.to_owned())),
+        set: |settings, value| {
+            let url = text(value)?;
+            stepwell_store::check_url(url).map_err(|error| vec![Wrong::because(value, error.to_string())])?;
+            settings.store = Some(url.to_owned());
+            Ok(())
+        },
     },
     Key {
         table: "",
@@ -121,6 +126,10 @@ pub(super) enum Why {
 impl Wrong {
     fn not_taken(value: &Value) -> Self {
         Self { place: value.span(), why: Why::NotTaken(found(value)) }
+    }
+
+    fn because(value: &Value, why: String) -> Self {
+        Self { place: value.span(), why: Why::Because(why) }
     }
 }
 

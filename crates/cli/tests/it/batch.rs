@@ -406,7 +406,7 @@ fn what_is_not_there_is_told_before_anything_runs() {
     };
     let is = |code: i32, name: &str| (code, name.to_owned());
     assert_eq!(with(&["gone"]), is(4, "CONFIGURATION_ERROR"));
-    assert_eq!(with(&["data", "--output", "gone/report.md"]), is(4, "CONFIGURATION_ERROR"));
+    assert_eq!(with(&["data", "--output", "gone/report.md"]), is(2, "INVALID_PARAMS"));
     assert_eq!(with(&["data", "--output", "report.txt"]), is(2, "INVALID_PARAMS"));
     assert_eq!(with(&["data", "data/000.csv"]), is(2, "INVALID_PARAMS"));
     assert_eq!(with(&["data/000.csv", "--pattern", "*"]), is(2, "INVALID_PARAMS"));

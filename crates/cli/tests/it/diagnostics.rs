@@ -134,7 +134,7 @@ fn g20_a_warning_looks_like_a_problem() {
     params: {file: there/is/none.py}
 ";
     let told = validated("warns.yaml", text);
-    assert_eq!((told.code, &*told.out), (0, "warns.yaml: ok, 2 steps\n"), "{told:?}");
+    assert_eq!((told.code, &*told.out), (0, "warns.yaml: ok, 2 steps, 3 warnings\n"), "{told:?}");
     let dir = told.err.split("none.py in ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
     insta::assert_snapshot!(told.err.replace(dir, "DIR"));
 }

@@ -48,7 +48,7 @@ fn a_run_is_drawn_with_how_each_step_stands() {
     transcript.run(&sandbox, &["graph", "r1", "--format", "mermaid"]);
     assert_eq!(transcript.run(&sandbox, &["graph", "r2"]).code, 4);
     assert_eq!(transcript.run(&sandbox, &["graph", "none.yaml"]).code, 4);
-    assert_eq!(transcript.run(&sandbox, &["graph", "r1", "--output", "none/r1.svg"]).code, 1);
+    assert_eq!(transcript.run(&sandbox, &["graph", "r1", "--output", "none/r1.svg"]).code, 2);
     transcript.check("graph_run");
     let told = sandbox.run(&["graph", "r1", "--format", "svg", "--output", "r1.svg"]);
     assert_eq!((told.code, &*told.out), (0, ""));

@@ -249,7 +249,10 @@ fn numbers_that_would_do_nothing_are_refused_and_an_empty_list_says_so() {
     ] {
         let told: Told = sandbox.run(args);
         assert_eq!(told.code, 2, "{told:?}");
-        assert!(told.err.contains(&format!("{flag} must be at least 1, not 0")), "{told:?}");
+        assert!(
+            told.err.contains(&format!("'0' for '{flag} <N>': it must be a whole number from 1")),
+            "{told:?}"
+        );
     }
     let none = sandbox.run(&["list", "--workflow", "other", "--since", "2020-01-01"]);
     assert_eq!((none.code, &*none.out, &*none.err), (0, "", "no runs match\n"));
@@ -304,7 +307,7 @@ fn a_script_that_is_not_there_is_told_before_anything_runs() {
     let validated = sandbox.run(&["validate", "script.yaml"]);
     assert_eq!(validated.code, 0, "{validated:?}");
     assert!(validated.err.starts_with(&format!("script.yaml:1:58: warning: {missing}\n")), "{validated:?}");
-    assert!(validated.out.ends_with(": ok, 1 step\n"), "{validated:?}");
+    assert!(validated.out.ends_with(": ok, 1 step, 1 warning\n"), "{validated:?}");
     assert_eq!(sandbox.run(&["validate", "--strict", "script.yaml"]).code, 3);
     let ran = sandbox.run(&["run", "script.yaml"]);
     assert!(ran.err.starts_with(&format!("script.yaml:1:58: warning: {missing}\n")), "{ran:?}");
@@ -440,4 +443,59 @@ fn a_question_with_a_deadline_says_until_when_and_what_stands_in_and_what_is_pas
     let again = sandbox.run(&run);
     assert!(asks(&again.err) && again.err.contains("\nrun s1 waited for input\n"), "{}", again.err);
     assert!(!again.err.contains("answer with") && !again.err.contains("Ctrl-C"), "{}", again.err);
+}
+
+#[test]
+fn arguments_that_are_mistaken_name_what_to_write() {
+    let sandbox = Sandbox::new();
+    sandbox.write("nap.yaml", "steps: [{name: nap, method: timer/sleep, params: {seconds: 0}}]");
+    sandbox.write("input.json", "{}");
+    waiting(&sandbox, "steps: [{name: ask, method: human/ask, params: {prompt: ok?}}]", "asks", 1);
+    for (args, code, part) in [
+        (
+            &["run", "nap.yaml", "--input", "input.json"][..],
+            2,
+            "hint: the content of the file is meant by `@input.json`",
+        ),
+        (&["run", "nap.yaml", "--input", "{a:1}"], 2, "hint: keys and texts stand in double quotes"),
+        (&["run", "nap.yaml", "--input", "{\"ok\": tru}"], 2, "hint: keys and texts stand in double quotes"),
+        (&["run", "nap.yaml", "--input", "@nope.json"], 4, "there is no file 'nope.json'"),
+        (&["answer", "asks", "--file", "nope.json"], 4, "there is no file 'nope.json'"),
+        (&["answer", "asks", "--json-value", "{ok: true}"], 2, "hint: keys and texts stand in double quotes"),
+        (&["explain", "TASK_TIMEOT"], 2, "hint: did you mean 'TASK_TIMEOUT'?"),
+        (&["list", "--limit", "x"], 2, "'x' for '--limit <N>': it must be a whole number from 1"),
+    ] {
+        let told = sandbox.run(args);
+        assert_eq!((told.code, told.err.contains(part)), (code, true), "{args:?}: {told:?}");
+    }
+}
+
+#[test]
+fn an_output_whose_directory_is_missing_is_refused_before_anything_is_done() {
+    let sandbox = Sandbox::new();
+    sandbox.write("nap.yaml", "steps: [{name: nap, method: timer/sleep, params: {seconds: 0}}]");
+    for args in [
+        &["run", "nap.yaml", "--output", "nope/x.json"][..],
+        &["graph", "nap.yaml", "--output", "nope/x.svg"],
+        &["backup", "nope/x.db"],
+    ] {
+        let told = sandbox.run(args);
+        assert_eq!(
+            (told.code, told.err.contains("there is no directory nope")),
+            (2, true),
+            "{args:?}: {told:?}"
+        );
+    }
+    assert!(!sandbox.path().join(".stepwell").exists());
+}
+
+#[test]
+fn a_script_that_asks_for_a_variable_it_cannot_see_is_told_which_it_sees() {
+    let sandbox = Sandbox::new();
+    sandbox.write("key.py", "import os\nresult = os.environ['API_KEY']\n");
+    sandbox.write("key.yaml", "steps: [{name: key, method: python/execute, params: {file: key.py}}]");
+    let told = sandbox.run_with(&["run", "key.yaml"], &[("API_KEY", "1")]);
+    assert_eq!((told.code, told.err.contains("'env_allow' in stepwell.toml")), (1, true), "{told:?}");
+    sandbox.write("other.yaml", "steps: [{name: key, method: python/execute, params: {code: '{}[1]'}}]");
+    assert!(!sandbox.run(&["run", "other.yaml"]).err.contains("env_allow"));
 }

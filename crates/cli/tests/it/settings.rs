@@ -55,7 +55,7 @@ fn a_file_that_cannot_be_read_is_told_with_its_place() {
     let sandbox = Sandbox::new();
     let mut transcript = Transcript::default();
     let many = "store = 5\n[python]\ninterpretor = \"python3\"\nmemory = \"lots\"\n";
-    for text in ["stor = \"memory:\"\n", many, "store = \nsandbox = [\n", "[pyton]\n"] {
+    for text in ["stor = \"memory:\"\n", many, "store = \nsandbox = [\n", "[pyton]\n", "store = \"foo\"\n"] {
         sandbox.write("stepwell.toml", text);
         assert_eq!(transcript.run(&sandbox, &["list"]).code, 1);
     }

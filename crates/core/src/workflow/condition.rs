@@ -102,17 +102,17 @@ impl Condition {
             path: Path::root(),
             at: 0,
             kind: ProblemKind::Syntax,
-            message: format!(
-                "{text:?} is not a condition: {why}; write '${{ref}}', 'not ${{ref}}' or '${{ref}} == literal'"
-            ),
+            message: format!("{text:?} is not a condition: {why}"),
         };
+        let misformed =
+            |why: &str| syntax(&format!("{why}; write '${{ref}}', 'not ${{ref}}' or '${{ref}} == literal'"));
         let trimmed = text.trim();
         let (negated, rest) = match trimmed.strip_prefix("not") {
             Some(rest) if rest.starts_with([' ', '\t', '$']) => (true, rest.trim_start()),
             _ => (false, trimmed),
         };
         let Some(inner) = rest.strip_prefix("${") else {
-            return Err(syntax("it begins with a reference"));
+            return Err(misformed("it begins with a reference"));
         };
         let at = text.trim_end().len() - rest.len();
         let (reference, len) =
@@ -121,17 +121,27 @@ impl Condition {
         if rest.is_empty() {
             return Ok(Self { reference, test: Test::IsSomething { negated } });
         }
+        if let Some(why) = joined(rest) {
+            return Err(syntax(why));
+        }
         if negated {
-            return Err(syntax("'not' stands before a reference alone"));
+            return Err(misformed("'not' stands before a reference alone"));
         }
         let Some((sign, operator)) = OPERATORS.into_iter().find(|(sign, _)| rest.starts_with(sign)) else {
-            return Err(syntax("after the reference comes one of == != < <= > >="));
+            return Err(match rest.strip_prefix('=') {
+                Some(_) => syntax("'=' compares nothing; did you mean '=='?"),
+                None => misformed("after the reference comes one of == != < <= > >="),
+            });
         };
-        let Some(literal) = plain(rest[sign.len()..].trim()) else {
-            return Err(syntax("the right side is a literal, not a reference"));
+        let literal = rest[sign.len()..].trim();
+        if let Some(why) = behind_value(literal).and_then(joined) {
+            return Err(syntax(why));
+        }
+        let Some(literal) = plain(literal) else {
+            return Err(misformed("the right side is a literal, not a reference"));
         };
         let Ok(literal) = serde_json::from_str(&literal) else {
-            return Err(syntax("the right side is written as JSON, texts in double quotes"));
+            return Err(misformed("the right side is written as JSON, texts in double quotes"));
         };
         Ok(Self { reference, test: Test::Compare(operator, literal) })
     }
@@ -181,6 +191,26 @@ pub fn all_hold(conditions: &[Condition], scope: &dyn Scope) -> Result<bool, Con
         }
     }
     Ok(true)
+}
+
+/// Returns what stands in the way if a text goes on with another condition.
+fn joined(text: &str) -> Option<&'static str> {
+    let text = text.trim_start();
+    let begins = |word: &str| {
+        let rest = text.get(..word.len()).filter(|begin| begin.eq_ignore_ascii_case(word));
+        rest.is_some() && text[word.len()..].starts_with([' ', '\t', '$', '('])
+    };
+    if begins("and") || begins("&&") {
+        return Some("there is no 'and'; conditions that all must hold are a list: [\"…\", \"…\"]");
+    }
+    (begins("or") || begins("||")).then_some("there is no 'or'; an earlier step can put it into one value")
+}
+
+/// Returns what follows the JSON value that a text begins with.
+fn behind_value(text: &str) -> Option<&str> {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<serde::de::IgnoredAny>();
+    values.next()?.ok()?;
+    text.get(values.byte_offset()..)
 }
 
 /// Undoes escapes; `None` if there is a reference.
@@ -362,6 +392,24 @@ mod tests {
         ] {
             assert!(Condition::parse(text, &()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_seems_to_be_meant_is_told() {
+        for (text, told) in [
+            ("${input.v} > 3 and ${input.w}", "there is no 'and'; conditions that all must hold are a list"),
+            ("${input.v} && ${input.w}", "there is no 'and'"),
+            ("not ${input.v} and not ${input.w}", "there is no 'and'"),
+            ("${input.v} == \"a and b\" AND ${input.w}", "there is no 'and'"),
+            ("${input.v} == 1 or ${input.w}", "there is no 'or'"),
+            ("${input.v} = 3", "did you mean '=='?"),
+            ("${input.v} order 3", "one of == != < <= > >="),
+            ("${input.v} == ${input.w} and 1", "a literal, not a reference"),
+        ] {
+            let problem = Condition::parse(text, &()).unwrap_err();
+            assert!(problem.message.contains(told), "{text}: {}", problem.message);
+        }
+        assert_eq!(holds("${input.v} == \"a and b\"", &json!("a and b")), Ok(true));
     }
 
     #[test]

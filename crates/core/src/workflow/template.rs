@@ -82,6 +82,8 @@ pub enum ProblemKind {
     Syntax,
     /// The name at the start is no step and none of `input`, `item`, `index`.
     UnknownRoot(String),
+    /// The name at the start is kept for later, such as `env`.
+    Reserved(String),
     /// A reference in the key of an object.
     Key,
     /// A place in Python source where no value can stand, or a name that is ours.
@@ -93,7 +95,8 @@ impl TemplateProblem {
         let message = fault.to_string();
         let kind = match fault {
             Fault::UnknownRoot(name) => ProblemKind::UnknownRoot(name),
-            Fault::Unclosed | Fault::Empty | Fault::Syntax(..) | Fault::Reserved(_) => ProblemKind::Syntax,
+            Fault::Reserved(name) => ProblemKind::Reserved(name),
+            Fault::Unclosed | Fault::Empty | Fault::Syntax(..) => ProblemKind::Syntax,
         };
         Self { path: path.clone(), at, kind, message }
     }

@@ -134,7 +134,7 @@ pub(super) fn read(
     let says = object.get(&["on_failure"], &mut problems).is_some();
     let on_failure = if says { settings.defaults.on_failure.clone() } else { OnFailure::Continue };
     let defaults = Defaults { on_failure, ..settings.defaults.clone() };
-    match Template::read(object, defaults, &mut problems) {
+    match Template::read(object, defaults, protocols, &mut problems) {
         Some(template) => assemble(settings, &source, &template, protocols, problems),
         None => Err(problems.into_invalid().expect("a template that cannot be read has a problem")),
     }

@@ -1,7 +1,7 @@
 //! Reading the keys of an object: aliases, types, limits. Whatever is wrong is collected, and reading goes on.
 
 use serde_json::Value;
-use stepwell_core::spelling::nearest;
+use stepwell_core::spelling::{as_list, nearest, seconds_of};
 use stepwell_core::workflow::path::Path;
 
 use super::keys::types::Read;
@@ -53,7 +53,7 @@ impl Problems {
         self.at_with(field, message, None);
     }
 
-    fn at_with(&mut self, field: &Field, message: impl Into<String>, hint: Option<String>) {
+    pub(super) fn at_with(&mut self, field: &Field, message: impl Into<String>, hint: Option<String>) {
         let message = format!("{}'{}' {}", self.subject(), field.key, message.into());
         self.push(Problem::new(field.path.clone(), field.node.at, message).maybe_hint(hint));
     }
@@ -123,14 +123,20 @@ impl<'a> Object<'a> {
         key.value.read(&self.field(key, problems)?, problems)
     }
 
-    /// Reports every key that is not in the table.
+    /// Reports every key that is not in the table, naming the nearest one that is.
     pub(super) fn only_of(&self, table: &Table, problems: &mut Problems) {
-        let known: Vec<&str> = names(table).collect();
-        self.only(&known, problems);
+        self.only_of_or(table, |_| None, problems);
     }
 
-    /// Reports every key that is not known, naming the nearest one that is.
-    pub(super) fn only(&self, known: &[&str], problems: &mut Problems) {
+    /// Reports every key that is not in the table, with what is to be done about it if that is known, else naming the
+    /// nearest one.
+    pub(super) fn only_of_or(
+        &self,
+        table: &Table,
+        hint: impl Fn(&str) -> Option<String>,
+        problems: &mut Problems,
+    ) {
+        let known: Vec<&str> = names(table).collect();
         for member in self.members.iter().filter(|member| !known.contains(&member.key.as_str())) {
             if problems.are_enough() {
                 problems.count_one();
@@ -138,10 +144,10 @@ impl<'a> Object<'a> {
             }
             let message = format!("{}unknown key '{}'", problems.subject(), member.key);
             let path = self.path.join(member.key.as_str());
-            let hint = nearest(&member.key, known.iter().copied()).map_or_else(
-                || format!("known keys: {}", known.join(", ")),
-                |near| format!("did you mean '{near}'?"),
-            );
+            let near =
+                || nearest(&member.key, known.iter().copied()).map(|near| format!("did you mean '{near}'?"));
+            let hint = hint(&member.key).or_else(near);
+            let hint = hint.unwrap_or_else(|| format!("known keys: {}", known.join(", ")));
             problems.push(Problem::new(path, member.key_at, message).hint(hint));
         }
     }
@@ -151,7 +157,8 @@ impl<'a> Field<'a> {
     pub(super) fn text(&self, problems: &mut Problems) -> Option<&'a str> {
         let text = self.node.as_str();
         if text.is_none() {
-            problems.at(self, format!("must be a text, not {}", self.node.kind_name()));
+            let message = format!("must be a text, not {}", self.node.kind_name());
+            problems.at_with(self, message, self.node.quoted().map(|quoted| format!("write `{quoted}`")));
         }
         text
     }
@@ -233,9 +240,19 @@ impl<'a> Field<'a> {
     }
 
     pub(super) fn object(&self, problems: &mut Problems) -> Option<Object<'a>> {
+        self.object_or(|_| None, problems)
+    }
+
+    /// Returns the object, or tells what to write instead of what is there.
+    pub(super) fn object_or(
+        &self,
+        hint: impl FnOnce(&Node) -> Option<String>,
+        problems: &mut Problems,
+    ) -> Option<Object<'a>> {
         let object = Object::new(self.node, self.path.clone());
         if object.is_none() {
-            problems.at(self, format!("must be an object, not {}", self.node.kind_name()));
+            let message = format!("must be an object, not {}", self.node.kind_name());
+            problems.at_with(self, message, hint(self.node));
         }
         object
     }
@@ -245,11 +262,21 @@ impl<'a> Field<'a> {
     }
 
     pub(super) fn list(&self, problems: &mut Problems) -> Option<&'a [Node]> {
+        let hint = |node: &Node| node.as_str().and_then(as_list).map(|list| format!("write `{list}`"));
+        self.list_or(hint, problems)
+    }
+
+    /// Returns the list, or tells what to write instead of what is there.
+    pub(super) fn list_or(
+        &self,
+        hint: impl FnOnce(&Node) -> Option<String>,
+        problems: &mut Problems,
+    ) -> Option<&'a [Node]> {
         if let Kind::List(nodes) = &self.node.kind {
             return Some(nodes);
         }
-        let hint = self.node.as_str().and_then(as_list).map(|list| format!("write `{list}`"));
-        problems.at_with(self, format!("must be a list, not {}", self.node.kind_name()), hint);
+        let message = format!("must be a list, not {}", self.node.kind_name());
+        problems.at_with(self, message, hint(self.node));
         None
     }
 
@@ -271,48 +298,6 @@ impl<'a> Field<'a> {
                 }
             }
             Kind::List(_) | Kind::Object(_) => format!(", not {}", self.node.kind_name()),
-        }
-    }
-}
-
-/// Returns names that stand where a list of them should, as that list, in a form that YAML and JSON read.
-fn as_list(text: &str) -> Option<String> {
-    const LONGEST: usize = 100;
-    let names: Vec<&str> = text.split(',').map(str::trim).collect();
-    let is_list = text.len() <= LONGEST && names.iter().all(|name| !name.is_empty());
-    let quoted = names.iter().map(|name| Value::from(*name).to_string());
-    is_list.then(|| format!("[{}]", quoted.collect::<Vec<_>>().join(", ")))
-}
-
-/// Reads a time as people write it: `10s`, `1.5 min`, `2h`.
-fn seconds_of(text: &str) -> Option<f64> {
-    let text = text.trim();
-    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let one = match unit.to_ascii_lowercase().as_str() {
-        "ms" => 0.001,
-        "" | "s" | "sec" | "secs" | "second" | "seconds" => 1.0,
-        "m" | "min" | "mins" | "minute" | "minutes" => 60.0,
-        "h" | "hour" | "hours" => 3_600.0,
-        "d" | "day" | "days" => 86_400.0,
-        _ => return None,
-    };
-    let number: f64 = number.trim().parse().ok()?;
-    Some(number * one).filter(|seconds| seconds.is_finite())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_with_a_unit_is_understood_as_seconds() {
-        let table = [("10s", 10.0), ("10", 10.0), ("1.5 min", 90.0), ("2H", 7_200.0), ("250ms", 0.25)];
-        for (text, seconds) in table {
-            assert_eq!(seconds_of(text), Some(seconds), "{text}");
-        }
-        for text in ["", "s", "soon", "1m30s", "1 fortnight", "NaN"] {
-            assert_eq!(seconds_of(text), None, "{text}");
         }
     }
 }

@@ -12,7 +12,11 @@ use super::unreadable::{MAX_DEPTH, NoNumber, Unreadable};
 pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
     if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
         let at = place(text, error.line(), error.column());
-        return Err(Unreadable::new(format!("not JSON: {}", words(&error.to_string())), at));
+        let told = Unreadable::new(format!("not JSON: {}", words(&error.to_string())), at);
+        return Err(match hint(text, at) {
+            Some(hint) => told.hint(hint),
+            None => told,
+        });
     }
     Reader { text, at: 0, line: 1, column: 0, counted: 0 }.value(0)
 }
@@ -40,6 +44,16 @@ fn words(told: &str) -> &str {
         "trailing comma" => "nothing follows this comma",
         "trailing characters" => "something follows the document",
         told => told,
+    }
+}
+
+/// Returns what to do about a text that cannot go on like this.
+fn hint(text: &str, at: Position) -> Option<&'static str> {
+    let (before, rest) = text.split_at(at.start as usize);
+    match rest.chars().next()? {
+        '\'' => Some("texts and keys stand in double quotes"),
+        '}' | ']' if before.trim_end().ends_with(',') => Some("is there a comma too many before it?"),
+        _ => None,
     }
 }
 
@@ -249,6 +263,16 @@ mod tests {
             let is_told = ["EOF", "expected `", "ident", "trailing", "parsing", "string", "unicode", "u001F"];
             assert!(!is_told.iter().any(|word| message.contains(word)), "{text:?}: {message}");
         }
+    }
+
+    #[test]
+    fn quotes_and_commas_of_other_languages_are_told_how_to_write() {
+        let hint = |text: &str| read(text).unwrap_err().hint;
+        assert_eq!(hint("{'steps': []}"), Some("texts and keys stand in double quotes"));
+        for text in ["{\"a\": 1,}", "[1,]", "{\"a\": 1,\n}"] {
+            assert_eq!(hint(text), Some("is there a comma too many before it?"), "{text}");
+        }
+        assert_eq!(hint("{\"a\"}"), None);
     }
 
     #[test]

@@ -118,6 +118,14 @@ impl Node {
         }
     }
 
+    /// Returns a number or truth value as it is written for a text.
+    pub(super) fn quoted(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Scalar(value @ (Value::Number(_) | Value::Bool(_))) => Some(format!("\"{value}\"")),
+            Kind::Scalar(_) | Kind::List(_) | Kind::Object(_) => None,
+        }
+    }
+
     /// Returns the member that has one of these names.
     pub(super) fn member(&self, names: &[&str]) -> Option<&Member> {
         match &self.kind {

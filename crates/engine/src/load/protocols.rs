@@ -23,6 +23,9 @@ pub trait Protocols {
     /// Returns the parameters in which `${…}` is nothing that the loader should read.
     fn raw_params(&self, protocol: &str, method: &str) -> &'static [&'static str];
 
+    /// Returns the names of the parameters of a method; an empty list: nobody knows.
+    fn params(&self, protocol: &str, method: &str) -> Vec<&'static str>;
+
     /// Returns the keys that the result object of a method has; an empty list: nobody knows.
     fn result_keys(&self, protocol: &str, method: &str) -> &'static [&'static str];
 
@@ -46,6 +49,11 @@ impl Protocols for Registry {
 
     fn raw_params(&self, protocol: &str, method: &str) -> &'static [&'static str] {
         self.protocol(protocol).map_or(&[], |provider| provider.raw_params(method))
+    }
+
+    fn params(&self, protocol: &str, method: &str) -> Vec<&'static str> {
+        let described = self.protocol(protocol).and_then(|provider| provider.params(method));
+        described.unwrap_or_default().into_iter().map(|param| param.name).collect()
     }
 
     fn result_keys(&self, protocol: &str, method: &str) -> &'static [&'static str] {

@@ -18,7 +18,7 @@ use super::fields::Problems;
 use super::node::{Kind, Member, Node, Position};
 use super::problem::Problem;
 use super::protocols::{Protocols, split_version};
-use super::step::{Draft, Elements};
+use super::step::{Draft, Elements, Named};
 
 /// For so many unknown names the nearest known one is looked for.
 const MAX_GUESSES: usize = 20;
@@ -61,10 +61,15 @@ impl Index {
         Self { by_name, ids }
     }
 
-    fn nearest(&self, name: &str) -> Option<String> {
-        nearest(name, self.by_name.keys().map(|known| &**known).chain(["input"]))
-            .map(|near| format!("did you mean '{near}'?"))
+    /// Returns the names of all steps but one.
+    fn others(&self, own: Option<&str>) -> impl Iterator<Item = &str> {
+        let own = own.and_then(|own| self.by_name.get(own)).copied();
+        self.by_name.iter().filter(move |(_, step)| Some(**step) != own).map(|(name, _)| &**name)
     }
+}
+
+fn did_you_mean(name: &str) -> String {
+    format!("did you mean '{name}'?")
 }
 
 /// The needs of every step, by index; kept beside the drafts until they are known to be free of cycles.
@@ -80,7 +85,8 @@ pub(super) fn declared_needs(drafts: &[Draft], index: &Index, problems: &mut Pro
             let Some(step) = index.by_name.get(named.name.as_str()).copied() else {
                 let message = format!("step '{}' needs '{}', which no step is called", draft.id, named.name);
                 guesses += 1;
-                let hint = (guesses <= MAX_GUESSES).then(|| index.nearest(&named.name)).flatten();
+                let near = || nearest(&named.name, index.others(Some(&draft.id))).map(did_you_mean);
+                let hint = (guesses <= MAX_GUESSES).then(near).flatten();
                 problems.push(
                     Problem::new(named.path.clone(), named.at, message)
                         .step(&draft.id)
@@ -289,7 +295,12 @@ fn report(problem: &TemplateProblem, place: &Place, index: &Index, problems: &mu
     }
     let message = format!("{}{}", problems.subject(), problem.message);
     let hint = match &problem.kind {
-        ProblemKind::UnknownRoot(name) if problems.list.len() < MAX_GUESSES => index.nearest(name),
+        ProblemKind::UnknownRoot(name) if problems.list.len() < MAX_GUESSES => {
+            nearest(name, index.others(problems.step.as_deref()).chain(["input"])).map(did_you_mean)
+        }
+        ProblemKind::Reserved(name) if name == "env" => {
+            Some("give it to the run, as with `--param NAME=…`, and write '${input.NAME}'".into())
+        }
         _ => None,
     };
     let text = place.value.as_str().unwrap_or_default();
@@ -463,9 +474,12 @@ pub(super) fn cycles(drafts: &[Draft], edges: &Edges, problems: &mut Problems) {
 fn cycle_problem(drafts: &[Draft], mut cycle: Vec<usize>) -> Problem {
     let least = (0..cycle.len()).min_by_key(|i| cycle[*i]).unwrap_or(0);
     cycle.rotate_left(least);
+    let first = &drafts[cycle[0]];
+    if cycle.len() == 1 {
+        return self_need(first);
+    }
     cycle.push(cycle[0]);
     let names: Vec<&str> = cycle.iter().map(|step| drafts[*step].id.as_str()).collect();
-    let first = &drafts[cycle[0]];
     Problem::new(
         first.path.clone(),
         first.at,
@@ -475,6 +489,22 @@ fn cycle_problem(drafts: &[Draft], mut cycle: Vec<usize>) -> Problem {
     .step(&first.id)
     .hint("a reference counts as a need; remove one of them")
     .with("dependency_cycle", names)
+}
+
+/// A circle of one step: it names itself among its needs, or refers to itself.
+fn self_need(draft: &Draft) -> Problem {
+    let is_own = |named: &&Named| named.name == draft.id || Some(&named.name) == draft.title.as_ref();
+    let (place, hint) = match draft.needs.iter().find(is_own) {
+        Some(named) => ((named.path.clone(), named.at), "name another step, or leave it out"),
+        None => {
+            ((draft.path.clone(), draft.at), "a reference counts as a need; its own result comes after it")
+        }
+    };
+    Problem::new(place.0, place.1, format!("step '{}' cannot need itself", draft.id))
+        .code(Code::WORKFLOW_CIRCULAR_DEPENDENCY)
+        .step(&draft.id)
+        .hint(hint)
+        .with("dependency_cycle", vec![draft.id.as_str(); 2])
 }
 
 /// Returns the needs of a step as a definition has them.

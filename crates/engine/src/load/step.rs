@@ -116,8 +116,12 @@ pub(super) fn read<'a>(
     };
     let Called { id, at, title, title_at } = names(&object, number, problems);
     problems.step = Some(id.clone());
-    object.only_of(keys::STEP, problems);
     let (protocol, method) = action(&object, protocols, problems);
+    let misplaced = |key: &str| {
+        let is_param = protocols.params(protocol.as_deref()?, &method).contains(&key);
+        is_param.then(|| format!("it is a parameter of {method}: write it under 'params'"))
+    };
+    object.only_of_or(keys::STEP, misplaced, problems);
     let draft = Draft {
         params: object.field(&keys::PARAMS, problems).filter(|field| field.object(problems).is_some()),
         needs: needs(&object, problems),
@@ -352,7 +356,11 @@ fn or_default<'a, T: Read>(
 }
 
 fn retry(field: &Field, problems: &mut Problems) -> Option<RetryPolicy> {
-    let object = field.object(problems)?;
+    let attempts = |node: &Node| match &node.kind {
+        Kind::Scalar(Value::Number(count)) => Some(format!("write `{{\"max_attempts\": {count}}}`")),
+        _ => None,
+    };
+    let object = field.object_or(attempts, problems)?;
     object.only_of(keys::RETRY, problems);
     let attempts = or_default(&object, &keys::MAX_ATTEMPTS, 3, problems);
     let backoff = or_default(&object, &keys::GROWTH, Backoff::Exponential, problems);

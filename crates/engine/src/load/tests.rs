@@ -29,6 +29,10 @@ impl Protocols for Fake {
         if protocol == "python/v1" { &["result", "output"] } else { &[] }
     }
 
+    fn params(&self, protocol: &str, _method: &str) -> Vec<&'static str> {
+        if protocol == "python/v1" { vec!["code", "file", "args", "timeout"] } else { Vec::new() }
+    }
+
     fn raw_params(&self, protocol: &str, _method: &str) -> &'static [&'static str] {
         match protocol {
             "python/v1" => &["code"],
@@ -42,6 +46,7 @@ impl Protocols for Fake {
             parameter: parameter.to_owned(),
             message: message.to_owned(),
             reason,
+            hint: None,
         };
         let mut problems = Vec::new();
         if protocol == "python/v1" {
@@ -231,6 +236,56 @@ fn a_text_where_a_list_or_a_number_of_seconds_should_be_is_told_how_to_write_it(
 }
 
 #[test]
+fn what_a_newcomer_writes_is_told_how_to_write() {
+    for (source, expected) in [
+        (
+            "steps: [{id: A, method: mcp/ping, retry: 3}]",
+            "1:42: steps[0].retry: step 'A': 'retry' must be an object, not a number (write `{\"max_attempts\": 3}`)",
+        ),
+        ("steps: [{id: 3, method: mcp/ping}]", "'id' must be a text, not a number (write `\"3\"`)"),
+        (
+            "steps:\n  one:\n    method: mcp/ping\n",
+            "(each step is an item of a list, with a dash and a blank before it: `- id: one`)",
+        ),
+        ("steps:\n  id: one\n  method: mcp/ping\n", "before it: `- id: one`)"),
+        ("steps:\n  -id: one\n", "before it: `- id: one`)"),
+        (
+            "steps:\n  - id: A\n    method: python/execute\n    params:\n      code: x\n    args: {}\n",
+            "6:5: steps[0].args: step 'A': unknown key 'args' (it is a parameter of python/execute: write it under 'params')",
+        ),
+        (
+            "steps: [{id: A, method: python/execute, params: {code: x, question: hi}}]",
+            "1:59: steps[0].params.question: step 'A': there is no such parameter",
+        ),
+        (
+            "steps: [{id: A, method: mcp/ping, needs: [A]}]",
+            "1:43: steps[0].needs[0]: step 'A' cannot need itself (name another step, or leave it out)",
+        ),
+        (
+            "steps: [{id: A, method: mcp/ping, params: {x: '${A.result}'}}]",
+            "step 'A' cannot need itself (a reference counts as a need; its own result comes after it)",
+        ),
+        (
+            "steps: [{id: A, method: mcp/ping, params: {x: '${env.HOME}'}}]",
+            "(give it to the run, as with `--param NAME=…`, and write '${input.NAME}')",
+        ),
+    ] {
+        let problems = told(yaml(source));
+        assert!(problems.iter().any(|told| told.contains(expected)), "{source}: {problems:#?}");
+    }
+}
+
+#[test]
+fn a_step_is_never_told_to_name_itself() {
+    let source = "steps: [{id: one, method: mcp/ping, needs: [ono], params: {x: '${onn}'}}]";
+    for told in told(yaml(source)) {
+        assert!(!told.contains("did you mean"), "{told}");
+    }
+    let source = "steps: [{id: one, method: mcp/ping, needs: [ona]}, {id: onb, method: mcp/ping}]";
+    assert!(told(yaml(source))[0].ends_with("(did you mean 'onb'?)"));
+}
+
+#[test]
 fn documents_that_are_no_workflow() {
     for (source, message) in [
         ("", "the document is empty"),
@@ -382,7 +437,7 @@ steps:
     assert_eq!(
         problems,
         [
-            "-28001 8:11: steps[0].params.deep[1]: step 'Fetch': '${Fetc…}': nothing is called 'Fetc'; write '$${' for the text '${' (did you mean 'Fetch'?)",
+            "-28001 8:11: steps[0].params.deep[1]: step 'Fetch': '${Fetc…}': nothing is called 'Fetc'; write '$${' for the text '${'",
             "-28001 9:13: steps[0].params.item: step 'Fetch': '${item}' is bound only in the params of a step with 'for_each'",
             "-28001 14:15: steps[1].params.code: step 'run': line 1: '${Fetch}' cannot stand in a raw literal; leave out the 'r', or use it in code",
             "-28001 15:15: steps[1].params.code: step 'run': line 2: '${price…}': nothing is called 'price'; write '$${' for the text '${'",

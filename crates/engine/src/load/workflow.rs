@@ -8,7 +8,8 @@ use stepwell_core::workflow::template::Names;
 use stepwell_core::workflow::{Problem as CoreProblem, Workflow};
 
 use super::fields::{Object, Problems};
-use super::keys::workflow as keys;
+use super::keys::step::STEP;
+use super::keys::{names, workflow as keys};
 use super::node::{Kind, Node};
 use super::problem::{Invalid, Problem};
 use super::protocols::{self, Protocols};
@@ -159,12 +160,24 @@ fn drafts<'a>(
         problems.push(Problem::new(Path::root(), object.at, message));
         return Vec::new();
     };
-    let Some(nodes) = field.list(problems) else { return Vec::new() };
+    let Some(nodes) = field.list_or(as_items, problems) else { return Vec::new() };
     if nodes.is_empty() {
         problems.at(&field, "is empty; a workflow needs at least one step");
     }
     let read = |(i, node)| step::read(node, &field.path.join(i), i, defaults, protocols, problems);
     nodes.iter().enumerate().filter_map(read).collect()
+}
+
+/// Returns how steps are written that stand as an object.
+fn as_items(steps: &Node) -> Option<String> {
+    let Kind::Object(members) = &steps.kind else { return None };
+    let first = members.first()?;
+    let key = first.key.trim_start_matches('-');
+    let item = match first.value.as_str() {
+        Some(text) if names(STEP).any(|name| name == key) => format!("{key}: {text}"),
+        _ => format!("id: {key}"),
+    };
+    Some(format!("each step is an item of a list, with a dash and a blank before it: `- {item}`"))
 }
 
 /// Checks what steps say about each other. Returns their needs and the warnings.
@@ -211,12 +224,20 @@ pub(super) fn check_params(drafts: &[Draft], protocols: &dyn Protocols, problems
             draft.params.as_ref().map_or_else(|| draft.path.join("params"), |field| field.path.clone());
         let params = node.to_value();
         for found in protocols.check(protocol, &draft.method, &params) {
-            let at = node.position_of(&[found.parameter.as_str().into()]).or(draft.at);
+            let known = protocols.params(protocol, &draft.method);
+            let is_known = known.is_empty() || known.contains(&found.parameter.as_str());
+            let at = match node.member(&[&found.parameter]) {
+                Some(member) if is_known => member.value.at,
+                Some(member) => member.key_at,
+                None => node.at,
+            };
+            let at = at.or(draft.at);
             let message = format!("step '{}': {}", draft.id, found.message);
             problems.push(
                 Problem::new(path.join(found.parameter.as_str()), at, message)
                     .code(Code::INVALID_PARAMS)
                     .step(&draft.id)
+                    .maybe_hint(found.hint)
                     .with("parameter", found.parameter.as_str())
                     .with("reason", found.reason),
             );

@@ -30,9 +30,21 @@ pub(super) fn on_path(name: &str, search: &OsStr) -> Result<PathBuf, ParamProble
             _ => {}
         }
     }
-    Err(match unfit {
-        Some(file) => not_executable(&file, "its mode does not allow it"),
-        None => problem("command", "not_found", format!("there is no program '{name}' on the PATH")),
+    if let Some(file) = unfit {
+        return Err(not_executable(&file, "its mode does not allow it"));
+    }
+    let message = format!("there is no program '{name}' on the PATH");
+    Err(ParamProblem { hint: without_shell(name), ..problem("command", "not_found", message) })
+}
+
+/// Returns what to write instead of a line that a shell would understand.
+fn without_shell(command: &str) -> Option<String> {
+    let (program, _) = command.trim().split_once(char::is_whitespace)?;
+    let is_script = command.contains(['|', '&', ';', '<', '>', '$', '`', '*', '?', '(']);
+    Some(if is_script {
+        "there is no shell here; run 'sh' with the args ['-c', '…']".into()
+    } else {
+        format!("there is no shell here; run '{program}' and write what follows it into 'args'")
     })
 }
 
@@ -68,6 +80,20 @@ fn is_executable(file: &Metadata) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_a_shell_is_told_that_there_is_none() {
+        let hint = |command: &str| on_path(command, OsStr::new(DEFAULT_PATH)).unwrap_err().hint;
+        assert_eq!(
+            hint("ls -la").as_deref(),
+            Some("there is no shell here; run 'ls' and write what follows it into 'args'")
+        );
+        assert_eq!(
+            hint("ls -la | wc").as_deref(),
+            Some("there is no shell here; run 'sh' with the args ['-c', '…']")
+        );
+        assert_eq!(hint("no-such-program"), None);
+    }
     use std::fs;
 
     fn file(dir: &Path, name: &str, mode: u32) {

@@ -21,6 +21,15 @@ pub struct Raised {
     pub line: Option<u64>,
 }
 
+impl Raised {
+    /// Returns whether the script asked for an environment variable that it cannot see.
+    pub(super) fn is_of_environment(&self) -> bool {
+        // Newer interpreters have their own `os` frozen in, and name it so.
+        let is_os = |text: &str| text.contains("<frozen os>") || text.contains("/os.py\"");
+        self.exception_type == "KeyError" && is_os(&self.traceback)
+    }
+}
+
 /// Why a task has no outcome.
 #[derive(Debug, thiserror::Error)]
 pub enum PythonFailure {

@@ -198,6 +198,10 @@ fn failed(task: &Task, failure: &PythonFailure, limit: Duration, isolation: &Iso
             error = error
                 .with("exception_type", raised.exception_type.as_str())
                 .with("traceback", raised.traceback.as_str());
+            if raised.is_of_environment() {
+                let hint = "a script sees the environment variables that 'env_allow' in stepwell.toml names, and no others";
+                error = error.with_hint(hint);
+            }
         }
         PythonFailure::Memory { raised, limit_bytes, .. } => {
             error = error

@@ -126,7 +126,10 @@ fn segments(pattern: &str) -> Result<Vec<Segment>, String> {
 
 fn segment(name: &str) -> Result<Segment, String> {
     let glob = glob::Pattern::new(&without_escapes(name));
-    let glob = glob.map_err(|error| format!("cannot be read: {}", error.msg))?;
+    let glob = glob.map_err(|error| match error.msg {
+        "invalid range pattern" => "has a '[' that is not closed; write '[[]' for the character".to_owned(),
+        why => format!("cannot be read: {why}"),
+    })?;
     Ok(Segment::Name { glob, shows_hidden: name.trim_start_matches('\\').starts_with('.') })
 }
 
@@ -297,7 +300,8 @@ mod tests {
         assert!(why("{..,a}/*").contains("leads out"));
         assert!(why("a//b").contains("empty part") && why("a/").contains("empty part"));
         assert!(why("").contains("empty part") && why(".").contains("names no file"));
-        assert!(why("[a").contains("cannot be read"), "{}", why("[a"));
+        assert!(why("[a").contains("has a '[' that is not closed"), "{}", why("[a"));
+        assert!(matches("[[]a", "[a"), "what it is told to write");
         assert!(why("a**b").contains("cannot be read"));
         assert!(why(&"{a,b}".repeat(40)).contains("more than 256 patterns"));
     }

@@ -6,6 +6,7 @@ use stepwell_core::workflow::path::{Part, Path};
 use stepwell_core::workflow::template::escaped;
 
 use crate::load::fields::{Object, Problems};
+use crate::load::keys::step::METHOD;
 use crate::load::keys::{batch as keys, names};
 use crate::load::node::{Kind, Member, Node, Position, to_map};
 use crate::load::problem::Problem;
@@ -15,6 +16,7 @@ use crate::load::step::{self, Defaults};
 use crate::load::workflow;
 
 const DEFAULT_METHOD: &str = "llm/chat";
+const DEFAULT_PROTOCOL: &str = "llm";
 
 const IMAGES: [&str; 6] = ["png", "jpg", "jpeg", "gif", "bmp", "webp"];
 
@@ -61,7 +63,12 @@ impl Template {
     }
 
     /// Reads `template`. `defaults`: what the batch file says for steps that do not.
-    pub(super) fn read(file: &Object, defaults: Defaults, problems: &mut Problems) -> Option<Self> {
+    pub(super) fn read(
+        file: &Object,
+        defaults: Defaults,
+        protocols: &dyn Protocols,
+        problems: &mut Problems,
+    ) -> Option<Self> {
         let Some(field) = file.field(&keys::TEMPLATE, problems) else {
             let message = "'template' is missing: it says what is done with each file";
             problems.push(Problem::new(Path::root(), file.at, message));
@@ -96,6 +103,13 @@ impl Template {
             add("protocol", protocol.node.clone());
         }
         let at = field.node.at;
+        let has_default =
+            protocols.protocols().iter().any(|known| split_version(known).0 == DEFAULT_PROTOCOL);
+        if !has_default && template.field(&METHOD, problems).is_none() {
+            let problem = Problem::new(field.path.clone(), at, "'method' is missing in 'template'");
+            problems.push(problem.hint("such as 'python/execute'"));
+            return None;
+        }
         add("method", Node { at, ..Node::from_value(&json!(DEFAULT_METHOD)) });
         let shown = to_map(&params);
         let params = Node { at: given.map_or(at, |given| given.node.at), kind: Kind::Object(params) };

@@ -49,6 +49,10 @@ impl Protocols for Fake {
         }
     }
 
+    fn params(&self, _protocol: &str, _method: &str) -> Vec<&'static str> {
+        Vec::new()
+    }
+
     fn raw_params(&self, protocol: &str, _method: &str) -> &'static [&'static str] {
         if protocol == "python/v1" { &["code"] } else { &[] }
     }
@@ -68,6 +72,7 @@ impl Protocols for Fake {
             parameter: key.clone(),
             message: format!("parameter '{key}' is not known"),
             reason: "unknown",
+            hint: None,
         };
         params.as_object().unwrap().keys().filter(stranger).map(problem).collect()
     }
@@ -384,4 +389,15 @@ fn the_text_of_a_request_is_literal_and_its_names_may_be_long() {
         refused.problems[0].to_string().starts_with("batch.pattern: the pattern has a '{'"),
         "{refused:?}"
     );
+}
+
+#[test]
+fn a_template_without_a_method_lacks_one_where_nobody_speaks_the_protocol_of_the_default() {
+    let source = "batch: {directory: data}\ntemplate: {prompt: hi}\n";
+    let invalid =
+        crate::load::text(source, crate::load::Format::Yaml, &crate::provider::Registry::default(), false);
+    let problems = invalid.unwrap_err().problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].to_string(), "2:11: template: 'method' is missing in 'template'");
+    assert_eq!(problems[0].hint.as_deref(), Some("such as 'python/execute'"));
 }

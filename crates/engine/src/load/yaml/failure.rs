@@ -5,6 +5,8 @@ use granit_parser::{ErrorKind, ScanError};
 use crate::load::node::Position;
 use crate::load::unreadable::Unreadable;
 
+const BEGINNING: Position = Position { line: 1, column: 1, start: 0, end: 0 };
+
 const QUOTES: &str = "a text that begins with such a character stands in quotes";
 
 /// Returns why a text is no YAML, and where.
@@ -14,7 +16,10 @@ pub(super) fn told(error: &ScanError, text: &str) -> Unreadable {
         return Unreadable::too_deep(at);
     }
     if is_tab(error.kind()) {
-        return Unreadable::new("not YAML: indent with spaces, not with tabs", tab_after(at, text));
+        return Unreadable::new("not YAML: indent with spaces, not with tabs", tab_near(at, text));
+    }
+    if let Some(dash) = glued_dash(error.kind(), at, text) {
+        return Unreadable::new("not YAML: a blank is missing after '-'", dash);
     }
     let told = Unreadable::new(format!("not YAML: {}", words(error.kind())), at);
     match hint(error.kind()) {
@@ -45,12 +50,30 @@ fn is_tab(kind: &ErrorKind) -> bool {
     )
 }
 
-/// Returns where the tab is that indents; the parser stops somewhere before it.
-fn tab_after(at: Position, text: &str) -> Position {
-    let rest = text.get(at.start as usize..).unwrap_or_default();
+/// Returns where the first tab is that indents: one that begins a line before the place where the parser stops, which
+/// it may have taken for a blank, else one behind it.
+fn tab_near(at: Position, text: &str) -> Position {
+    let (before, rest) = text.split_at_checked(at.start as usize).unwrap_or(("", text));
+    let begins = |i: &usize| *i == 0 || before[..*i].ends_with(['\n', '\r']);
+    if let Some(i) = before.match_indices('\t').map(|(i, _)| i).find(begins) {
+        return BEGINNING.behind(&before[..i]);
+    }
     let indents = |i: &usize| *i == 0 || rest[..*i].trim_end_matches(' ').ends_with(['\n', '\r']);
     let tab = rest.match_indices('\t').map(|(i, _)| i).find(indents);
     tab.map_or(at, |i| at.behind(&rest[..i]))
+}
+
+/// Returns where the line before begins, if it is an item whose dash stands at its text: the parser takes it for a key,
+/// and the next line for more of its value.
+fn glued_dash(kind: &ErrorKind, at: Position, text: &str) -> Option<Position> {
+    if *kind != ErrorKind::MappingValueNotAllowed {
+        return None;
+    }
+    let line = text.get(..at.start as usize)?.rfind('\n')?;
+    let before = text[..line].rfind('\n').map_or(0, |end| end + 1);
+    let content = text[before..line].trim_start_matches(' ');
+    let is_item = content.strip_prefix('-').is_some_and(|item| item.starts_with(char::is_alphabetic));
+    (is_item && content.contains(':')).then(|| BEGINNING.behind(&text[..line - content.len()]))
 }
 
 fn words(kind: &ErrorKind) -> String {

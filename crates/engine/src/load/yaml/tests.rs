@@ -94,7 +94,7 @@ fn what_is_no_document_is_told_in_words_of_people() {
     insta::assert_snapshot!(NO_DOCUMENTS.map(|text| format!("{text:?}\n    {}\n", told(text))).concat());
 }
 
-const NO_DOCUMENTS: [&str; 34] = [
+const NO_DOCUMENTS: [&str; 37] = [
     "a: [1\nb: 2\n",
     "a: [1, {b: 2]\n",
     "a: {b: 1, c",
@@ -110,6 +110,9 @@ const NO_DOCUMENTS: [&str; 34] = [
     "a:\n  - b\n c",
     "- a\nb: 1",
     "- - a\n -b",
+    "steps:\n  -id: one\n    method: x",
+    "steps:\n\t- id: x\n\t  method: y\n",
+    "a: |\n  \tb\nc:\n\td: 1\n\te: 2\n",
     "a: -",
     "a: - b",
     "code: |\nx = 1\n",
