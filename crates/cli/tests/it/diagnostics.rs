@@ -164,12 +164,13 @@ fn a_hostile_line_does_no_harm_and_the_caret_stays_under_its_place() {
 }
 
 #[test]
-fn a_thousand_problems_in_one_line_are_all_told() {
+fn of_a_thousand_problems_in_one_line_the_first_hundred_are_told() {
     let step = "{\"name\": \"a\", \"method\": \"x/y\"}";
     let text = format!("{{\"steps\": [{}]}}", vec![step; 1_000].join(", "));
     let err = told("line.json", &text);
-    assert_eq!(err.matches("line.json:1:").count(), 1_999, "{}", err.len());
-    assert!(err.len() < 1_000_000, "{} bytes", err.len());
+    assert_eq!(err.matches("line.json:1:").count(), 100, "{}", err.len());
+    assert!(err.contains("\nand 1899 more; 1999 problems; "), "{err}");
+    assert!(err.len() < 100_000, "{} bytes", err.len());
 }
 
 #[test]
