@@ -85,8 +85,11 @@ async fn what_is_refused_leaves_nothing_beside_it() {
     assert!(open(&foreign).await.is_err());
     let link = dir.path().join("link.db");
     std::os::unix::fs::symlink(dir.path().join("nothing.db"), &link).unwrap();
+    let pipe = dir.path().join("pipe.db");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     for (path, told) in [
         (dir.path().to_owned(), "is a directory"),
+        (pipe, "is a pipe or a device"),
         (dir.path().join("none/a.db"), "/none does not exist"),
         (link, "is a link to a file that does not exist"),
     ] {
@@ -95,6 +98,6 @@ async fn what_is_refused_leaves_nothing_beside_it() {
     }
     let left: Vec<_> =
         std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 2, "{left:?}");
+    assert_eq!(left.len(), 3, "{left:?}");
     assert!(!with_ending(dir.path(), ".lock").exists());
 }
