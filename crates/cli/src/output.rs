@@ -104,7 +104,9 @@ pub(crate) fn error(error: &ErrorObject, as_json: bool) -> Exit {
         if more > 0 {
             talk(&format!("  and {more} more"));
         }
-        for wrong in error.data.get("errors").and_then(Value::as_array).into_iter().flatten() {
+        let wrong = error.data.get("errors").and_then(Value::as_array);
+        // The message says the only one, or the first.
+        for wrong in wrong.filter(|wrong| wrong.len() > 1).into_iter().flatten() {
             let path = wrong["path"].as_str().filter(|path| !path.is_empty()).unwrap_or("(answer)");
             talk(&format!("  {path}: {}", wrong["message"].as_str().unwrap_or_default()));
         }

@@ -174,7 +174,8 @@ async fn none_open(store: &dyn Store, run: &RunId) -> Result<ErrorObject, ErrorO
 
 fn ambiguous(run: &RunId, open: &[WaitRow]) -> ErrorObject {
     let ids: Vec<&str> = open.iter().map(|row| row.wait.as_str()).collect();
-    refusal("wait_ambiguous", format!("run {run} asks {} questions: {}", ids.len(), ids.join(", ")))
+    let told: Vec<String> = open.iter().map(|row| format!("{} ({})", row.wait, in_brief(row))).collect();
+    refusal("wait_ambiguous", format!("run {run} asks {} questions: {}", ids.len(), told.join(", ")))
         .with("wait_ids", ids)
         .with_hint("name the question by its id")
 }

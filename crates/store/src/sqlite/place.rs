@@ -12,7 +12,9 @@ pub(super) fn real_path(path: &Path) -> Result<PathBuf, Error> {
     match std::fs::canonicalize(path) {
         Ok(real) if real.is_dir() => Err(not_there(path, "it is a directory, and a store is a file")),
         // Whoever opens a pipe waits for somebody else.
-        Ok(real) if !real.is_file() => Err(not_there(path, "it is a pipe or a device, and a store is a file")),
+        Ok(real) if !real.is_file() => {
+            Err(not_there(path, "it is a pipe or a device, and a store is a file"))
+        }
         Ok(real) => Ok(real),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => new_path(path),
         Err(error) => Err(errors::io("opening", path, &error)),
