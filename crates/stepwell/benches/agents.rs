@@ -1,0 +1,105 @@
+//! What agents cost: per state of a chain, for many agents at once, for a fan with its merge, and to be built.
+//!
+//! `cargo bench -p stepwell --bench agents`. Goals: 5 µs a state in a chain of 1 000 in memory; 1 000 agents of three states in
+//! 0.3 s in memory and 1 s durable; a fan of 1 000 and its merge in 50 ms in memory; 10 000 states built in 0.3 s
+//! (spec/fluffy.md §12, A40).
+#![allow(clippy::print_stdout, missing_docs, reason = "a bench prints its numbers")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+use stepwell::{Agent, AgentBuilder, Context, Engine, Next, Options, Registry, State, Store};
+
+/// Every number is the best of so many.
+const TIMES: usize = 5;
+
+#[tokio::main]
+async fn main() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = format!("sqlite://{}/agents.db", dir.path().display());
+    let memory = engine("memory:").await;
+    let durable = engine(&file).await;
+
+    let states = 1_000;
+    let chain = chain("chain", states, &memory);
+    let took = best(async || {
+        chain.run(()).await.expect("it ends well");
+    })
+    .await;
+    println!("memory: a chain of {states} states: {:.2} µs a state", micros(took) / states as f64);
+
+    for (class, engine) in [("memory", &memory), ("fsync", &durable)] {
+        let agent = self::chain("three", 3, engine);
+        let took = best(async || {
+            let runs = join_all((0..1_000).map(|_| async { agent.run(()).await })).await;
+            assert!(runs.iter().all(Result::is_ok));
+        })
+        .await;
+        println!("{class}: 1 000 agents of three states at once: {:.3} s", took.as_secs_f64());
+    }
+
+    let fan = fan(1_000, &memory);
+    let took = best(async || {
+        fan.run(()).await.expect("it ends well");
+    })
+    .await;
+    println!("memory: a fan of 1 000 payloads and its merge: {:.1} ms", took.as_secs_f64() * 1e3);
+
+    let took = best(async || {
+        self::chain("large", 10_000, &memory);
+    })
+    .await;
+    println!("10 000 states built: {:.3} s", took.as_secs_f64());
+    memory.shutdown().await;
+    durable.shutdown().await;
+}
+
+async fn engine(url: &str) -> Engine {
+    let store: Arc<dyn Store> = stepwell::open_store(url).await.expect("a store");
+    let options = Options { slots: 256, ..Options::default() };
+    Engine::open(store, Registry::default(), options).await.expect("an engine")
+}
+
+/// States that each name the next one.
+fn chain(name: &str, states: usize, engine: &Engine) -> Agent {
+    let state = |i: usize| {
+        let next = (i + 1 < states).then(|| format!("s{}", i + 1));
+        let to = next.as_ref().map_or_else(Next::done, Next::to);
+        State::new(&format!("s{i}"), move |_: Context| std::future::ready(Ok(to.clone()))).next(next)
+    };
+    let builder = Agent::new(name).max_steps(u32::MAX);
+    (0..states).map(state).fold(builder, AgentBuilder::add_state).build(engine).expect("an agent")
+}
+
+/// One state that forks to so many payloads, each of which goes to the same merge.
+fn fan(width: usize, engine: &Engine) -> Agent {
+    Agent::new("fan")
+        .max_concurrent(u32::try_from(width).expect("a small number"))
+        .add_state(
+            State::new(
+                "split",
+                move |_: Context| async move { Next::each("part", (0..width).map(|i| json!(i))) },
+            )
+            .next(["part"]),
+        )
+        .add_state(State::new("part", |_: Context| async { Ok(Next::to("merge")) }).next(["merge"]))
+        .add_state(State::new("merge", |_: Context| async { Ok(Next::done()) }).next(Vec::<String>::new()))
+        .build(engine)
+        .expect("an agent")
+}
+
+async fn best(once: impl AsyncFn()) -> Duration {
+    let mut best = Duration::MAX;
+    for _ in 0..TIMES {
+        let begin = Instant::now();
+        once().await;
+        best = best.min(begin.elapsed());
+    }
+    best
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
