@@ -1,5 +1,5 @@
-//! The open questions of the child runs of a run, at any depth, for who asks once or follows the run. They stand in journals of their own, so
-//! the store is asked for them: once for all children, and only if the run has any.
+//! The open questions of the child runs of a run, at any depth, for who asks once or follows the run. They stand in
+//! journals of their own, so the store is asked for them: once for all children, and only if the run has any.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -16,13 +16,12 @@ use stepwell_engine::Engine;
 use stepwell_engine::batch::BatchResult;
 
 use crate::children::Children;
-use crate::commands::batch;
 use crate::exit::Exit;
 use crate::live::model::Model;
 use crate::live::{tty, view};
 use crate::stop::{Stop, consequence};
 use crate::values::{counted, shown};
-use crate::{answering, hints, output, shape, steps, text, values};
+use crate::{answering, batch, hints, output, shape, steps, text, values};
 
 /// How a run is followed.
 #[derive(Debug, clap::Args)]

@@ -5,6 +5,7 @@
 
 mod answering;
 mod args;
+mod batch;
 mod children;
 mod commands;
 mod demo;
@@ -20,6 +21,7 @@ mod progress;
 mod project;
 #[cfg(test)]
 mod reference;
+mod report;
 mod scripts;
 mod settings;
 mod shape;

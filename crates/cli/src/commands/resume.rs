@@ -5,11 +5,10 @@ use stepwell_core::status::{PauseReason, RunStatus};
 use stepwell_engine::Leases;
 use stepwell_engine::batch::is_batch;
 
-use super::batch;
 use crate::args::{One, Shared, Work};
 use crate::exit::Exit;
 use crate::follow::Begin;
-use crate::{follow, hints, output, project};
+use crate::{batch, follow, hints, output, project};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -4,11 +4,10 @@ use stepwell_core::error::ErrorObject;
 use stepwell_engine::Leases;
 use stepwell_engine::batch::is_batch;
 
-use super::batch;
 use crate::args::{Shared, Work};
 use crate::exit::Exit;
 use crate::follow::Begin;
-use crate::{follow, hints, project};
+use crate::{batch, follow, hints, project};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -10,7 +10,7 @@ use stepwell::core::status::RunStatus;
 use stepwell::{Agent, Context, END, Join, Next, Priority, Resources, State, StepError};
 
 use crate::support::{
-    activations, always, ends, leads, on_each_store, rounds, run_of, simulated, simulated_with, told,
+    Gauge, activations, always, ends, leads, on_each_store, rounds, run_of, simulated, simulated_with, told,
 };
 
 #[tokio::test]
@@ -293,24 +293,13 @@ async fn a11_twenty_payloads_are_twenty_executions_and_one_merge() {
 #[tokio::test(start_paused = true)]
 async fn a16_max_concurrent_bounds_what_is_under_way_and_is_used_to_the_full() {
     let engine = simulated().await;
-    let (now, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-    let counted = {
-        let most = most.clone();
-        move |_: Context| {
-            let (now, most) = (now.clone(), most.clone());
-            async move {
-                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                now.fetch_sub(1, Ordering::SeqCst);
-                Ok(Next::done())
-            }
-        }
-    };
+    let gauge = Gauge::default();
+    let counted = gauge.counted(Duration::from_millis(100));
     let began = tokio::time::Instant::now();
     let states = (0..12).map(|i| State::new(&format!("w{i}"), counted.clone()).next([END]));
     let agent = states.fold(Agent::new("wide").max_concurrent(5), stepwell::AgentBuilder::add_state);
     agent.build(&engine).unwrap().run(()).await.unwrap();
-    assert_eq!(most.load(Ordering::SeqCst), 5);
+    assert_eq!(gauge.most(), 5);
     let took = began.elapsed();
     assert!(took >= Duration::from_millis(300) && took <= Duration::from_millis(400), "{took:?}");
 }
@@ -370,23 +359,12 @@ async fn a16_a_limit_of_one_is_kept_over_two_runs() {
 #[tokio::test(start_paused = true)]
 async fn a14_states_share_the_resources_of_their_process() {
     let engine = simulated_with(Resources::cpu(4)).await;
-    let (now, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-    let counted = {
-        let most = most.clone();
-        move |_: Context| {
-            let (now, most) = (now.clone(), most.clone());
-            async move {
-                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                tokio::time::sleep(Duration::from_millis(300)).await;
-                now.fetch_sub(1, Ordering::SeqCst);
-                Ok(Next::done())
-            }
-        }
-    };
+    let gauge = Gauge::default();
+    let counted = gauge.counted(Duration::from_millis(300));
     let of = |name: &str| State::new(name, counted.clone()).next([END]).entry().resources(Resources::cpu(2));
     let result = run_of(&engine, ["a", "b", "c", "d"].map(of).into()).await;
     assert_eq!((result.status, result.completed_states.len()), (RunStatus::Completed, 4));
-    assert_eq!(most.load(Ordering::SeqCst), 2);
+    assert_eq!(gauge.most(), 2);
     assert!(engine.booked().is_empty());
 
     let large = State::new("large", ends).resources(Resources::cpu(5));

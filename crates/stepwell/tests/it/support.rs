@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 use stepwell::core::ids::WaitId;
 use stepwell::{
@@ -35,6 +38,35 @@ pub(crate) async fn simulated_with(pool: Resources) -> Engine {
     let store = stepwell::open_store("memory:").await.unwrap();
     let (registry, options) = (Registry::default(), Options { slots: 64, pool, ..Options::default() });
     Engine::open_with_clock(store, registry, options, Arc::new(SimClock::new(1))).await.unwrap()
+}
+
+/// Counts what runs side by side.
+#[derive(Clone, Default)]
+pub(crate) struct Gauge(Arc<[AtomicU32; 2]>);
+
+impl Gauge {
+    /// A function that takes so long and is counted meanwhile.
+    pub(crate) fn counted(
+        &self,
+        time: Duration,
+    ) -> impl Fn(Context) -> BoxFuture<'static, Result<Next, StepError>> + Clone + Send + Sync + use<> {
+        let gauge = self.0.clone();
+        move |_| {
+            let gauge = gauge.clone();
+            Box::pin(async move {
+                let [now, most] = &*gauge;
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::time::sleep(time).await;
+                now.fetch_sub(1, Ordering::SeqCst);
+                Ok(Next::done())
+            })
+        }
+    }
+
+    /// The most that ran at once.
+    pub(crate) fn most(&self) -> u32 {
+        self.0[1].load(Ordering::SeqCst)
+    }
 }
 
 /// A function that ends its branch.
