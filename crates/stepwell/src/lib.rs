@@ -89,17 +89,24 @@
 //! ```
 
 mod agent;
+mod context;
+mod error;
+mod json;
+mod retry;
+mod run;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use stepwell_core::workflow::Workflow;
 use stepwell_providers::Written;
 
-pub use agent::{
-    Agent, AgentBuilder, Ask, Asked, Context, DeadLetter, DefinitionError, Launch, LintFinding, Metrics,
-    Need, Next, Retry, Run, RunError, RunResult, State, StepError, Typed,
-};
+pub use agent::{Agent, AgentBuilder, DefinitionError, LintFinding, Need, Next, State};
+pub use context::{Ask, Asked, Context, Typed};
+pub use error::StepError;
+pub use retry::Retry;
+pub use run::{DeadLetter, Launch, Metrics, Run, RunError, RunResult};
 pub use stepwell_core as core;
 pub use stepwell_core::policy::resources::Resources;
 pub use stepwell_core::workflow::definition::{END, Effect, Join, Lifecycle, OnFailure, Priority, Reducer};
@@ -150,4 +157,9 @@ fn read_child(written: Written<'_>, roots: &[PathBuf]) -> Result<Arc<Workflow>, 
         Written::File(source) => source.load(&known, false)?,
     };
     Ok(loaded.workflow)
+}
+
+/// Returns a time in milliseconds, rounded up so that no limit becomes none.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -12,13 +12,14 @@ use stepwell_core::workflow::definition::{Definition, OnFailure, Reducer, Step};
 use stepwell_core::workflow::{Problem, Workflow, problems_error};
 use stepwell_engine::Engine;
 
-use super::context::Context;
-use super::error::StepError;
+use super::Agent;
 use super::handler::Function;
 use super::next::Next;
-use super::retry::Retry;
 use super::state::State;
-use super::{Agent, millis};
+use crate::context::Context;
+use crate::error::StepError;
+use crate::millis;
+use crate::retry::Retry;
 
 /// An agent that is being put together; [`Agent::new`] begins one.
 #[derive(Debug)]

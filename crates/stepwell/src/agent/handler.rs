@@ -8,9 +8,9 @@ use serde_json::Value;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_engine::{Completion, Outcome, Provider, Task};
 
-use super::context::Context;
-use super::error::StepError;
 use super::next::Next;
+use crate::context::Context;
+use crate::error::StepError;
 
 /// The function of a state.
 pub(super) type Handler = Arc<dyn Fn(Context) -> BoxFuture<'static, Result<Next, StepError>> + Send + Sync>;

@@ -15,29 +15,18 @@
 //!
 //! An [`Agent`] is a workflow whose steps are functions of this program. What a run of it does is decided by the core
 //! and kept by the engine, as with every other workflow: the writes of a state, where it leads and what begins next are one
-//! commit. Nothing here decides anything; `builder.rs` makes a definition, `handler.rs` lets the engine call a function,
-//! `context.rs` and `waits.rs` are what the function is given and `next.rs` what it returns.
+//! commit. Nothing here decides anything; `builder.rs` makes a definition, `handler.rs` lets the engine call a function
+//! and `next.rs` is what it returns; what it is given is the folder `context`.
 
-mod ask;
 mod builder;
-mod context;
-mod dead_letter;
-mod error;
 mod handler;
-mod json;
 mod lint;
-mod metrics;
 mod need;
 mod next;
-mod retry;
-mod run;
 mod state;
-mod typed;
-mod waits;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 use stepwell_core::error::{Code, ErrorObject};
@@ -46,19 +35,12 @@ use stepwell_core::workflow::Workflow;
 use stepwell_engine::Engine;
 use stepwell_engine::error::from_store;
 
-pub use ask::{Ask, Asked};
+use crate::run::{Launch, Run, RunResult};
 pub use builder::{AgentBuilder, DefinitionError};
-pub use context::Context;
-pub use dead_letter::DeadLetter;
-pub use error::StepError;
 pub use lint::LintFinding;
-pub use metrics::Metrics;
 pub use need::Need;
 pub use next::Next;
-pub use retry::Retry;
-pub use run::{Launch, Run, RunError, RunResult};
 pub use state::State;
-pub use typed::Typed;
 
 /// Functions that name their next step, as one workflow. Clones are the same agent.
 ///
@@ -109,7 +91,7 @@ impl Agent {
     /// # Errors
     /// The run fails or is cancelled, which the error tells with its result; or it cannot be begun.
     pub fn run(&self, input: impl Serialize) -> Launch<'_, RunResult> {
-        Launch::new(self, &input)
+        Launch::new(&self.engine, &self.workflow, &input)
     }
 
     /// Begins a run and waits for nothing but that it is durable.
@@ -117,7 +99,7 @@ impl Agent {
     /// # Errors
     /// It cannot be begun.
     pub fn start(&self, input: impl Serialize) -> Launch<'_, Run> {
-        Launch::new(self, &input)
+        Launch::new(&self.engine, &self.workflow, &input)
     }
 
     /// Returns a run of this agent by its id, whoever began it.
@@ -159,6 +141,11 @@ impl Agent {
         lint::lint(&self.workflow)
     }
 
+    /// Returns the engine that it was built on.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// Returns the workflow that it is.
     pub fn workflow(&self) -> &Arc<Workflow> {
         &self.workflow
@@ -169,9 +156,4 @@ impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Agent({})", self.workflow.name())
     }
-}
-
-/// Returns a time in milliseconds, rounded up so that no limit becomes none.
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use stepwell_core::workflow::definition::{Lifecycle, NeedKind};
 
-use super::context::Context;
-use super::error::StepError;
 use super::handler::Condition;
-use super::millis;
+use crate::context::Context;
+use crate::error::StepError;
+use crate::millis;
 
 /// What a state asks of another before it starts.
 ///

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use stepwell_core::run::event::Target;
 
-use super::error::StepError;
-use super::json::to_json;
+use crate::error::StepError;
+use crate::json::to_json;
 
 /// Where a state leads: nowhere, to one state, or to several at once.
 ///
@@ -43,7 +43,7 @@ impl Next {
         Self { targets: states.into_iter().map(|state| Target::to(state.as_ref())).collect() }
     }
 
-    /// Goes on with that state once per payload, which it reads by [`Context::payload`](super::Context::payload) or, if it
+    /// Goes on with that state once per payload, which it reads by [`Context::payload`](crate::Context::payload) or, if it
     /// is an object, key by key. What carries a payload waits for no other branch.
     ///
     /// # Errors

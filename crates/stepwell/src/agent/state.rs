@@ -8,13 +8,13 @@ use stepwell_core::workflow::definition::{
     Effect, Join, Need as CoreNeed, OnFailure, Priority, Step, Successors,
 };
 
-use super::context::Context;
-use super::error::StepError;
 use super::handler::{self, Condition, Handler};
-use super::millis;
 use super::need::Need;
 use super::next::Next;
-use super::retry::Retry;
+use crate::context::Context;
+use crate::error::StepError;
+use crate::millis;
+use crate::retry::Retry;
 
 /// A function of an agent, and how it is run.
 ///

@@ -16,12 +16,12 @@ use stepwell_core::run::event::Payload;
 use stepwell_core::run::wait::{ChildStart, Resolution, Then, WaitKind, WaitSpec};
 use stepwell_core::workflow::definition::Effect;
 
+use super::Context;
 use super::ask::Ask;
-use super::context::Context;
-use super::error::StepError;
-use super::json::{from_json, to_json};
-use super::run::{Run, RunResult, first_context};
-use super::{Agent, millis};
+use crate::error::StepError;
+use crate::json::{from_json, to_json};
+use crate::run::{Run, RunResult, first_context};
+use crate::{Agent, millis};
 
 impl Context {
     /// Asks a person. The question is in the inbox until somebody answers it, however often the process is restarted
@@ -204,14 +204,14 @@ impl Context {
             let input = to_json(&input, || "the input".into())?;
             let start = ChildStart {
                 run: RunId::from(""),
-                definition: agent.workflow.to_json(),
+                definition: agent.workflow().to_json(),
                 context: first_context(&input)?,
                 input: Payload::new(input),
                 metadata: self.metadata().clone(),
             };
             Ok(wait(position, WaitKind::Child(Box::new(start))))
         });
-        let engine = agent.engine.clone();
+        let engine = agent.engine().clone();
         async move {
             let ended = child.await?;
             let id: RunId = from_json(&ended["run_id"], || "the id of the child run".into())?;
@@ -336,13 +336,13 @@ fn brought(kind: &str, resolution: Resolution) -> Result<Payload, StepError> {
 
 /// The waits that a state came to since it began to run.
 #[derive(Default)]
-pub(super) struct Waits {
+pub(crate) struct Waits {
     /// How many had no name.
     unnamed: u32,
     /// Those that it never came to before.
-    pub(super) opened: Vec<WaitSpec>,
+    pub(crate) opened: Vec<WaitSpec>,
     /// One of them is open, so the state is to be let go.
-    pub(super) suspended: bool,
+    pub(crate) suspended: bool,
 }
 
 impl Waits {

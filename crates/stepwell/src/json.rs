@@ -8,10 +8,10 @@ use serde::ser::{self, Serialize};
 use serde_json::Value;
 use stepwell_core::error::{Code, ErrorObject};
 
-use super::error::StepError;
+use crate::error::StepError;
 
 /// Turns a value into JSON; `what` it is, such as `context key 'n'`, is told if it is none.
-pub(super) fn to_json(
+pub(crate) fn to_json(
     value: &(impl Serialize + ?Sized),
     what: impl Fn() -> String,
 ) -> Result<Value, StepError> {
@@ -24,7 +24,7 @@ pub(super) fn to_json(
 }
 
 /// Reads a value as a type.
-pub(super) fn from_json<T: DeserializeOwned>(
+pub(crate) fn from_json<T: DeserializeOwned>(
     value: &Value,
     what: impl FnOnce() -> String,
 ) -> Result<T, StepError> {

@@ -1,5 +1,9 @@
 //! What a state sees of its run, and what it leaves there.
 
+mod ask;
+pub(crate) mod typed;
+mod waits;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,10 +18,11 @@ use stepwell_core::ids::{RunId, Timestamp};
 use stepwell_core::run::event::Payload;
 use stepwell_engine::{FailureBehind, Task};
 
-use super::error::StepError;
-use super::json::{from_json, to_json};
-use super::typed::{self, Typed};
-use super::waits::Waits;
+use crate::error::StepError;
+use crate::json::{from_json, to_json};
+pub use ask::{Ask, Asked};
+pub use typed::Typed;
+use waits::Waits;
 
 /// What a state sees of its run, and what it leaves there.
 ///
@@ -59,21 +64,21 @@ struct Attempt {
 
 /// What an attempt leaves behind.
 #[derive(Default)]
-pub(super) struct Left {
+pub(crate) struct Left {
     /// By key; none: the key is removed.
     writes: BTreeMap<String, Option<Payload>>,
     /// What was done once, by name.
-    pub(super) memos: Vec<(String, Payload)>,
-    pub(super) waits: Waits,
+    pub(crate) memos: Vec<(String, Payload)>,
+    pub(crate) waits: Waits,
 }
 
 impl Context {
-    pub(super) fn new(task: Task) -> Self {
+    pub(crate) fn new(task: Task) -> Self {
         Self { attempt: Arc::new(Attempt { task, left: Mutex::new(Some(Left::default())) }) }
     }
 
     /// Ends the context and returns what is left; nothing if it had ended.
-    pub(super) fn end(&self) -> Option<Left> {
+    pub(crate) fn end(&self) -> Option<Left> {
         self.lock().take()
     }
 
@@ -182,7 +187,7 @@ impl Context {
         self.set_typed(key, &value)
     }
 
-    /// Returns what [`Next::each`](super::Next::each) gave this execution; none if it came by a plain route.
+    /// Returns what [`Next::each`](crate::Next::each) gave this execution; none if it came by a plain route.
     ///
     /// # Errors
     /// It is of another type.
@@ -256,12 +261,12 @@ impl Context {
         self.with(|_| self.task().report.emit(kind, data))
     }
 
-    pub(super) fn task(&self) -> &Task {
+    pub(crate) fn task(&self) -> &Task {
         &self.attempt.task
     }
 
     /// Does something as long as the attempt goes on.
-    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Left) -> T) -> Result<T, StepError> {
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Left) -> T) -> Result<T, StepError> {
         self.lock().as_mut().map(act).ok_or_else(|| {
             let task = self.task();
             let (step, ordinal, attempt) = (&task.step, task.ordinal, task.attempt);
@@ -307,7 +312,7 @@ impl Context {
     }
 
     /// Returns the writes as changes against what the attempt saw.
-    pub(super) fn changes(&self, left: Left) -> Vec<Change> {
+    pub(crate) fn changes(&self, left: Left) -> Vec<Change> {
         let against = |(key, value): (String, _)| Change { base: self.shared(&key), key, value };
         left.writes.into_iter().map(against).collect()
     }
@@ -324,6 +329,6 @@ fn misused(message: String) -> StepError {
     StepError::never_again(message)
 }
 
-pub(super) fn system_time(at: Timestamp) -> SystemTime {
+pub(crate) fn system_time(at: Timestamp) -> SystemTime {
     UNIX_EPOCH + Duration::from_micros(u64::try_from(at.0).unwrap_or(0))
 }

@@ -10,10 +10,10 @@ use stepwell_core::run::event::Payload;
 use stepwell_core::run::wait::{Question, Then, WaitKind, WaitSpec};
 use stepwell_engine::forms::Form;
 
-use super::context::system_time;
-use super::error::StepError;
-use super::json::to_json;
-use super::millis;
+use super::system_time;
+use crate::error::StepError;
+use crate::json::to_json;
+use crate::millis;
 
 /// A question to a person, for [`Context::ask_human`](super::Context::ask_human).
 ///
@@ -114,7 +114,7 @@ impl Ask {
     }
 }
 
-/// A question that waits for its answer; [`Run::questions`](super::Run::questions) returns them.
+/// A question that waits for its answer; [`Run::questions`](crate::Run::questions) returns them.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Asked {
@@ -130,7 +130,7 @@ pub struct Asked {
 
 impl Asked {
     /// Returns the question that a wait is for, if it is one.
-    pub(super) fn of(wait: &OpenWait<'_>) -> Option<Self> {
+    pub(crate) fn of(wait: &OpenWait<'_>) -> Option<Self> {
         match &wait.spec.kind {
             WaitKind::Human(question) => Some(Self {
                 wait: wait.id.clone(),

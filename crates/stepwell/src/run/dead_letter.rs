@@ -7,7 +7,7 @@ use stepwell_core::error::ErrorObject;
 use stepwell_core::run::event::Event;
 use stepwell_store::Recorded;
 
-use super::context::system_time;
+use crate::context::system_time;
 
 /// The final failure of a state, as the journal keeps it, whatever was done about it;
 /// [`Run::dead_letters`](super::Run::dead_letters) returns them.

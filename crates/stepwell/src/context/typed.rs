@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::error::StepError;
-use super::json::{from_json, to_json};
+use crate::error::StepError;
+use crate::json::{from_json, to_json};
 
 /// A type that values in the context can be of.
 ///
@@ -31,17 +31,17 @@ pub trait Typed: Serialize + DeserializeOwned {
 }
 
 /// Returns a value with the name of its type.
-pub(super) fn with_name<T: Typed>(value: &T, what: impl Fn() -> String) -> Result<Value, StepError> {
+pub(crate) fn with_name<T: Typed>(value: &T, what: impl Fn() -> String) -> Result<Value, StepError> {
     Ok(json!({ "$type": T::NAME, "$value": to_json(value, what)? }))
 }
 
 /// Returns the name of the type that a value knows, if it knows one.
-pub(super) fn name_of(value: &Value) -> Option<&str> {
+pub(crate) fn name_of(value: &Value) -> Option<&str> {
     parts(value).map(|(name, _)| name)
 }
 
 /// Reads a value as that type; none: it knows another, or none.
-pub(super) fn read<T: Typed>(value: &Value, what: impl Fn() -> String) -> Result<Option<T>, StepError> {
+pub(crate) fn read<T: Typed>(value: &Value, what: impl Fn() -> String) -> Result<Option<T>, StepError> {
     let Some((_, value)) = parts(value).filter(|(name, _)| *name == T::NAME) else { return Ok(None) };
     from_json(value, what).map(Some)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stepwell_core::policy::retry::{Backoff, RetryPolicy};
 
-use super::millis;
+use crate::millis;
 
 /// Further attempts of a state that failed.
 ///
@@ -77,7 +77,7 @@ impl Retry {
         self
     }
 
-    pub(super) fn into_policy(self) -> RetryPolicy {
+    pub(crate) fn into_policy(self) -> RetryPolicy {
         self.policy
     }
 }

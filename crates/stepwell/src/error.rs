@@ -5,9 +5,9 @@ use std::error::Error;
 
 use stepwell_core::error::{Code, ErrorObject};
 
-/// Why a state has no [`Next`](super::Next) to return.
+/// Why a state has no [`Next`](crate::Next) to return.
 ///
-/// `?` makes one of every error. It remembers the type, so that a [`Retry`](super::Retry) can name those that are tried
+/// `?` makes one of every error. It remembers the type, so that a [`Retry`](crate::Retry) can name those that are tried
 /// once.
 ///
 /// ```

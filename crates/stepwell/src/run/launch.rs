@@ -1,0 +1,148 @@
+//! How a run begins.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::RunId;
+use stepwell_core::workflow::{Workflow, problems_error};
+use stepwell_engine::{Engine, Start};
+
+use super::Run;
+use super::result::{RunError, RunResult, outside_of_states};
+use crate::error::StepError;
+use crate::json::to_json;
+use crate::millis;
+
+/// A run that is about to begin: await it.
+///
+/// [`Agent::run`](crate::Agent::run) makes one that ends with the [`RunResult`], [`Agent::start`](crate::Agent::start) one that ends with the [`Run`] as soon as
+/// that is durable.
+///
+/// ```
+/// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State, StepError};
+/// # use std::time::Duration;
+/// # use serde_json::json;
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = stepwell::open_store("memory:").await?;
+/// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+/// let agent = Agent::new("double")
+///     .state("double", |cx: Context| async move {
+///         cx.set("twice", &(2 * cx.get::<u32>("n")?.unwrap_or(0)))?;
+///         Ok(Next::done())
+///     })
+///     .build(&engine)?;
+///
+/// let result = agent.run(json!({ "n": 21 })).run_id("double-21").timeout(Duration::from_mins(1)).await?;
+/// assert_eq!(result.get("twice")?, Some(42));
+/// // The same again is the same run.
+/// let again = agent.run(json!({ "n": 21 })).run_id("double-21").timeout(Duration::from_mins(1)).await?;
+/// assert_eq!(again, result);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a run begins when this is awaited"]
+pub struct Launch<'a, T> {
+    engine: &'a Engine,
+    workflow: &'a Arc<Workflow>,
+    input: Result<Value, StepError>,
+    run_id: Option<RunId>,
+    metadata: Map<String, Value>,
+    timeout: Option<Duration>,
+    ends_with: PhantomData<fn() -> T>,
+}
+
+impl<'a, T> Launch<'a, T> {
+    pub(crate) fn new(engine: &'a Engine, workflow: &'a Arc<Workflow>, input: &impl Serialize) -> Self {
+        Self {
+            engine,
+            workflow,
+            input: to_json(input, || "the input".into()),
+            run_id: None,
+            metadata: Map::new(),
+            timeout: None,
+            ends_with: PhantomData,
+        }
+    }
+
+    /// Gives the run that id. If there is such a run already, of the same agent and input, it is that one, and goes on or
+    /// has ended; another run of that id is an error.
+    pub fn run_id(mut self, id: impl Into<RunId>) -> Self {
+        self.run_id = Some(id.into());
+        self
+    }
+
+    /// Tags the run, for those who look for it.
+    pub fn metadata(mut self, metadata: Map<String, Value>) -> Self {
+        self.metadata = metadata;
+        self
+    }
+
+    /// Limits the time of the run, from its start, waits included, in place of what the agent says. It is part of the
+    /// run's definition: who begins it again with a [`run_id`](Self::run_id) gives the same limit.
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.timeout = Some(time);
+        self
+    }
+
+    async fn launch(self) -> Result<Run, ErrorObject> {
+        let input = self.input.map_err(outside_of_states)?;
+        let context = first_context(&input)?;
+        let mut workflow = self.workflow.clone();
+        if let Some(time) = self.timeout {
+            let mut limited = workflow.definition().clone();
+            limited.timeout_ms = Some(millis(time));
+            workflow = Workflow::new(limited).map_err(|problems| problems_error(&problems))?;
+        }
+        let (run_id, metadata) = (self.run_id, self.metadata);
+        let start = Start { input, run_id, metadata, context, ..Start::of(workflow) };
+        let id = self.engine.start(start).await?.run;
+        Ok(Run::of(self.engine.clone(), id))
+    }
+}
+
+/// Returns the context that a run with that input begins with.
+pub(crate) fn first_context(input: &Value) -> Result<Map<String, Value>, ErrorObject> {
+    match input {
+        Value::Object(input) => Ok(input.clone()),
+        Value::Null => Ok(Map::new()),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            let message = "the input of an agent is an object, whose keys it finds in its context";
+            Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", "input"))
+        }
+    }
+}
+
+impl<'a> IntoFuture for Launch<'a, Run> {
+    type Output = Result<Run, RunError>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async { Ok(self.launch().await?) })
+    }
+}
+
+impl<'a> IntoFuture for Launch<'a, RunResult> {
+    type Output = Result<RunResult, RunError>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async { self.launch().await?.wait().await })
+    }
+}
+
+impl<T> fmt::Debug for Launch<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Launch")
+            .field("workflow", &self.workflow.name())
+            .field("run_id", &self.run_id)
+            .finish_non_exhaustive()
+    }
+}

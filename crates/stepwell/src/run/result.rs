@@ -1,0 +1,133 @@
+//! What came of a run.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use stepwell_core::error::ErrorObject;
+use stepwell_core::ids::RunId;
+use stepwell_core::run::Run as CoreRun;
+use stepwell_core::status::{ExecutionStatus, RunStatus};
+use stepwell_core::workflow::StepIx;
+
+use crate::context::system_time;
+use crate::context::typed::{self, Typed};
+use crate::error::StepError;
+use crate::json::from_json;
+
+/// What came of a run.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RunResult {
+    /// Which run.
+    pub run_id: RunId,
+    /// How it ended.
+    pub status: RunStatus,
+    /// What ended it, unless it completed.
+    pub error: Option<ErrorObject>,
+    /// What its states left in the context. [`RunResult::get`] and [`RunResult::typed`] read it.
+    pub context: Map<String, Value>,
+    /// States that ended well at least once.
+    pub completed_states: Vec<String>,
+    /// States that failed for good at least once.
+    pub failed_states: Vec<String>,
+    /// States that never began.
+    pub not_reached: Vec<String>,
+    /// When it began.
+    pub started_at: Option<SystemTime>,
+    /// When it ended.
+    pub finished_at: Option<SystemTime>,
+}
+
+impl RunResult {
+    pub(super) fn of(run: &CoreRun) -> Self {
+        let steps = &run.workflow().definition().steps;
+        let named = |holds: &dyn Fn(StepIx) -> bool| {
+            let numbered = steps.iter().enumerate().filter(|(i, _)| holds(StepIx(*i as u32)));
+            numbered.map(|(_, step)| step.name.to_string()).collect()
+        };
+        let any = |step: StepIx, holds: fn(ExecutionStatus) -> bool| {
+            run.executions().iter().any(|execution| execution.step_ix() == step && holds(execution.status))
+        };
+        let context = run.context().values().into_iter();
+        Self {
+            run_id: run.id().clone(),
+            status: run.status(),
+            error: run.error().cloned(),
+            context: context.map(|(key, value)| (key.to_owned(), (**value).clone())).collect(),
+            completed_states: named(&|step| any(step, |status| status == ExecutionStatus::Completed)),
+            failed_states: named(&|step| any(step, ExecutionStatus::is_failure)),
+            not_reached: named(&|step| !any(step, |_| true)),
+            started_at: run.started_at().map(system_time),
+            finished_at: run.finished_at().map(system_time),
+        }
+    }
+
+    /// Returns the value that the run left under a key.
+    ///
+    /// # Errors
+    /// It is of another type.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, ErrorObject> {
+        let value = self.context.get(key);
+        let read = value.map(|value| from_json(value, || format!("context key '{key}'"))).transpose();
+        read.map_err(outside_of_states)
+    }
+
+    /// Returns the value that the run left under a key if it is of that type; none: it is not there, untyped or of
+    /// another type.
+    ///
+    /// # Errors
+    /// The fields are not those of the type any more.
+    pub fn typed<T: Typed>(&self, key: &str) -> Result<Option<T>, ErrorObject> {
+        let Some(value) = self.context.get(key) else { return Ok(None) };
+        typed::read(value, || format!("context key '{key}'")).map_err(outside_of_states)
+    }
+}
+
+pub(super) fn outside_of_states(error: StepError) -> ErrorObject {
+    error.into_error().expect("only states wait")
+}
+
+/// A run that did not complete, or that could not be begun or followed.
+///
+/// ```
+/// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State, StepError};
+/// # use std::time::Duration;
+/// # use serde_json::json;
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = stepwell::open_store("memory:").await?;
+/// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+/// let agent = Agent::new("broken")
+///     .state("a", |_: Context| async { Err(StepError::new("no bread")) })
+///     .build(&engine)?;
+///
+/// let failed = agent.run(()).await.unwrap_err();
+/// assert_eq!(failed.to_string(), "step 'a': no bread");
+/// assert_eq!(failed.error.code.name(), "TASK_EXECUTION_FAILED");
+/// assert_eq!(failed.result.unwrap().failed_states, ["a"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunError {
+    /// What went wrong.
+    pub error: ErrorObject,
+    /// What came of the run, if it ended.
+    pub result: Option<Box<RunResult>>,
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for RunError {}
+
+impl From<ErrorObject> for RunError {
+    fn from(error: ErrorObject) -> Self {
+        Self { error, result: None }
+    }
+}
