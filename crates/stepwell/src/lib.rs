@@ -91,20 +91,26 @@
 mod agent;
 mod context;
 mod error;
+mod function;
 mod json;
+mod pipeline;
 mod retry;
 mod run;
+mod workflow;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepwell_core::workflow::Workflow;
+use stepwell_core::workflow::Workflow as Checked;
 use stepwell_providers::Written;
 
 pub use agent::{Agent, AgentBuilder, DefinitionError, LintFinding, Need, Next, State};
 pub use context::{Ask, Asked, Context, Typed};
 pub use error::StepError;
+pub use pipeline::{
+    Branch, BranchFailure, Human, Map, Merge, Parallel, Pipeline, Refine, RefinementCheck, Repeat, Step,
+};
 pub use retry::Retry;
 pub use run::{DeadLetter, Launch, Metrics, Run, RunError, RunResult};
 pub use stepwell_core as core;
@@ -117,6 +123,7 @@ pub use stepwell_engine::{
 pub use stepwell_providers::http::{AllowPrivate, HttpSettings, UnknownRule};
 pub use stepwell_providers::python::PythonSettings;
 pub use stepwell_store::{Recorded, Store, open as open_store};
+pub use workflow::Workflow;
 
 /// How the providers of a Stepwell work.
 #[derive(Clone, Debug, Default)]
@@ -147,7 +154,7 @@ pub fn registry_with(settings: Settings, roots: Vec<PathBuf>) -> Registry {
 
 /// Reads the workflow of a child run. Its steps are checked against the same providers, and so are those of its own
 /// children that are written in it.
-fn read_child(written: Written<'_>, roots: &[PathBuf]) -> Result<Arc<Workflow>, load::Invalid> {
+fn read_child(written: Written<'_>, roots: &[PathBuf]) -> Result<Arc<Checked>, load::Invalid> {
     let mut python = PythonSettings::default();
     python.isolation.roots = roots.to_vec();
     let known = stepwell_providers::registry(python, HttpSettings::default(), Arc::new(read_child));

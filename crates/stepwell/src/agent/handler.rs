@@ -5,12 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use stepwell_core::error::{Code, ErrorObject};
-use stepwell_engine::{Completion, Outcome, Provider, Task};
+use stepwell_engine::{Outcome, Provider, Task};
 
 use super::next::Next;
 use crate::context::Context;
 use crate::error::StepError;
+use crate::function::{self, Ended, carry_out, unless_cancelled};
 
 /// The function of a state.
 pub(super) type Handler = Arc<dyn Fn(Context) -> BoxFuture<'static, Result<Next, StepError>> + Send + Sync>;
@@ -25,15 +25,8 @@ where
     Fut: Future<Output = Result<Next, StepError>> + Send + 'static,
 {
     Arc::new(move |cx| {
-        let cancel = cx.task().cancel.clone();
-        let running = function(cx);
-        Box::pin(async move {
-            tokio::select! {
-                biased;
-                ended = running => ended,
-                () = cancel.cancelled() => Err(cancelled()),
-            }
-        })
+        let running = function(cx.clone());
+        Box::pin(async move { unless_cancelled(&cx, running).await })
     })
 }
 
@@ -45,20 +38,8 @@ where
     let function = Arc::new(function);
     Arc::new(move |cx| {
         let function = function.clone();
-        Box::pin(async move {
-            match tokio::task::spawn_blocking(move || function(cx)).await {
-                Ok(ended) => ended,
-                Err(gone) => match gone.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(_) => Err(cancelled()),
-                },
-            }
-        })
+        Box::pin(function::blocking(move || function(cx)))
     })
-}
-
-fn cancelled() -> StepError {
-    ErrorObject::new(Code::TASK_CANCELLED, "the attempt was cancelled").into()
 }
 
 /// What carries out a state.
@@ -70,31 +51,27 @@ pub(super) struct Function {
 #[async_trait]
 impl Provider for Function {
     async fn execute(&self, task: Task) -> Outcome {
+        let judges = task.judges;
         let cx = Context::new(task);
-        let _ending = Ending(&cx);
-        if cx.task().judges {
-            return self.holds(&cx).map_or_else(|error| failed(&cx, error), Outcome::output);
+        if judges {
+            return carry_out(cx.clone(), async { self.holds(&cx).map(Judged) }).await;
         }
-        let ended = (self.handler)(cx.clone()).await;
-        let left = cx.end().unwrap_or_default();
-        match ended {
-            Ok(_) if left.waits.suspended => swallowed(&cx),
-            Err(StepError::Suspended) => Outcome::Suspend(left.waits.opened),
-            Ok(next) => {
-                let writes = cx.changes(left);
-                Outcome::Complete(Completion { output: Arc::new(Value::Null), writes, to: next.targets })
-            }
-            Err(error) => failed(&cx, error),
-        }
+        carry_out(cx.clone(), async { (self.handler)(cx).await }).await
     }
 }
 
-/// Ends the context of an attempt, however the attempt ends: by a panic and by being dropped too.
-struct Ending<'a>(&'a Context);
+impl From<Next> for Ended {
+    fn from(next: Next) -> Self {
+        Self { output: Value::Null, to: next.targets }
+    }
+}
 
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.end();
+/// Whether the conditions of a state hold.
+struct Judged(bool);
+
+impl From<Judged> for Ended {
+    fn from(Judged(holds): Judged) -> Self {
+        Self { output: Value::Bool(holds), to: Vec::new() }
     }
 }
 
@@ -107,24 +84,4 @@ impl Function {
         }
         Ok(true)
     }
-}
-
-/// Returns the failure of an attempt that went on although it was to wait.
-fn swallowed(cx: &Context) -> Outcome {
-    let message = format!("step '{}' did not pass on that it waits, and went on", cx.step());
-    ErrorObject::new(Code::REPLAY_MISMATCH, message)
-        .with_hint("pass on `StepError::Suspended` with `?`")
-        .with("reason", "suspended_swallowed")
-        .with("task_id", cx.step())
-        .into()
-}
-
-/// Returns the failure of an attempt; its message names the state.
-fn failed(cx: &Context, error: StepError) -> Outcome {
-    let step = cx.step();
-    let Some(mut error) = error.into_error() else { return swallowed(cx) };
-    if !error.message.starts_with("step '") {
-        error.message = format!("step '{step}': {}", error.message);
-    }
-    error.with("task_id", step).into()
 }

@@ -29,11 +29,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
-use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::RunId;
 use stepwell_core::workflow::Workflow;
 use stepwell_engine::Engine;
-use stepwell_engine::error::from_store;
 
 use crate::run::{Launch, Run, RunResult};
 pub use builder::{AgentBuilder, DefinitionError};
@@ -91,7 +90,7 @@ impl Agent {
     /// # Errors
     /// The run fails or is cancelled, which the error tells with its result; or it cannot be begun.
     pub fn run(&self, input: impl Serialize) -> Launch<'_, RunResult> {
-        Launch::new(&self.engine, &self.workflow, &input)
+        Launch::of_agent(&self.engine, &self.workflow, &input)
     }
 
     /// Begins a run and waits for nothing but that it is durable.
@@ -99,7 +98,7 @@ impl Agent {
     /// # Errors
     /// It cannot be begun.
     pub fn start(&self, input: impl Serialize) -> Launch<'_, Run> {
-        Launch::new(&self.engine, &self.workflow, &input)
+        Launch::of_agent(&self.engine, &self.workflow, &input)
     }
 
     /// Returns a run of this agent by its id, whoever began it.
@@ -107,14 +106,7 @@ impl Agent {
     /// # Errors
     /// `WORKFLOW_NOT_FOUND` if there is no such run, or it is of another workflow; or the store failed.
     pub async fn find(&self, run_id: impl Into<RunId>) -> Result<Run, ErrorObject> {
-        let id = run_id.into();
-        let row = self.engine.store().run(&id).await.map_err(|error| from_store(&error))?;
-        if row.workflow != self.workflow.name() {
-            let message =
-                format!("run {id} is of workflow '{}', not of '{}'", row.workflow, self.workflow.name());
-            return Err(ErrorObject::new(Code::WORKFLOW_NOT_FOUND, message).with("run_id", id.as_str()));
-        }
-        Ok(Run::of(self.engine.clone(), id))
+        Run::find(&self.engine, &self.workflow, run_id.into()).await
     }
 
     /// Returns what the agent can do and was hardly meant to: states that nothing leads to, merges that wait longer than they

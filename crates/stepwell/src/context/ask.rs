@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use stepwell_core::ids::{Timestamp, WaitId};
 use stepwell_core::run::OpenWait;
 use stepwell_core::run::event::Payload;
@@ -94,6 +94,18 @@ impl Ask {
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
+    }
+
+    /// Returns what is asked, as it stands in a definition.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut shown = json!(self.question);
+        if let Some(deadline) = self.deadline {
+            shown["deadline_ms"] = json!(millis(deadline));
+        }
+        if let Some(default) = &self.default {
+            shown["default"] = default.clone();
+        }
+        shown
     }
 
     /// Returns the wait for the answer, asked now.

@@ -1,6 +1,7 @@
 //! What a state sees of its run, and what it leaves there.
 
 mod ask;
+pub(crate) mod scope;
 pub(crate) mod typed;
 mod waits;
 
@@ -21,6 +22,7 @@ use stepwell_engine::{FailureBehind, Task};
 use crate::error::StepError;
 use crate::json::{from_json, to_json};
 pub use ask::{Ask, Asked};
+use scope::Scope;
 pub use typed::Typed;
 use waits::Waits;
 
@@ -50,6 +52,9 @@ use waits::Waits;
 /// # }
 /// ```
 ///
+/// In a [`Pipeline`](crate::Pipeline) a branch sees what was there when it began and its own writes, which are merged when
+/// all branches have ended.
+///
 /// Clones are the same context. Once the attempt has ended, every use of one is an error.
 #[derive(Clone)]
 pub struct Context {
@@ -58,6 +63,8 @@ pub struct Context {
 
 struct Attempt {
     task: Task,
+    /// Where in a pipeline it is made; none: it is of an agent.
+    scope: Option<Scope>,
     /// None: it has ended.
     left: Mutex<Option<Left>>,
 }
@@ -67,6 +74,8 @@ struct Attempt {
 pub(crate) struct Left {
     /// By key; none: the key is removed.
     writes: BTreeMap<String, Option<Payload>>,
+    /// What the pipeline keeps for itself, by reserved key.
+    kept: BTreeMap<String, Option<Payload>>,
     /// What was done once, by name.
     pub(crate) memos: Vec<(String, Payload)>,
     pub(crate) waits: Waits,
@@ -74,7 +83,16 @@ pub(crate) struct Left {
 
 impl Context {
     pub(crate) fn new(task: Task) -> Self {
-        Self { attempt: Arc::new(Attempt { task, left: Mutex::new(Some(Left::default())) }) }
+        Self::of(task, None)
+    }
+
+    /// Returns the context of an attempt that is made in that part of a pipeline.
+    pub(crate) fn within(task: Task, scope: Scope) -> Self {
+        Self::of(task, Some(scope))
+    }
+
+    fn of(task: Task, scope: Option<Scope>) -> Self {
+        Self { attempt: Arc::new(Attempt { task, scope, left: Mutex::new(Some(Left::default())) }) }
     }
 
     /// Ends the context and returns what is left; nothing if it had ended.
@@ -129,8 +147,10 @@ impl Context {
     /// # Errors
     /// The attempt has ended.
     pub fn keys(&self) -> Result<BTreeSet<String>, StepError> {
-        let shared = self.task().context.values();
-        let mut keys: BTreeSet<String> = shared.into_keys().map(str::to_owned).collect();
+        let mut keys = match &self.attempt.scope {
+            Some(scope) => scope.keys(&self.task().context),
+            None => self.task().context.values().into_keys().map(str::to_owned).collect(),
+        };
         self.with(|left| {
             for (key, value) in &left.writes {
                 if value.is_some() {
@@ -192,7 +212,7 @@ impl Context {
     /// # Errors
     /// It is of another type.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<Option<T>, StepError> {
-        let Some(payload) = &self.task().payload else { return Ok(None) };
+        let Some(payload) = self.payload_of_route() else { return Ok(None) };
         from_json(payload, || "the payload".into()).map(Some)
     }
 
@@ -283,7 +303,7 @@ impl Context {
     fn find(&self, key: &str) -> Result<Option<Payload>, StepError> {
         let own = self.with(|left| left.writes.get(key).cloned())?;
         let in_payload = || {
-            let payload = self.task().payload.as_ref()?.as_object()?;
+            let payload = self.payload_of_route()?.as_object()?;
             payload.get(key).cloned().map(Payload::new)
         };
         Ok(own.unwrap_or_else(|| in_payload().or_else(|| self.shared(key))))
@@ -296,10 +316,25 @@ impl Context {
     }
 
     fn shared(&self, key: &str) -> Option<Payload> {
-        self.task().context.get(key).cloned()
+        let context = &self.task().context;
+        match &self.attempt.scope {
+            Some(scope) => scope.find(context, key),
+            None => context.get(key).cloned(),
+        }
+    }
+
+    /// Returns what a function gave this execution by its route; in a pipeline that is the input of the step, which it is
+    /// handed.
+    fn payload_of_route(&self) -> Option<&Payload> {
+        self.task().payload.as_ref().filter(|_| self.attempt.scope.is_none())
     }
 
     fn write(&self, key: &str, value: Option<Value>) -> Result<(), StepError> {
+        if key.starts_with(context::RESERVED) {
+            let message =
+                format!("context key '{key}' is reserved: no key begins with '{}'", context::RESERVED);
+            return Err(misused(message));
+        }
         let change = Change { key: key.to_owned(), value: value.map(Payload::new), base: self.shared(key) };
         let reducer = self.task().run.workflow.definition().reducers.get(key).copied();
         if reducer.is_some() {
@@ -313,8 +348,16 @@ impl Context {
 
     /// Returns the writes as changes against what the attempt saw.
     pub(crate) fn changes(&self, left: Left) -> Vec<Change> {
-        let against = |(key, value): (String, _)| Change { base: self.shared(&key), key, value };
-        left.writes.into_iter().map(against).collect()
+        let Left { writes, kept, .. } = left;
+        let written = writes.into_iter().map(|(key, value)| match &self.attempt.scope {
+            Some(scope) => scope.write(key, value),
+            None => (key, value),
+        });
+        let against = |(key, value): (String, _)| {
+            let base = self.task().context.get(&key).cloned();
+            Change { key, value, base }
+        };
+        written.chain(kept).map(against).collect()
     }
 }
 

@@ -26,6 +26,9 @@ pub struct RunResult {
     pub status: RunStatus,
     /// What ended it, unless it completed.
     pub error: Option<ErrorObject>,
+    /// What it results in: of a pipeline what its last step returned, of another workflow the result of the only step that
+    /// leads nowhere; null if it did not complete. [`RunResult::output`] reads it.
+    pub output: Value,
     /// What its states left in the context. [`RunResult::get`] and [`RunResult::typed`] read it.
     pub context: Map<String, Value>,
     /// States that ended well at least once.
@@ -55,6 +58,7 @@ impl RunResult {
             run_id: run.id().clone(),
             status: run.status(),
             error: run.error().cloned(),
+            output: (**run.output()).clone(),
             context: context.map(|(key, value)| (key.to_owned(), (**value).clone())).collect(),
             completed_states: named(&|step| any(step, |status| status == ExecutionStatus::Completed)),
             failed_states: named(&|step| any(step, ExecutionStatus::is_failure)),
@@ -62,6 +66,14 @@ impl RunResult {
             started_at: run.started_at().map(system_time),
             finished_at: run.finished_at().map(system_time),
         }
+    }
+
+    /// Returns what the run results in.
+    ///
+    /// # Errors
+    /// It is of another type.
+    pub fn output<T: DeserializeOwned>(&self) -> Result<T, ErrorObject> {
+        from_json(&self.output, || "the output of the run".into()).map_err(outside_of_states)
     }
 
     /// Returns the value that the run left under a key.

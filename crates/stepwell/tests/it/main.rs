@@ -11,5 +11,6 @@ mod failures;
 mod flow;
 mod lint;
 mod needs;
+mod pipeline;
 mod support;
 mod waits;
