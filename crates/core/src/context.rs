@@ -123,6 +123,14 @@ impl Context {
         self.present().filter(|(key, _)| !key.starts_with(RESERVED)).collect()
     }
 
+    /// Returns the keys that were written since it was made, but the [reserved](RESERVED) ones, with what they hold; none: they
+    /// were removed.
+    pub fn written(&self) -> BTreeMap<&str, Option<&Payload>> {
+        let written =
+            self.entries.iter().filter(|(key, entry)| entry.writer.is_some() && !key.starts_with(RESERVED));
+        written.map(|(key, entry)| (key.as_str(), entry.value.as_ref())).collect()
+    }
+
     /// Returns the [reserved](RESERVED) keys that begin with a text, and their values, in the order of keys.
     pub fn reserved(&self, prefix: &str) -> BTreeMap<&str, &Payload> {
         self.present().filter(|(key, _)| key.starts_with(RESERVED) && key.starts_with(prefix)).collect()

@@ -197,7 +197,10 @@ impl Lowering<'_> {
             in_map: false,
             on_failure: OnFailure::Stop,
         };
-        let Some(last) = parts.last() else { return };
+        let Some(last) = parts.last() else {
+            let message = format!("pipeline '{}' has no steps", self.workflow);
+            return self.refuse("", message);
+        };
         let output = (!last.ends_in_one_step()).then(|| site.inside(last.name()).path("output"));
         let exit = output.as_deref().map_or(Exit::Output, |name| Exit::Step(name.into()));
         let head = self.chain(parts, &site, &exit);
@@ -215,7 +218,12 @@ impl Lowering<'_> {
         self.check_names(site, parts.iter().map(Part::name));
         let mut heads: Vec<StepName> = parts.iter().map(|part| part.head(site)).collect();
         heads.push(exit.successor().into());
+        let mut named = HashSet::new();
         for (i, part) in parts.into_iter().enumerate() {
+            if !named.insert(part.name().to_owned()) {
+                self.stand_in(site, heads[i].as_str(), exit);
+                continue;
+            }
             let is_last = i + 2 == heads.len();
             if is_last {
                 part.lower(self, site, exit);
@@ -268,9 +276,14 @@ impl Lowering<'_> {
         self.control(site, &path, what, &[&next], work);
     }
 
-    /// Refuses names that would be read as paths.
+    /// Refuses names that would be read as paths, and those that stand for two things.
     pub(super) fn check_names<'n>(&mut self, site: &Site, names: impl Iterator<Item = &'n str>) {
+        let mut named = HashSet::new();
         for name in names {
+            if !named.insert(name) {
+                let path = site.path(name);
+                self.refuse(&path, format!("two parts are named '{path}'"));
+            }
             let length = name.chars().count();
             if !(1..=LONGEST_NAME).contains(&length) || name.contains('/') {
                 let message = format!(
@@ -289,14 +302,17 @@ impl Lowering<'_> {
 
     /// Adds a step in place of a part that is refused, so that nothing else seems to be wrong as well.
     fn stand_in(&mut self, site: &Site, path: &str, exit: &Exit) {
+        if self.steps.iter().any(|step| step.name.as_str() == path) {
+            return;
+        }
         let nothing = work(|_, _| Err(StepError::never_again("it was refused")));
         self.control(site, path, Value::Null, &[exit.successor()], nothing);
     }
 
     /// Notes that a part cannot be what it is said to be.
     pub(super) fn refuse(&mut self, path: &str, message: String) {
-        let (code, step) = (Code::WORKFLOW_VALIDATION_FAILED, Some(path.into()));
-        let path = path.to_owned();
+        let (code, path) = (Code::WORKFLOW_VALIDATION_FAILED, path.to_owned());
+        let step = (!path.is_empty()).then(|| path.as_str().into());
         self.problems.push(Problem { code, message, hint: None, path, step, cycle: Vec::new() });
     }
 }
