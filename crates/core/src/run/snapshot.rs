@@ -19,7 +19,6 @@ use crate::context::Context;
 use crate::error::ErrorObject;
 use crate::ids::{Epoch, Ordinal, RunId, Timestamp, WaitId};
 use crate::status::{ExecutionStatus, PauseReason, RunStatus};
-use crate::workflow::definition::Join;
 use crate::workflow::{StepIx, Workflow};
 
 /// Grows with every change of what is kept or of what it means, also when the change is one of the fold.
@@ -149,7 +148,6 @@ impl Run {
     }
 
     fn of_form(id: RunId, workflow: Arc<Workflow>, form: Form<'_>) -> Self {
-        let holds = |token: &Token| token.payload.is_none() && workflow.step(token.step).join == Join::All;
         let mut run = Self {
             status: form.status,
             pause_reason: form.pause_reason,
@@ -169,7 +167,7 @@ impl Run {
             parent: form.parent.into_owned(),
             base_dir: form.base_dir.into_owned(),
             context: form.context,
-            tokens: Tokens::arrived_again(form.tokens, form.next_token, holds),
+            tokens: Tokens::arrived_again(form.tokens, form.next_token, &workflow),
             waits: form.waits.into_iter().map(|(id, w)| (id.into_owned(), w.into_owned())).collect(),
             waits_opened: form.waits_opened,
             turns: form.turns,

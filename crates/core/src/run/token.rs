@@ -15,7 +15,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Payload, present};
-use crate::workflow::{Graph, StepIx};
+use crate::workflow::definition::Join;
+use crate::workflow::{Graph, StepIx, Workflow};
 
 /// Where a token was separated from others: one entry a fork, outermost first.
 pub(crate) type Lineage = Arc<[Branch]>;
@@ -62,6 +63,8 @@ struct Watch {
     cursor: u64,
     /// The group that holds one of them, as far as is known.
     witness: Option<u64>,
+    /// The place of the step among all ([`Graph::rank`]).
+    rank: u32,
 }
 
 /// All tokens of a run.
@@ -82,24 +85,19 @@ pub(crate) struct Tokens {
     forks: HashMap<u32, u32>,
     joins: BTreeMap<StepIx, Watch>,
     witnesses: HashMap<u64, Vec<StepIx>>,
-    /// Joins whose witness is gone, or that have none yet.
-    unsettled: BTreeSet<StepIx>,
+    /// Joins whose witness is gone, or that have none yet, by rank.
+    unsettled: BTreeSet<(u32, StepIx)>,
     /// For a step and one that it needs: a group that can still bring that one about.
     feeders: HashMap<(StepIx, StepIx), u64>,
 }
 
 impl Tokens {
     /// Lets the tokens that had arrived in another life of the run arrive again, under their numbers.
-    pub(crate) fn arrived_again(
-        tokens: Vec<(u32, Token)>,
-        next: u32,
-        holds: impl Fn(&Token) -> bool,
-    ) -> Self {
+    pub(crate) fn arrived_again(tokens: Vec<(u32, Token)>, next: u32, workflow: &Workflow) -> Self {
         let mut all = Self::default();
         for (id, token) in tokens {
-            let holds = holds(&token);
             all.next_token = id;
-            all.arrive(token, holds);
+            all.arrive(token, workflow);
         }
         all.next_token = next;
         all
@@ -110,20 +108,21 @@ impl Tokens {
         (self.arrived.iter().map(|(id, token)| (*id, token.clone())).collect(), self.next_token)
     }
 
-    /// Lets a token arrive at a step. `holds`: it may have to wait for others there.
-    pub(crate) fn arrive(&mut self, token: Token, holds: bool) -> u32 {
+    /// Lets a token arrive at a step, where it may have to wait for others.
+    pub(crate) fn arrive(&mut self, token: Token, workflow: &Workflow) -> u32 {
         let id = self.next_token;
         self.next_token += 1;
         self.enter(token.step, &token.lineage, true);
         *at_step(&mut self.arrived_at, token.step) += 1;
-        if holds {
+        if token.payload.is_none() && workflow.step(token.step).join == Join::All {
             let watch = self.joins.entry(token.step).or_default();
+            watch.rank = workflow.graph().rank(token.step);
             watch.held.push(id);
             if watch.lineages.insert(token.lineage.clone()) {
                 watch.cursor = 0;
             }
             if watch.witness.is_none() {
-                self.unsettled.insert(token.step);
+                self.unsettled.insert((watch.rank, token.step));
             }
         }
         self.arrived.insert(id, token);
@@ -158,8 +157,9 @@ impl Tokens {
     }
 
     fn drop_watch(&mut self, step: StepIx) {
-        self.unsettled.remove(&step);
-        if let Some(group) = self.joins.remove(&step).and_then(|watch| watch.witness)
+        let Some(watch) = self.joins.remove(&step) else { return };
+        self.unsettled.remove(&(watch.rank, step));
+        if let Some(group) = watch.witness
             && let Some(list) = self.witnesses.get_mut(&group)
         {
             list.retain(|s| *s != step);
@@ -222,7 +222,7 @@ impl Tokens {
         for step in self.witnesses.remove(&id).unwrap_or_default() {
             if let Some(watch) = self.joins.get_mut(&step) {
                 watch.witness = None;
-                self.unsettled.insert(step);
+                self.unsettled.insert((watch.rank, step));
             }
         }
     }
@@ -236,14 +236,14 @@ impl Tokens {
         lineage.iter().filter(|branch| self.forks.contains_key(&branch.fork)).cloned().collect()
     }
 
-    /// Returns a step whose held tokens nothing holds any more, if there is one; in order of definition. It stays the next
+    /// Returns a step whose held tokens nothing holds any more, if there is one; in order of rank. It stays the next
     /// until its tokens are taken.
     pub(crate) fn next_to_fire(&mut self, graph: &Graph) -> Option<StepIx> {
-        while let Some(step) = self.unsettled.first().copied() {
+        while let Some((rank, step)) = self.unsettled.first().copied() {
             if self.find_witness(step, graph).is_none() {
                 return Some(step);
             }
-            self.unsettled.remove(&step);
+            self.unsettled.remove(&(rank, step));
         }
         None
     }

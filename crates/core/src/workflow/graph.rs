@@ -3,6 +3,7 @@
 //! Edges are built once. Reachability is computed the first time a join asks for it and kept, since most
 //! workflows never have two tokens that could meet.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
@@ -48,6 +49,10 @@ pub struct Graph {
     /// Whether each need of a step is settled once and for all, whatever the others do.
     steady: Vec<bool>,
     roles: Vec<Role>,
+    /// Place of each step among all, by priority and then in order of definition.
+    ranks: Vec<u32>,
+    /// The other way round.
+    by_rank: Vec<StepIx>,
     sink: Option<StepIx>,
     /// Steps whose successors are unknown.
     opaque: Vec<StepIx>,
@@ -148,6 +153,14 @@ impl Graph {
             roles[i.at()] == Role::ByNeeds && definition.steps[i.at()].needs.iter().any(lost)
         };
         let routed_needs = (0..count).map(|i| StepIx(i as u32)).filter(may_get_lost).collect();
+        let by_rank = by_rank(definition);
+        let mut ranks = vec![0; count];
+        for (rank, step) in by_rank.iter().enumerate() {
+            ranks[step.at()] = rank as u32;
+        }
+        for list in &mut dependents {
+            list.sort_by_key(|step| ranks[step.at()]);
+        }
         let sinks: Vec<usize> = (0..count).filter(|i| out[*i].as_ref().is_some_and(Vec::is_empty)).collect();
         let sink = if let [only] = sinks[..] { Some(StepIx(only as u32)) } else { None };
         let loops = loops(&out);
@@ -159,6 +172,8 @@ impl Graph {
             routed_needs,
             steady,
             roles,
+            ranks,
+            by_rank,
             sink,
             opaque,
             loops,
@@ -177,6 +192,8 @@ impl Graph {
         self.gates_only.push(Vec::new());
         self.steady.push(true);
         self.roles.push(Role::Element);
+        self.by_rank.push(StepIx(self.ranks.len() as u32));
+        self.ranks.push(self.ranks.len() as u32);
         self.loops.push(None);
         self.leaves_loop.push(true);
     }
@@ -186,14 +203,20 @@ impl Graph {
         self.roles[step.at()]
     }
 
-    /// Returns the entries, in order of definition.
+    /// Returns the place of a step among all: those of a higher priority first, equal ones in order of definition. What
+    /// begins in one turn begins in this order, so that a place under `max_concurrent` goes to whom it is due.
+    pub fn rank(&self, step: StepIx) -> u32 {
+        self.ranks[step.at()]
+    }
+
+    /// Returns the entries, by rank.
     pub fn entries(&self) -> impl Iterator<Item = StepIx> + '_ {
         self.steps_of(Role::Entry)
     }
 
-    /// Returns the steps with that role, in order of definition.
+    /// Returns the steps with that role, by rank.
     pub fn steps_of(&self, role: Role) -> impl Iterator<Item = StepIx> + '_ {
-        self.roles.iter().enumerate().filter(move |(_, r)| **r == role).map(|(i, _)| StepIx(i as u32))
+        self.by_rank.iter().copied().filter(move |step| self.role(*step) == role)
     }
 
     /// Returns the steps that need `step`, except those that only draw it (`parallel`).
@@ -340,6 +363,13 @@ impl Graph {
     pub fn out(&self, step: StepIx) -> Option<&[StepIx]> {
         self.out[step.at()].as_deref()
     }
+}
+
+/// Returns the steps by priority, equal ones in order of definition.
+fn by_rank(definition: &Definition) -> Vec<StepIx> {
+    let mut steps: Vec<StepIx> = (0..definition.steps.len() as u32).map(StepIx).collect();
+    steps.sort_by_key(|step| Reverse(definition.steps[step.at()].priority));
+    steps
 }
 
 /// Returns a cycle among needs, first and last equal, beginning at the step defined first.

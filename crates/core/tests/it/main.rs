@@ -16,6 +16,7 @@ mod join_oracle;
 mod needs;
 mod nesting;
 mod nesting_depth;
+mod priorities;
 mod properties;
 mod retries;
 mod shapes;

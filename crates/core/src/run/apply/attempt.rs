@@ -7,7 +7,7 @@ use crate::run::token::{self, Token};
 use crate::run::{NeedsState, Run};
 use crate::status::ExecutionStatus;
 use crate::workflow::StepIx;
-use crate::workflow::definition::{Join, OnFailure};
+use crate::workflow::definition::OnFailure;
 
 impl Run {
     pub(super) fn attempt_started(&mut self, started: &AttemptStarted, at: Timestamp) {
@@ -126,9 +126,8 @@ impl Run {
         let forks = branches.len() > 1 || !workflow.graph().dependents(step).is_empty();
         for (target, payload) in branches {
             let lineage = if forks { token::branch_off(&lineage, ix, step, target) } else { lineage.clone() };
-            let holds = payload.is_none() && workflow.step(target).join == Join::All;
             let token = Token { step: target, lineage, late: late.clone(), payload, failure_of };
-            let id = self.tokens.arrive(token, holds);
+            let id = self.tokens.arrive(token, &workflow);
             self.fresh.push(id);
         }
     }

@@ -1,5 +1,7 @@
 //! What follows from a command: joins fire, needs are met, the run rests or ends.
 
+use std::cmp::Reverse;
+
 use serde_json::{Value, json};
 
 use super::Turn;
@@ -47,8 +49,13 @@ impl Turn<'_> {
 
     /// Looks at tokens that have just arrived and are not held: payloads, `each`, `any`, late ones.
     fn look_at_arrivals(&mut self) -> bool {
-        let fresh = std::mem::take(&mut self.run.fresh);
+        let mut fresh = std::mem::take(&mut self.run.fresh);
         let workflow = self.run.workflow.clone();
+        if fresh.len() > 1 {
+            let priority =
+                |id: &u32| self.run.tokens.get(*id).map(|token| workflow.step(token.step).priority);
+            fresh.sort_by_key(|id| Reverse(priority(id)));
+        }
         for id in &fresh {
             let Some(token) = self.run.tokens.get(*id) else { continue };
             let step = token.step;
