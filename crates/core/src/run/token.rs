@@ -250,7 +250,7 @@ impl Tokens {
 
     fn find_witness(&mut self, step: StepIx, graph: &Graph) -> Option<u64> {
         let watch = self.joins.get_mut(&step)?;
-        let groups_at = |step: StepIx| self.groups_at.get(step.at()).into_iter().flatten();
+        let groups_at = |step: StepIx| self.groups_at.get(slot(step)).into_iter().flatten();
         if self.occupied <= 1 && groups_at(step).all(|id| self.groups[id].0.held) {
             // Nobody else is under way: no need to know who could come.
             return None;
@@ -286,9 +286,22 @@ impl Tokens {
             .map(|(_, _, step)| step)
     }
 
+    /// Forgets what was found out about who can come where: there are new ways.
+    pub(crate) fn forget_ways(&mut self, graph: &Graph) {
+        self.feeders.clear();
+        self.witnesses.clear();
+        self.unsettled.clear();
+        for (step, watch) in &mut self.joins {
+            watch.cursor = 0;
+            watch.witness = None;
+            watch.rank = graph.rank(*step);
+            self.unsettled.insert((watch.rank, *step));
+        }
+    }
+
     /// Returns whether tokens stand at the step, not yet part of an execution.
     pub(crate) fn has_arrived_at(&self, step: StepIx) -> bool {
-        self.arrived_at.get(step.at()).is_some_and(|count| *count > 0)
+        self.arrived_at.get(slot(step)).is_some_and(|count| *count > 0)
     }
 
     /// Returns whether a live token, other than those held or blocked at `waiting` itself, can still come to
@@ -309,7 +322,8 @@ impl Tokens {
         }
         let ways = graph.ways_to(needed);
         let counts = |key: &GroupKey| key.step != waiting || (others_here && !key.held);
-        let feeds = |key: &GroupKey| counts(key) && ways[key.step.at()];
+        let feeds =
+            |key: &GroupKey| counts(key) && graph.goes_on_at(key.step).is_some_and(|step| ways[step.at()]);
         let found = self.groups.iter().find(|(_, (key, _))| feeds(key)).map(|(id, _)| *id);
         match found {
             Some(group) => self.feeders.insert(pair, group),
@@ -336,10 +350,19 @@ impl Tokens {
 
 /// Returns what a table by step has for one.
 fn at_step<T: Default>(table: &mut Vec<T>, step: StepIx) -> &mut T {
-    if table.len() <= step.at() {
-        table.resize_with(step.at() + 1, T::default);
+    let slot = slot(step);
+    if table.len() <= slot {
+        table.resize_with(slot + 1, T::default);
     }
-    &mut table[step.at()]
+    &mut table[slot]
+}
+
+/// Returns the place of a step, or of the child runs that it names, in a table by step.
+fn slot(step: StepIx) -> usize {
+    match step.named_by() {
+        Some(step) => 2 * step.at() + 1,
+        None => 2 * step.at(),
+    }
 }
 
 /// Returns whether a token with lineage `other` that can reach `step` holds one with lineage `waiting` there:

@@ -4,7 +4,9 @@
 #![expect(clippy::print_stderr, reason = "a traced history is read on the terminal")]
 #![expect(clippy::needless_pass_by_value, reason = "a story reads better without borrowing each command")]
 
+mod added_steps;
 mod bounds;
+mod child_routes;
 mod context;
 mod definitions;
 #[allow(unreachable_pub, reason = "a module of helpers for every test file")]
