@@ -5,36 +5,48 @@ use std::sync::Arc;
 use serde_json::Value;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::run::event::Target;
+use stepwell_core::run::wait::ChildStart;
+use stepwell_core::workflow::definition::Step;
 use stepwell_engine::{Completion, Outcome};
 
-use crate::context::Context;
+use crate::context::{Context, Left};
 use crate::error::StepError;
 
 /// What a function that ended well comes to.
+#[derive(Default)]
 pub(crate) struct Ended {
     /// What others see of it.
     pub(crate) output: Value,
     /// Where it leads.
     pub(crate) to: Vec<Target>,
+    /// Branches that are child runs.
+    pub(crate) children: Vec<ChildStart>,
+    /// Steps that it adds.
+    pub(crate) defines: Vec<Step>,
 }
 
-/// Lets a function come to its end. Its context ends with it, by a panic and by being dropped too.
-pub(crate) async fn carry_out<E: Into<Ended>>(
+/// Lets a function come to its end, and makes an outcome of what it returned and left. Its context ends with it, by a panic and
+/// by being dropped too.
+pub(crate) async fn carry_out<T>(
     cx: Context,
-    running: impl Future<Output = Result<E, StepError>>,
+    running: impl Future<Output = Result<T, StepError>>,
+    end: impl FnOnce(T, &mut Left) -> Result<Ended, StepError>,
 ) -> Outcome {
     let _ending = Ending(&cx);
     let ended = running.await;
-    let left = cx.end().unwrap_or_default();
-    match ended {
-        Ok(_) if left.waits.suspended => swallowed(&cx),
-        Err(StepError::Suspended) => Outcome::Suspend(left.waits.opened),
-        Ok(ended) => {
-            let Ended { output, to } = ended.into();
-            Outcome::Complete(Completion { output: Arc::new(output), writes: cx.changes(left), to })
-        }
-        Err(error) => failed(&cx, error),
-    }
+    let mut left = cx.end().unwrap_or_default();
+    let ended = match ended {
+        Ok(_) if left.waits.suspended => return swallowed(&cx),
+        Err(StepError::Suspended) => return Outcome::Suspend(left.waits.opened),
+        Err(error) => return failed(&cx, error),
+        Ok(ended) => end(ended, &mut left),
+    };
+    let Ended { output, to, children, defines } = match ended {
+        Ok(ended) => ended,
+        Err(error) => return failed(&cx, error),
+    };
+    let (output, writes) = (Arc::new(output), cx.changes(left));
+    Outcome::Complete(Completion { output, writes, to, children, defines })
 }
 
 /// Drives a future until it ends or its attempt is cancelled, which drops it.

@@ -7,8 +7,10 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use stepwell_engine::{Outcome, Provider, Task};
 
+use super::added;
+use super::builder::Defaults;
 use super::next::Next;
-use crate::context::Context;
+use crate::context::{Context, Left};
 use crate::error::StepError;
 use crate::function::{self, Ended, carry_out, unless_cancelled};
 
@@ -46,6 +48,8 @@ where
 pub(super) struct Function {
     pub(super) handler: Handler,
     pub(super) conditions: Vec<Condition>,
+    /// For states that it adds.
+    pub(super) defaults: Arc<Defaults>,
 }
 
 #[async_trait]
@@ -54,28 +58,26 @@ impl Provider for Function {
         let judges = task.judges;
         let cx = Context::new(task);
         if judges {
-            return carry_out(cx.clone(), async { self.holds(&cx).map(Judged) }).await;
+            let holds = |holds, _: &mut Left| Ok(Ended { output: Value::Bool(holds), ..Ended::default() });
+            return carry_out(cx.clone(), async { self.holds(&cx) }, holds).await;
         }
-        carry_out(cx.clone(), async { (self.handler)(cx).await }).await
-    }
-}
-
-impl From<Next> for Ended {
-    fn from(next: Next) -> Self {
-        Self { output: Value::Null, to: next.targets }
-    }
-}
-
-/// Whether the conditions of a state hold.
-struct Judged(bool);
-
-impl From<Judged> for Ended {
-    fn from(Judged(holds): Judged) -> Self {
-        Self { output: Value::Bool(holds), to: Vec::new() }
+        carry_out(cx.clone(), async { (self.handler)(cx.clone()).await }, |next, left| {
+            self.end(&cx, next, left)
+        })
+        .await
     }
 }
 
 impl Function {
+    fn end(&self, cx: &Context, next: Next, left: &mut Left) -> Result<Ended, StepError> {
+        let defines = added::take_in(std::mem::take(&mut left.states), &self.defaults, cx.task())?;
+        let mut children = next.children;
+        for child in &mut children {
+            child.metadata.clone_from(cx.metadata());
+        }
+        Ok(Ended { output: Value::Null, to: next.targets, children, defines })
+    }
+
     fn holds(&self, cx: &Context) -> Result<bool, StepError> {
         for condition in &self.conditions {
             if !condition(cx)? {

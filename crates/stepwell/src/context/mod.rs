@@ -19,6 +19,7 @@ use stepwell_core::ids::{RunId, Timestamp};
 use stepwell_core::run::event::Payload;
 use stepwell_engine::{FailureBehind, Task};
 
+use crate::agent::State;
 use crate::error::StepError;
 use crate::json::{from_json, to_json};
 pub use ask::{Ask, Asked};
@@ -76,6 +77,8 @@ pub(crate) struct Left {
     writes: BTreeMap<String, Option<Payload>>,
     /// What the pipeline keeps for itself, by reserved key.
     kept: BTreeMap<String, Option<Payload>>,
+    /// States that it adds.
+    pub(crate) states: Vec<State>,
     /// What was done once, by name.
     pub(crate) memos: Vec<(String, Payload)>,
     pub(crate) waits: Waits,

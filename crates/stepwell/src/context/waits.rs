@@ -223,6 +223,7 @@ impl Context {
                 context,
                 input: Payload::new(input),
                 metadata: self.metadata().clone(),
+                entry: None,
             };
             Ok(wait(position, WaitKind::Child(Box::new(start))))
         });

@@ -180,7 +180,7 @@ pub(super) fn target(cx: &Context, step: &StepName, value: Payload) -> Target {
         Some(item) => of_item(item, Arc::unwrap_or_clone(value)),
         None => value,
     };
-    Target { step: step.clone(), payload: Some(payload) }
+    Target { payload: Some(payload), ..Target::to(step.as_str()) }
 }
 
 /// Returns what a route hands to a step in a map.
@@ -276,7 +276,7 @@ impl Lowering<'_> {
         self.control(site, &path, what, &[&next], work);
     }
 
-    /// Refuses names that would be read as paths, and those that stand for two things.
+    /// Refuses names that would be read as paths or patterns, and those that stand for two things.
     pub(super) fn check_names<'n>(&mut self, site: &Site, names: impl Iterator<Item = &'n str>) {
         let mut named = HashSet::new();
         for name in names {
@@ -285,9 +285,11 @@ impl Lowering<'_> {
                 self.refuse(&path, format!("two parts are named '{path}'"));
             }
             let length = name.chars().count();
-            if !(1..=LONGEST_NAME).contains(&length) || name.contains('/') {
+            let reads_otherwise = name.contains(['/', '*']) || name.starts_with('$');
+            if !(1..=LONGEST_NAME).contains(&length) || reads_otherwise {
                 let message = format!(
-                    "'{name}' is no name within a pipeline: those have 1 to {LONGEST_NAME} characters and no '/'"
+                    "'{name}' is no name within a pipeline: those have 1 to {LONGEST_NAME} characters, no '/' or '*', \
+                     and do not begin with '$'"
                 );
                 self.refuse(&site.path(name), message);
             }

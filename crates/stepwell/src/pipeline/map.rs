@@ -110,7 +110,8 @@ fn fork(path: String, head: StepName, join: &str, over: Option<String>) -> Work 
             return Ok(ended(count, vec![join.clone()]));
         }
         let numbered = (0..).zip(items);
-        let to = numbered.map(|(i, item)| Target { step: head.clone(), payload: Some(of_item(i, item)) });
+        let to =
+            numbered.map(|(i, item)| Target { payload: Some(of_item(i, item)), ..Target::to(head.as_str()) });
         Ok(ended(count, to.collect()))
     })
 }

@@ -150,7 +150,7 @@ impl Pipeline {
     ///     .unwrap_err();
     /// assert_eq!(
     ///     wrong.to_string(),
-    ///     "2 problems: 'a/b' is no name within a pipeline: those have 1 to 120 characters and no '/'; \
+    ///     "2 problems: 'a/b' is no name within a pipeline: those have 1 to 120 characters, no '/' or '*', and do not begin with '$'; \
     ///      'again' repeats nothing: its body has no steps"
     /// );
     /// # Ok(())

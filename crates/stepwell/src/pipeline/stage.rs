@@ -37,7 +37,8 @@ impl Provider for Stage {
     async fn execute(&self, task: Task) -> Outcome {
         let (scope, input) = self.place(&task);
         let cx = Context::within(task, scope);
-        carry_out(cx.clone(), unless_cancelled(&cx, async { (self.work)(cx.clone(), input).await })).await
+        let running = unless_cancelled(&cx, async { (self.work)(cx.clone(), input).await });
+        carry_out(cx.clone(), running, |ended, _| Ok(ended)).await
     }
 }
 
@@ -87,7 +88,8 @@ impl Input {
 /// Returns what a step that ended well comes to. The output stands in a result object, as that of every step of a
 /// workflow does.
 pub(super) fn ended(output: Value, to: Vec<Target>) -> Ended {
-    Ended { output: Value::Object(Map::from_iter([("result".to_owned(), output)])), to }
+    let output = Value::Object(Map::from_iter([("result".to_owned(), output)]));
+    Ended { output, to, ..Ended::default() }
 }
 
 /// Returns work that waits for nothing.

@@ -2,6 +2,7 @@
 //! (A1, A2 …).
 #![allow(missing_docs, reason = "tests are named by the promise they keep")]
 
+mod added_states;
 mod context;
 mod control;
 mod definitions;
@@ -12,6 +13,7 @@ mod flow;
 mod lint;
 mod needs;
 mod nestings;
+mod other_agents;
 mod pipeline;
 mod pipeline_durable;
 mod pipeline_parts;

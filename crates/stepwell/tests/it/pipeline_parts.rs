@@ -137,7 +137,7 @@ async fn everything_that_is_wrong_with_a_pipeline_is_told_at_once() {
         [
             "two parts are named 'twice'",
             "two parts are named 'u'",
-            "'x/y' is no name within a pipeline: those have 1 to 120 characters and no '/'",
+            "'x/y' is no name within a pipeline: those have 1 to 120 characters, no '/' or '*', and do not begin with '$'",
             "'p' has no branches",
             "branch 'x' of 'q' has no steps",
             "'m' does nothing with its items: its body has no steps",
