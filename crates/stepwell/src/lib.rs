@@ -64,25 +64,59 @@
 //!
 //! The programs in `examples/` show one subject each, and `complete.rs` all of them together.
 //!
-//! # Workflow files
+//! # Pipelines: steps that follow each other
 //!
-//! Workflows written in YAML or JSON run on the same engine, with the providers that [`registry`] returns.
+//! Where what follows is known beforehand, a [`Pipeline`] says it once. Each step is given what the one before it returned, and
+//! [`Branch`], [`Parallel`], [`Map`], [`Repeat`], [`Refine`] and [`Human`] stand where a step can.
 //!
 //! ```
-//! use serde_json::json;
-//! use stepwell::{Engine, Options, Start, load};
+//! use std::time::Duration;
+//! use stepwell::{Context, Engine, Map, Options, Pipeline, Registry, Repeat, Retry, Step, StepError};
+//!
+//! async fn fetch(_: Context, page: String) -> Result<String, StepError> {
+//!     Ok(format!("{page}: wells are deep"))
+//! }
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let registry = stepwell::registry(Vec::new());
-//! let file = "steps: [{name: Nap, method: timer/sleep, params: {seconds: 0}}]";
-//! let workflow = load::text(file, load::Format::Yaml, &registry, false).unwrap().workflow;
+//! # let store = stepwell::open_store("memory:").await?;
+//! # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+//! let page = Step::new("fetch", fetch).retry(Retry::times(3)).timeout(Duration::from_secs(30));
+//! let shorten = Step::new("shorten", |_, text: String| async move { Ok(text[..text.len() - 5].to_owned()) });
+//! let digest = Pipeline::new("digest")
+//!     .then(Map::each("pages", page))
+//!     .step("join", |_, texts: Vec<String>| async move { Ok(texts.join("; ")) })
+//!     .then(Repeat::until("fit", shorten, |text: &String, _| Ok(text.len() <= 20)))
+//!     .build(&engine)?;
 //!
+//! let result = digest.run(["a", "b"]).run_id("digest-1").await?;
+//! assert_eq!(result.output::<String>()?, "a: wells are dee");
+//! # engine.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Both are workflows of functions on the same engine, and the same holds for their runs: they are named by a `run_id`, paused, asked
+//! for their questions, tried again, and survive their process.
+//!
+//! # Workflow files
+//!
+//! Workflows written in YAML or JSON run on the same engine, with the providers that [`registry`] returns. [`Workflow`] is one
+//! that can be run, whoever wrote it.
+//!
+//! ```
+//! use serde_json::json;
+//! use stepwell::{Engine, Options, Workflow, load};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = stepwell::open_store("memory:").await?;
-//! let engine = Engine::open(store, registry, Options::default()).await?;
-//! let run = engine.start(Start { input: json!({}), ..Start::of(workflow) }).await?.run;
-//! let row = engine.rest(&run, false).await?;
-//! assert_eq!(row.state.status.as_str(), "completed");
+//! let engine = Engine::open(store, stepwell::registry(Vec::new()), Options::default()).await?;
+//!
+//! let file = "steps: [{name: Nap, method: timer/sleep, params: {seconds: 0}}]";
+//! let nap = Workflow::from_text(file, load::Format::Yaml, &engine)?; // or Workflow::load("nap.yaml", &engine)
+//! let result = nap.run(json!({})).await?;
+//! assert_eq!(result.status.as_str(), "completed");
 //! engine.shutdown().await;
 //! # Ok(())
 //! # }

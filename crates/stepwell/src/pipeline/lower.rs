@@ -278,9 +278,9 @@ impl Lowering<'_> {
 
     /// Refuses names that would be read as paths or patterns, and those that stand for two things.
     pub(super) fn check_names<'n>(&mut self, site: &Site, names: impl Iterator<Item = &'n str>) {
-        let mut named = HashSet::new();
+        let mut seen = HashSet::new();
         for name in names {
-            if !named.insert(name) {
+            if !seen.insert(name) {
                 let path = site.path(name);
                 self.refuse(&path, format!("two parts are named '{path}'"));
             }

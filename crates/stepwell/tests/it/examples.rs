@@ -27,6 +27,7 @@ examples! {
     lifecycle at "../../examples/lifecycle.rs"
     needs at "../../examples/needs.rs"
     patterns at "../../examples/patterns.rs"
+    pipeline at "../../examples/pipeline.rs"
     quick_start at "../../examples/quick_start.rs"
     recovery at "../../examples/recovery.rs"
     retries at "../../examples/retries.rs"
