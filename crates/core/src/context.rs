@@ -311,3 +311,40 @@ fn apply_op(standing: Option<Payload>, op: &Op) -> Option<Payload> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ids::{Ordinal, StepName};
+
+    fn write(context: &mut Context, key: &str, value: Option<Value>) {
+        let writer = ExecutionRef { step: StepName::from("a"), ordinal: Ordinal(1) };
+        let op = value.map_or(Op::Remove, |value| Op::Set(Payload::new(value)));
+        context.apply(&[Write { key: key.to_owned(), op }], &writer);
+    }
+
+    #[test]
+    fn reserved_keys_are_shown_to_nobody_and_leave_nothing_behind() {
+        let mut context = Context::new(Map::from_iter([("a".to_owned(), json!(1))]));
+        let empty = context.size_bytes();
+        write(&mut context, "$pipeline/x", Some(json!(2)));
+        assert_eq!(context.values().into_keys().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(context.reserved("$pipeline/").into_keys().collect::<Vec<_>>(), ["$pipeline/x"]);
+        assert!(context.written().is_empty());
+        write(&mut context, "$pipeline/x", None);
+        assert!(context.reserved("").is_empty());
+        assert_eq!(context.size_bytes(), empty);
+    }
+
+    #[test]
+    fn what_was_written_is_told_also_where_nothing_changed() {
+        let given = [("a", 1), ("b", 2), ("c", 3)].map(|(key, value)| (key.to_owned(), json!(value)));
+        let mut context = Context::new(Map::from_iter(given));
+        write(&mut context, "a", Some(json!(1)));
+        write(&mut context, "b", None);
+        let one = Payload::new(json!(1));
+        assert_eq!(context.written(), BTreeMap::from([("a", Some(&one)), ("b", None)]));
+    }
+}

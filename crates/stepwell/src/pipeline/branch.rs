@@ -7,7 +7,9 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use stepwell_core::error::{Code, ErrorObject};
 
-use super::lower::{Exit, Lowering, Site};
+use super::exit::Exit;
+use super::lower::Lowering;
+use super::site::Site;
 use super::stage::{Input, ended, work};
 use super::{Part, Pipeline, parts_of};
 use crate::context::Context;

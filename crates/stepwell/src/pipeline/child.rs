@@ -6,7 +6,7 @@ use stepwell_core::run::event::Payload;
 use stepwell_core::workflow::Workflow as Checked;
 use stepwell_engine::Engine;
 
-use super::lower::Exit;
+use super::exit::Exit;
 use super::stage::{Work, ended};
 
 /// Returns a step that runs a workflow as a child run and goes on with what that came to. The child begins with what the step

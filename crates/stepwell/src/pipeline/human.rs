@@ -7,12 +7,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use stepwell_core::workflow::definition::Step as Lowered;
 
-use super::lower::{Exit, Lowering, Site};
+use super::exit::Exit;
+use super::lower::{Lowering, described};
+use super::sinks::Sinks;
+use super::site::Site;
 use super::stage::{Function, Input};
-use super::step::{Sinks, carried_out};
+use super::step::carried_out;
 use crate::context::{Ask, Context};
 use crate::error::StepError;
 
@@ -87,8 +90,9 @@ impl Human {
 
     pub(super) fn lower(self, to: &mut Lowering<'_>, site: &Site, exit: &Exit) {
         let path = site.path(&self.name);
-        let what = json!({ "role": "human", "question": self.question });
-        let metadata = Map::from_iter([("pipeline".to_owned(), what)]);
+        let mut what = self.sinks.to_json("human");
+        what["question"] = json!(self.question);
+        let metadata = described(what);
         let step = Lowered { metadata, on_failure: site.on_failure().clone(), ..Lowered::function(&path) };
         to.add(site, step, &[exit.successor()], carried_out(asked(self.ask), self.sinks, exit.clone()));
     }

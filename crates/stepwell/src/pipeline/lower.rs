@@ -10,16 +10,17 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use stepwell_core::error::Code;
 use stepwell_core::ids::StepName;
-use stepwell_core::run::event::{Payload, Target};
-use stepwell_core::workflow::definition::{Definition, END, Join, OnFailure, Step as Lowered, Successors};
+use stepwell_core::workflow::definition::{Definition, END, Join, Step as Lowered, Successors};
 use stepwell_core::workflow::{Problem, Workflow as Checked};
 use stepwell_engine::Engine;
 
 use super::Part;
-use super::stage::{Stage, Work, ended, work};
+use super::child;
+use super::exit::Exit;
+use super::site::Site;
+use super::stage::{Input, Stage, Work, ended, work};
 use crate::agent::DefinitionError;
 use crate::context::Context;
-use crate::context::scope::Scope;
 use crate::error::StepError;
 
 /// A definition in the making, with what carries out its steps.
@@ -84,119 +85,10 @@ pub(super) fn lower(
     }
 }
 
-/// Where parts stand.
-#[derive(Clone)]
-pub(super) struct Site {
-    /// Their names begin with it.
-    prefix: String,
-    /// In a map, the scope of the map: which item it is, the payload tells.
-    scope: Scope,
-    in_map: bool,
-    /// What a final failure there does.
-    on_failure: OnFailure,
-}
-
-impl Site {
-    /// Returns the site of what is inside of a part.
-    pub(super) fn inside(&self, part: &str) -> Self {
-        Self { prefix: format!("{}/", self.path(part)), ..self.clone() }
-    }
-
-    /// Returns the site of a branch, whose writes are kept apart.
-    pub(super) fn branch(&self, name: &str, scope: Scope, on_failure: OnFailure) -> Self {
-        Self { scope, on_failure, ..self.inside(name) }
-    }
-
-    /// Returns the site of the body of a map.
-    pub(super) fn items(&self, map: &str) -> Self {
-        let scope = self.scope.branch(self.path(map), None);
-        Self { scope, in_map: true, ..self.inside(map) }
-    }
-
-    /// Returns the name of a step there.
-    pub(super) fn path(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
-    }
-
-    /// Returns the path of something there within its scope, which may be that of an item.
-    pub(super) fn within_scope(&self, name: &str) -> String {
-        let path = self.path(name);
-        let scope = self.scope.path();
-        let within = path.strip_prefix(scope).and_then(|rest| rest.strip_prefix('/'));
-        within.map(str::to_owned).unwrap_or(path)
-    }
-
-    pub(super) fn scope(&self) -> &Scope {
-        &self.scope
-    }
-
-    pub(super) fn on_failure(&self) -> &OnFailure {
-        &self.on_failure
-    }
-}
-
-/// Where a value goes from the last step of some parts.
-#[derive(Clone)]
-pub(super) enum Exit {
-    /// To that step, as its input.
-    Step(StepName),
-    /// To that step, and is kept under a path within the scope.
-    Keep(String, StepName),
-    /// To the join of the branch that it stands in.
-    Join(StepName),
-    /// Nowhere: it is what the run results in.
-    Output,
-}
-
-impl Exit {
-    /// Returns the name that a step declares as its successor.
-    pub(super) fn successor(&self) -> &str {
-        match self {
-            Self::Step(step) | Self::Keep(_, step) | Self::Join(step) => step.as_str(),
-            Self::Output => END,
-        }
-    }
-
-    /// Returns where a step that leaves with a value leads.
-    pub(super) fn leave(&self, cx: &Context, value: Payload) -> Result<Vec<Target>, StepError> {
-        match self {
-            Self::Step(step) => Ok(vec![target(cx, step, value)]),
-            Self::Keep(name, step) => {
-                cx.keep(&cx.scope().below(name), Some(value.clone()))?;
-                Ok(vec![target(cx, step, value)])
-            }
-            Self::Join(join) => {
-                cx.keep(cx.scope().path(), Some(value))?;
-                Ok(vec![Target::to(join.as_str())])
-            }
-            Self::Output => Ok(Vec::new()),
-        }
-    }
-}
-
-/// Returns a route on which a value is handed to a step of the same scope.
-pub(super) fn target(cx: &Context, step: &StepName, value: Payload) -> Target {
-    let payload = match cx.scope().item_number() {
-        Some(item) => of_item(item, Arc::unwrap_or_clone(value)),
-        None => value,
-    };
-    Target { payload: Some(payload), ..Target::to(step.as_str()) }
-}
-
-/// Returns what a route hands to a step in a map.
-pub(super) fn of_item(item: u64, value: Value) -> Payload {
-    Payload::new(Value::Array(vec![item.into(), value]))
-}
-
 impl Lowering<'_> {
     /// Adds the steps of a whole workflow. One step must be its last: what that returns, the run results in.
     fn whole(&mut self, parts: Vec<Part>) {
-        let site = Site {
-            prefix: String::new(),
-            scope: Scope::default(),
-            in_map: false,
-            on_failure: OnFailure::Stop,
-        };
+        let site = Site::whole();
         let Some(last) = parts.last() else {
             let message = format!("pipeline '{}' has no steps", self.workflow);
             return self.refuse("", message);
@@ -205,7 +97,7 @@ impl Lowering<'_> {
         let exit = output.as_deref().map_or(Exit::Output, |name| Exit::Step(name.into()));
         let head = self.chain(parts, &site, &exit);
         if let Some(name) = output {
-            let pass_on = |_: Context, input: super::stage::Input| Ok(ended((*input).clone(), Vec::new()));
+            let pass_on = |_: Context, input: Input| Ok(ended((*input).clone(), Vec::new()));
             self.control(&site, &name, json!({ "role": "output" }), &[], work(pass_on));
         }
         if let Some(entry) = self.steps.iter_mut().find(|step| step.name == head) {
@@ -236,8 +128,8 @@ impl Lowering<'_> {
 
     /// Adds a step that the pipeline itself is in need of, and says in its metadata what it is for.
     pub(super) fn control(&mut self, site: &Site, name: &str, what: Value, next: &[&str], work: Work) {
-        let metadata = Map::from_iter([("pipeline".to_owned(), what)]);
-        let step = Lowered { metadata, on_failure: site.on_failure.clone(), ..Lowered::function(name) };
+        let metadata = described(what);
+        let step = Lowered { metadata, on_failure: site.on_failure().clone(), ..Lowered::function(name) };
         self.add(site, step, next, work);
     }
 
@@ -255,7 +147,7 @@ impl Lowering<'_> {
         let next: Vec<&str> = next.iter().copied().filter(|name| named.insert(*name)).collect();
         let next = if next == [END] { Successors::none() } else { Successors::declared(&next) };
         self.steps.push(Lowered { next, join: Join::Each, ..step });
-        self.stages.push(Stage { scope: site.scope.clone(), in_map: site.in_map, work });
+        self.stages.push(site.stage(work));
     }
 
     /// Adds a step that runs parts as a child run: what forks in there meets only its own.
@@ -271,7 +163,7 @@ impl Lowering<'_> {
         };
         let what = json!({ "role": "child", "version": child.workflow.version() });
         let next = exit.successor().to_owned();
-        let work = super::child::work(self.engine, &child.workflow, exit.clone());
+        let work = child::work(self.engine, &child.workflow, exit.clone());
         self.children.push(child);
         self.control(site, &path, what, &[&next], work);
     }
@@ -317,6 +209,11 @@ impl Lowering<'_> {
         let step = (!path.is_empty()).then(|| path.as_str().into());
         self.problems.push(Problem { code, message, hint: None, path, step, cycle: Vec::new() });
     }
+}
+
+/// Returns the metadata of a step: what it is in its pipeline, with everything that no other field of the definition says.
+pub(super) fn described(what: Value) -> Map<String, Value> {
+    Map::from_iter([("pipeline".to_owned(), what)])
 }
 
 /// Longest name of a part.

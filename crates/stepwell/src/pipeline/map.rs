@@ -8,8 +8,10 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::StepName;
 use stepwell_core::run::event::{Payload, Target};
 
-use super::lower::{Exit, Lowering, Site, of_item};
+use super::exit::{Exit, of_item};
+use super::lower::Lowering;
 use super::merge::{Merge, merge};
+use super::site::Site;
 use super::stage::{Input, Work, ended, work};
 use super::{Part, Pipeline, forks, parts_of};
 use crate::context::Context;

@@ -9,12 +9,13 @@
 //! ```
 //!
 //! A [`Pipeline`] is made of parts, and nested as it is written. Each part makes the steps of the definition that it takes (its
-//! file says which), and knows only where it stands and where it leads (`lower.rs`). What then happens is decided by the
-//! core, as with every workflow. `stage.rs` is what the engine calls for a step.
+//! file says which), and knows only where it stands (`site.rs`) and where it leads (`exit.rs`); `lower.rs` puts them together.
+//! What then happens is decided by the core, as with every workflow. `stage.rs` is what the engine calls for a step.
 
 mod branch;
 mod cache;
 mod child;
+mod exit;
 mod human;
 mod lower;
 mod map;
@@ -22,6 +23,8 @@ mod merge;
 mod parallel;
 mod refine;
 mod repeat;
+mod sinks;
+mod site;
 mod stage;
 mod step;
 
@@ -35,7 +38,9 @@ use stepwell_core::ids::StepName;
 use stepwell_core::workflow::definition::Definition;
 use stepwell_engine::Engine;
 
-use self::lower::{Exit, Lowering, Site};
+use self::exit::Exit;
+use self::lower::Lowering;
+use self::site::Site;
 use crate::agent::DefinitionError;
 use crate::context::Context;
 use crate::error::StepError;
@@ -190,7 +195,12 @@ impl Part {
     fn head(&self, site: &Site) -> StepName {
         match self {
             Self::Repeat(part) => part.head(site),
-            _ => site.path(self.name()).as_str().into(),
+            Self::Step(_)
+            | Self::Branch(_)
+            | Self::Parallel(_)
+            | Self::Map(_)
+            | Self::Refine(_)
+            | Self::Human(_) => site.path(self.name()).as_str().into(),
         }
     }
 

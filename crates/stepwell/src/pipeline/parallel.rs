@@ -8,8 +8,10 @@ use serde_json::{Map, Value, json};
 use stepwell_core::ids::StepName;
 use stepwell_core::workflow::definition::OnFailure;
 
-use super::lower::{Exit, Lowering, Site, target};
+use super::exit::{Exit, target};
+use super::lower::Lowering;
 use super::merge::{Merge, merge};
+use super::site::Site;
 use super::stage::{Work, ended, work};
 use super::{Part, Pipeline, forks, parts_of};
 use stepwell_core::run::event::Payload;

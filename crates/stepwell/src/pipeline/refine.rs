@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stepwell_core::run::event::Payload;
 
-use super::lower::{Exit, Lowering, Site};
+use super::exit::Exit;
+use super::lower::Lowering;
 use super::repeat::{MAX_ROUNDS, Rounds, mapped};
+use super::site::Site;
 use super::stage::{ended, work};
 use super::{Part, Pipeline, parts_of};
 use crate::context::Context;

@@ -10,7 +10,9 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::StepName;
 use stepwell_core::run::event::Payload;
 
-use super::lower::{Exit, Lowering, Site};
+use super::exit::Exit;
+use super::lower::Lowering;
+use super::site::Site;
 use super::stage::{Input, ended, work};
 use super::{Part, Pipeline, parts_of};
 use crate::context::Context;

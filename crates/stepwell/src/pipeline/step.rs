@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use stepwell_core::run::event::Payload;
 use stepwell_core::workflow::definition::{OnFailure, Step as Lowered};
 
 use super::cache::Cache;
-use super::lower::{Exit, Lowering, Site};
+use super::exit::Exit;
+use super::lower::{Lowering, described};
+use super::sinks::Sinks;
+use super::site::Site;
 use super::stage::{self, Function, Work, ended};
 use crate::context::Context;
 use crate::error::StepError;
@@ -49,15 +52,6 @@ pub struct Step {
     timeout: Option<Duration>,
     sinks: Sinks,
     cached: bool,
-}
-
-/// Where the output of a step is kept besides being passed on.
-#[derive(Clone, Default, Serialize)]
-pub(super) struct Sinks {
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    updates_context: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) sink_to: Option<String>,
 }
 
 impl Step {
@@ -161,14 +155,11 @@ impl Step {
             Some(_) => OnFailure::Route(fallback_path.as_str().into()),
             None => site.on_failure().clone(),
         };
-        let said = json!(self.sinks);
         let step = Lowered {
             retry: self.retry.map(Retry::into_policy),
             timeout_ms: self.timeout.map(millis),
             on_failure,
-            metadata: said.as_object().filter(|said| !said.is_empty()).map_or_else(Map::new, |said| {
-                Map::from_iter([("pipeline".to_owned(), Value::Object(said.clone()))])
-            }),
+            metadata: described(self.sinks.to_json("step")),
             ..Lowered::function(&path)
         };
         let function = if self.cached { Cache::over(self.function) } else { self.function };
@@ -198,41 +189,4 @@ pub(super) fn carried_out(function: Function, sinks: Sinks, exit: Exit) -> Work 
             Ok(ended(output, to))
         })
     })
-}
-
-impl Sinks {
-    fn take(&self, cx: &Context, output: &Value) -> Result<(), StepError> {
-        if self.updates_context {
-            let Value::Object(pairs) = output else {
-                return Err(StepError::never_again("it updates the context, but returned no object"));
-            };
-            for (key, value) in pairs {
-                cx.put(key, Some(value.clone()))?;
-            }
-        }
-        match &self.sink_to {
-            Some(place) => sink(cx, place, output.clone()),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Sets a value at a dotted place of the context. Objects that are missing on the way are made.
-fn sink(cx: &Context, place: &str, value: Value) -> Result<(), StepError> {
-    let Some((key, within)) = place.split_once('.') else { return cx.put(place, Some(value)) };
-    let mut whole: Value = cx.get(key)?.unwrap_or_default();
-    let mut at = &mut whole;
-    for name in within.split('.') {
-        if at.is_null() {
-            *at = json!({});
-        }
-        let Value::Object(object) = at else {
-            let message =
-                format!("its output cannot be kept at '{place}': what is around '{name}' there is no object");
-            return Err(StepError::never_again(message));
-        };
-        at = object.entry(name).or_insert(Value::Null);
-    }
-    *at = value;
-    cx.put(key, Some(whole))
 }

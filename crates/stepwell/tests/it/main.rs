@@ -1,5 +1,5 @@
-//! Agents as those who write them see them. Tests bear the number of what they prove in the list of what agents promise
-//! (A1, A2 …).
+//! Agents, pipelines and workflows as those who write them see them. Tests bear the number of what they prove in the list of
+//! what agents (A1, A2 …) and pipelines (F1, F2 …) promise.
 #![allow(missing_docs, reason = "tests are named by the promise they keep")]
 
 mod added_states;
@@ -19,3 +19,4 @@ mod pipeline_durable;
 mod pipeline_parts;
 mod support;
 mod waits;
+mod workflow;
