@@ -17,7 +17,6 @@ use stepwell_core::run::wait::Resolution;
 use stepwell_core::workflow::Workflow;
 use stepwell_core::workflow::definition::{Action, Step};
 use stepwell_store::{LazyEvent, LeaseRef, Purpose};
-use tokio_util::sync::CancellationToken;
 
 use crate::error::from_store;
 use crate::held::Hold;
@@ -284,7 +283,7 @@ async fn carry_one_out(shared: &Arc<Shared>, prepared: Prepared) -> Option<Prepa
     let Prepared { provider, task, hold, run, timeout, snapshot, slot, purpose } = prepared;
     let outcome = match task {
         Err(error) => Outcome::from(error),
-        Ok(task) => execute(shared, &provider, task, timeout, &hold.cancel).await,
+        Ok(task) => execute(shared, &provider, task, timeout, &hold).await,
     };
     if let Outcome::Lost { reason } = &outcome {
         tracing::warn!(%run, execution = %hold.lease.execution, %reason, "an attempt was lost");
@@ -305,30 +304,44 @@ fn was_cancelled(hold: &Hold, outcome: &Outcome) -> bool {
     hold.cancel.is_cancelled() && !matches!(outcome, Outcome::Fail(failure) if failure.timed_out)
 }
 
+/// Carries an attempt out. One that is told to end, since its time is up or nobody wants it any more, is given the
+/// clean-up time and then abandoned: its slot and what it booked are free again, and fencing refuses whatever it brings.
 async fn execute(
     shared: &Arc<Shared>,
     provider: &Arc<dyn Provider>,
     task: Task,
     timeout: Option<Duration>,
-    cancel: &CancellationToken,
+    hold: &Hold,
 ) -> Outcome {
     let (step, deadline) = (task.step.clone(), task.deadline);
     let running = AssertUnwindSafe(provider.execute(task)).catch_unwind();
     let guarded = running.map(|ended| ended.unwrap_or_else(|panic| panicked(&step, &*panic)));
-    let Some(limit) = timeout else { return guarded.await };
     tokio::pin!(guarded);
-    tokio::select! {
+    let time_is_up = async {
+        match deadline {
+            Some(at) => shared.clock.sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    };
+    let is_late = tokio::select! {
         biased;
-        outcome = &mut guarded => outcome,
-        () = shared.clock.sleep_until(deadline.unwrap_or_default()) => {
-            cancel.cancel();
-            // What does not end by itself soon is abandoned; fencing refuses whatever it brings later.
-            let grace = shared.clock.now().plus_ms(shared.options.cleanup_ms);
-            tokio::select! {
-                _ = &mut guarded => {}
-                () = shared.clock.sleep_until(grace) => {}
-            }
-            timed_out(&step, limit)
+        outcome = &mut guarded => return outcome,
+        () = hold.cancel.cancelled() => false,
+        () = time_is_up => true,
+    };
+    hold.cancel.cancel();
+    let grace = shared.clock.now().plus_ms(shared.options.cleanup_ms);
+    let ended = tokio::select! {
+        biased;
+        outcome = &mut guarded => Some(outcome),
+        () = hold.abandon.cancelled() => None,
+        () = shared.clock.sleep_until(grace) => None,
+    };
+    match (timeout.filter(|_| is_late), ended) {
+        (Some(limit), _) => timed_out(&step, limit),
+        (None, Some(outcome)) => outcome,
+        (None, None) => {
+            Outcome::Lost { reason: "it did not end when it was cancelled, and is abandoned".into() }
         }
     }
 }

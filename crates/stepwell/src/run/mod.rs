@@ -5,9 +5,12 @@ mod launch;
 mod metrics;
 mod result;
 
+use std::time::Duration;
+
 use serde::Serialize;
 use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::{RunId, Seq, WaitId};
+use stepwell_core::run::event::Event;
 use stepwell_core::status::RunStatus;
 use stepwell_engine::error::from_store;
 use stepwell_engine::{Engine, Follow};
@@ -58,11 +61,13 @@ pub use result::{RunError, RunResult};
 pub struct Run {
     engine: Engine,
     id: RunId,
+    /// None: as the engine says.
+    cleanup: Option<Duration>,
 }
 
 impl Run {
     pub(crate) fn of(engine: Engine, id: RunId) -> Self {
-        Self { engine, id }
+        Self { engine, id, cleanup: None }
     }
 
     /// Returns its id.
@@ -123,13 +128,26 @@ impl Run {
         self.engine.resume(&self.id, None).await.map(|_| ())
     }
 
-    /// Ends the run. Futures of its states are dropped, what they wait for is closed, and the runs that they began are
-    /// cancelled too.
+    /// Ends the run; durable when this returns. Futures of its states are dropped, what they wait for is closed, and the
+    /// runs that they began are cancelled too. [`Run::wait`] waits until all that has ended in this process.
     ///
     /// # Errors
     /// The run has completed or failed, or the store failed.
     pub async fn cancel(&self) -> Result<(), ErrorObject> {
         self.engine.cancel(&self.id, None).await.map(|_| ())
+    }
+
+    /// Ends what goes on or waits of one state, and returns how many executions that were. Their branches end, and nothing
+    /// follows from them; the run goes on with the others.
+    ///
+    /// # Errors
+    /// `WORKFLOW_INVALID_STATE` if the run has no such state or is over; or the store failed.
+    pub async fn cancel_state(&self, name: &str) -> Result<usize, ErrorObject> {
+        let before = self.engine.store().run(&self.id).await.map_err(|error| from_store(&error))?.seq;
+        let taken = self.engine.cancel_step(&self.id, name.into()).await?;
+        let journal = self.events_between(before, taken.seq).await?;
+        let is_one = |known: &&Recorded| matches!(&known.event, Event::StepCancelled { step, .. } if step.as_str() == name);
+        Ok(journal.iter().filter(is_one).count())
     }
 
     /// Tries again what failed in a run that is over, and goes on from there. What completed stays, and so does what was
@@ -165,16 +183,29 @@ impl Run {
     }
 
     async fn journal(&self) -> Result<Vec<Recorded>, ErrorObject> {
-        let journal = self.engine.store().events(&self.id, Seq(0), usize::MAX).await;
+        self.events_between(Seq(0), Seq(u64::MAX)).await
+    }
+
+    async fn events_between(&self, after: Seq, last: Seq) -> Result<Vec<Recorded>, ErrorObject> {
+        let count = usize::try_from(last.0.saturating_sub(after.0)).unwrap_or(usize::MAX);
+        let journal = self.engine.store().events(&self.id, after, count).await;
         journal.map_err(|error| from_store(&error))
     }
 
     /// Waits until the run is over, however long it is paused or waits for people.
     ///
+    /// If it did not complete, this also waits until its states have ended in this process. One that goes on although it is
+    /// [told to end](crate::Context::is_cancelled) is abandoned when the [clean-up time](Launch::cleanup_timeout) is over:
+    /// what it does later changes nothing. Slots and resources are given back when an attempt ends or is abandoned, limits
+    /// that the store keeps when the run ends.
+    ///
     /// # Errors
     /// It failed or was cancelled; or the store failed.
     pub async fn wait(&self) -> Result<RunResult, RunError> {
-        self.engine.rest(&self.id, false).await?;
+        let ended = self.engine.rest(&self.id, false).await?;
+        if ended.state.status != RunStatus::Completed {
+            self.engine.wind_down(&ended, self.cleanup).await;
+        }
         let result = RunResult::of(&self.engine.inspect(&self.id).await?);
         match (result.status, result.error.clone()) {
             (RunStatus::Completed, _) | (_, None) => Ok(result),
