@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_core::ids::{Epoch, Ordinal, RunId, StepName, Timestamp};
+use stepwell_core::ids::{Epoch, Ordinal, RunId, StepName, Timestamp, WaitId};
 use stepwell_core::nesting::is_too_deep;
 use stepwell_core::run::Run;
 use stepwell_core::run::command::{AttemptRef, Command, Complete, Fail, Suspend};
@@ -68,12 +68,16 @@ impl RunInfo {
 /// A wait of this execution that was resolved: what a function that runs again is told.
 #[derive(Clone, Debug)]
 pub struct Resolved {
+    /// Its id.
+    pub wait: WaitId,
     /// Position among the waits of the execution.
     pub position: u32,
     /// Name the function gave it.
     pub name: Option<String>,
     /// `human`, `signal`, `timer` or `child`.
     pub kind: &'static str,
+    /// Until when it was open at most; not told after a retry of the run, which gives everything its time anew.
+    pub deadline: Option<Timestamp>,
     /// How it was resolved.
     pub resolution: Resolution,
 }
@@ -212,10 +216,12 @@ pub(crate) fn prepare(
     };
     let deadline = step.timeout_ms.map(|ms| shared.clock.now().plus_ms(ms));
     let reporter = Reporter { shared: shared.clone(), run: run.id().clone(), lease: lease.clone() };
-    let resolutions = run.resolutions(execution).into_iter().map(|(_, spec, resolution)| Resolved {
+    let resolutions = run.resolutions(execution).into_iter().map(|(wait, spec, resolution)| Resolved {
+        wait: wait.clone(),
         position: spec.position,
         name: spec.name.clone(),
         kind: spec.kind.as_str(),
+        deadline: spec.deadline.filter(|_| run.opened_in(wait) == Some(run.epoch())),
         resolution: resolution.clone(),
     });
     let open = run.waits_open_for(execution).map(|spec| Opened {
@@ -354,13 +360,15 @@ fn timed_out(step: &StepName, limit: Duration) -> Outcome {
     Outcome::Fail(Failure { error, timed_out: true, retry_after_ms: None })
 }
 
+/// Returns what a panic said.
+pub fn said_by(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
 fn panicked(step: &StepName, panic: &(dyn std::any::Any + Send)) -> Outcome {
-    let said = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".into());
-    ErrorObject::new(Code::TASK_EXECUTION_FAILED, format!("step '{step}' panicked: {said}"))
+    let message = format!("step '{step}' panicked: {}", said_by(panic));
+    ErrorObject::new(Code::TASK_EXECUTION_FAILED, message)
         .with("exception_type", "panic")
         .with("task_id", step.as_str())
         .into()

@@ -36,7 +36,7 @@ mod watch;
 pub mod whole_file;
 mod worker;
 
-pub use attempt::{FailureBehind, Opened, Reporter, Resolved, RunInfo};
+pub use attempt::{FailureBehind, Opened, Reporter, Resolved, RunInfo, said_by};
 pub use clock::{Clock, SystemClock};
 pub use engine::{Engine, Leases, Options, Start, Started, new_run_id};
 pub use mailbox::Receipt;

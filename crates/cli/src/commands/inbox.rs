@@ -112,6 +112,10 @@ fn in_full(row: &WaitRow) {
     if let Some(assignee) = &row.assignee {
         output::data(&format!("assignee  {assignee}"));
     }
+    if let Some(rejected) = &question.rejected {
+        output::data(&format!("try       {}", question.tries()));
+        output::data_message(&format!("rejected  {}: {}", rejected.answer, rejected.message));
+    }
     output::data("");
     for line in question.prompt.lines() {
         output::data(&format!("  {line}"));

@@ -3,13 +3,15 @@
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use stepwell_core::ids::{Timestamp, WaitId};
 use stepwell_core::run::OpenWait;
 use stepwell_core::run::event::Payload;
-use stepwell_core::run::wait::{Question, Then, WaitKind, WaitSpec};
+use stepwell_core::run::wait::{Question, Rejected, Then, WaitKind, WaitSpec};
 use stepwell_engine::forms::Form;
 
+use super::check::Check;
 use super::system_time;
 use crate::error::StepError;
 use crate::json::to_json;
@@ -35,20 +37,21 @@ use crate::millis;
 /// # let _ = (approval, choice);
 /// # Ok::<(), stepwell::StepError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct Ask {
     question: Question,
     deadline: Option<Duration>,
     default: Option<Value>,
     pub(super) name: Option<String>,
+    pub(super) check: Option<Check>,
 }
 
 impl Ask {
     /// Asks this. Any JSON is an answer, as long as nothing else is said.
     pub fn new(prompt: impl Into<String>) -> Self {
         let question = Question { prompt: prompt.into(), ..Question::default() };
-        Self { question, deadline: None, default: None, name: None }
+        Self { question, deadline: None, default: None, name: None, check: None }
     }
 
     /// Takes only answers that fit this JSON Schema. The terminal makes a form of it.
@@ -65,6 +68,52 @@ impl Ask {
         let options = options.into_iter().map(|option| to_json(&option, || "an option".into()));
         self.question.options = Some(Value::Array(options.collect::<Result<_, _>>()?));
         Ok(self)
+    }
+
+    /// Takes only answers of that type for which this returns `Ok`. What it returns else is told to whoever is asked
+    /// again, as is that it panicked.
+    ///
+    /// It is called where the state runs, once per answer, when that has come and fits its form. An answer that is
+    /// rejected stays in the journal with the reason; the question is open again under another id, until the same time. A
+    /// default is not checked.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry};
+    /// # use serde_json::json;
+    /// use stepwell::Ask;
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let agent = Agent::new("booking")
+    ///     .state("nights", |cx: Context| async move {
+    ///         let free = 5; // known only now
+    ///         let ask = Ask::new("How many nights?").check(move |nights: &u32| {
+    ///             if *nights <= free { Ok(()) } else { Err(format!("only {free} are free")) }
+    ///         });
+    ///         cx.set("nights", &cx.ask_human::<u32>(ask).await?)?;
+    ///         Ok(Next::done())
+    ///     })
+    ///     .build(&engine)?;
+    ///
+    /// let run = agent.start(()).await?;
+    /// run.rest().await?;
+    /// run.answer(&run.questions().await?[0].wait, 7).await?;
+    /// run.rest().await?;
+    /// let again = run.questions().await?.remove(0);
+    /// assert_eq!(again.question.rejected.unwrap().message, "only 5 are free");
+    /// run.answer(&again.wait, 3).await?;
+    /// assert_eq!(run.wait().await?.get("nights")?, Some(3));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn check<A: DeserializeOwned>(
+        mut self,
+        check: impl Fn(&A) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.check = Some(Check::new(check));
+        self
     }
 
     /// Says who should answer.
@@ -96,12 +145,28 @@ impl Ask {
         self
     }
 
+    /// Returns the wait for another answer than the one that was rejected, open until the same time.
+    ///
+    /// # Errors
+    /// As [`Ask::into_wait`].
+    pub(super) fn into_wait_again(
+        mut self,
+        position: u32,
+        rejected: Rejected,
+        deadline: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<WaitSpec, StepError> {
+        self.question.rejected = Some(rejected);
+        let wait = self.into_wait(position, now)?;
+        Ok(WaitSpec { deadline: deadline.or(wait.deadline), ..wait })
+    }
+
     /// Returns the wait for the answer, asked now.
     ///
     /// # Errors
     /// Nobody could answer it: the schema is none, or there are no options.
     pub(super) fn into_wait(self, position: u32, now: Timestamp) -> Result<WaitSpec, StepError> {
-        let Self { question, deadline, default, name } = self;
+        let Self { question, deadline, default, name, check: _ } = self;
         Form::new(question.schema.as_ref(), question.options.as_ref())?;
         Ok(WaitSpec {
             position,

@@ -1,6 +1,7 @@
 //! What a state sees of its run, and what it leaves there.
 
 mod ask;
+mod check;
 pub(crate) mod typed;
 mod waits;
 
