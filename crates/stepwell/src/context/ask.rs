@@ -60,6 +60,53 @@ impl Ask {
         self
     }
 
+    /// Takes only answers that this type can be read from: its JSON Schema is the form. Needs the feature `schemars`.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry};
+    /// # use serde_json::json;
+    /// use schemars::JsonSchema;
+    /// use serde::{Deserialize, Serialize};
+    /// use stepwell::Ask;
+    ///
+    /// #[derive(Serialize, Deserialize, JsonSchema)]
+    /// struct Approval {
+    ///     approved: bool,
+    ///     /// At most so much.
+    ///     budget: Option<u32>,
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let agent = Agent::new("campaign")
+    ///     .state("approve", |cx: Context| async move {
+    ///         let ask = Ask::new("Shall we?").schema_of::<Approval>();
+    ///         let approval: Approval = cx.ask_human(ask).await?;
+    ///         cx.set("approval", &approval)?;
+    ///         Ok(Next::done())
+    ///     })
+    ///     .build(&engine)?;
+    ///
+    /// let run = agent.start(()).await?;
+    /// run.rest().await?;
+    /// let asked = run.questions().await?.remove(0);
+    /// let wrong = run.answer(&asked.wait, json!({ "budget": 7 })).await.unwrap_err();
+    /// assert_eq!(wrong.message, "the answer does not fit its form: \"approved\" is a required property");
+    /// run.answer(&asked.wait, json!({ "approved": true })).await?;
+    /// assert_eq!(run.wait().await?.context["approval"]["approved"], true);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "schemars")]
+    pub fn schema_of<A: schemars::JsonSchema>(self) -> Self {
+        // Written in place where that is possible, so that a form can be made of it.
+        let settings = schemars::generate::SchemaSettings::draft2020_12()
+            .with(|settings| settings.inline_subschemas = true);
+        self.schema(settings.into_generator().into_root_schema_for::<A>().to_value())
+    }
+
     /// Takes only one of these as an answer.
     ///
     /// # Errors

@@ -148,13 +148,12 @@ async fn a38_what_is_asked_again_is_open_until_the_same_time() {
 async fn a_question_asked_again_leaves_others_beside_it_open() {
     on_each_store(async |engine| {
         let state = |cx: Context| async move {
-            let even =
-                |prompt| {
-                    let ask = Ask::new(prompt);
-                    cx.ask_human::<u32>(
-                        ask.check(|n: &u32| if n.is_multiple_of(2) { Ok(()) } else { Err("odd".into()) }),
-                    )
-                };
+            let even = |prompt| {
+                let ask = Ask::new(prompt);
+                cx.ask_human::<u32>(
+                    ask.check(|n: &u32| if n.is_multiple_of(2) { Ok(()) } else { Err("odd".into()) }),
+                )
+            };
             let both = tokio::try_join!(even("a"), even("b"))?;
             cx.set("both", &both)?;
             Ok(Next::done())

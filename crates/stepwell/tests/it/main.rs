@@ -11,6 +11,7 @@ mod durable;
 mod examples;
 mod failures;
 mod flow;
+mod forms;
 mod lint;
 mod needs;
 mod support;
