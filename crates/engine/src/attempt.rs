@@ -1,7 +1,7 @@
 //! One attempt: what its provider is told, how its time is kept, how its outcome comes back.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -23,6 +23,7 @@ use crate::held::Hold;
 use crate::mailbox::{Cached, Refused};
 use crate::params;
 use crate::provider::{Failure, Outcome, Provider, Task};
+use crate::secrets::Secrets;
 use crate::shared::Shared;
 use crate::slots::Slot;
 
@@ -112,6 +113,8 @@ pub struct Reporter {
     pub(crate) shared: Arc<Shared>,
     pub(crate) run: RunId,
     pub(crate) lease: LeaseRef,
+    /// Of this attempt.
+    secrets: Arc<Mutex<Secrets>>,
 }
 
 impl std::fmt::Debug for Reporter {
@@ -153,8 +156,20 @@ impl Reporter {
         self.shared.clock.now()
     }
 
-    /// Journals a `log`, `progress` or `message`, with the next commit or flush.
+    /// Takes note of a secret: what the attempt emits, and its error, show `***` in its place.
+    pub fn keep_secret(&self, text: &str) {
+        self.secrets.lock().expect("no panic happens under this lock").add(text);
+    }
+
+    /// Returns the secrets that the attempt has.
+    pub fn secrets(&self) -> Secrets {
+        self.secrets.lock().expect("no panic happens under this lock").clone()
+    }
+
+    /// Journals a `log`, `progress` or `message`, with the next commit or flush. Secrets of the attempt are masked.
     pub fn emit(&self, kind: &str, data: Value) {
+        let secrets = self.secrets();
+        let data = if secrets.is_empty() { data } else { secrets.mask_value(data) };
         let data = if is_too_deep(&data) { Value::from("(nested too deep to be kept)") } else { data };
         self.shared.lazy.push(LazyEvent {
             run: self.run.clone(),
@@ -215,7 +230,12 @@ pub(crate) fn prepare(
         }
     };
     let deadline = step.timeout_ms.map(|ms| shared.clock.now().plus_ms(ms));
-    let reporter = Reporter { shared: shared.clone(), run: run.id().clone(), lease: lease.clone() };
+    let reporter = Reporter {
+        shared: shared.clone(),
+        run: run.id().clone(),
+        lease: lease.clone(),
+        secrets: Arc::default(),
+    };
     let resolutions = run.resolutions(execution).into_iter().map(|(wait, spec, resolution)| Resolved {
         wait: wait.clone(),
         position: spec.position,
@@ -289,7 +309,11 @@ async fn carry_one_out(shared: &Arc<Shared>, prepared: Prepared) -> Option<Prepa
     let Prepared { provider, task, hold, run, timeout, snapshot, slot, purpose } = prepared;
     let outcome = match task {
         Err(error) => Outcome::from(error),
-        Ok(task) => execute(shared, &provider, task, timeout, &hold).await,
+        Ok(task) => {
+            let secrets = task.report.secrets.clone();
+            let outcome = execute(shared, &provider, task, timeout, &hold).await;
+            without_secrets(&secrets.lock().expect("no panic happens under this lock"), outcome)
+        }
     };
     if let Outcome::Lost { reason } = &outcome {
         tracing::warn!(%run, execution = %hold.lease.execution, %reason, "an attempt was lost");
@@ -304,6 +328,16 @@ async fn carry_one_out(shared: &Arc<Shared>, prepared: Prepared) -> Option<Prepa
         _ => command_of(shared, &hold.lease, outcome, snapshot, purpose),
     };
     bring_home(shared, &run, command, &hold.lease, slot).await
+}
+
+fn without_secrets(secrets: &Secrets, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Fail(failure) if !secrets.is_empty() => {
+            Outcome::Fail(Failure { error: secrets.mask_error(failure.error), ..failure })
+        }
+        Outcome::Lost { reason } => Outcome::Lost { reason: secrets.mask(&reason) },
+        Outcome::Fail(_) | Outcome::Complete(_) | Outcome::Suspend(_) => outcome,
+    }
 }
 
 fn was_cancelled(hold: &Hold, outcome: &Outcome) -> bool {

@@ -24,6 +24,7 @@ mod outbox;
 pub mod params;
 mod pool;
 mod provider;
+mod secrets;
 mod session;
 mod shared;
 mod slots;
@@ -43,4 +44,5 @@ pub use mailbox::Receipt;
 pub use provider::{
     Completion, Failure, Outcome, Outside, Param, ParamProblem, Provider, Registry, Task, handler_of,
 };
+pub use secrets::Secrets;
 pub use watch::Follow;

@@ -103,7 +103,7 @@ use stepwell_core::workflow::Workflow;
 use stepwell_providers::Written;
 
 pub use agent::{Agent, AgentBuilder, DefinitionError, LintFinding, Need, Next, State};
-pub use context::{Ask, Asked, Context, Typed};
+pub use context::{Ask, Asked, Context, Secret, Typed};
 pub use error::StepError;
 pub use retry::Retry;
 pub use run::{DeadLetter, Launch, Metrics, Run, RunError, RunResult};

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use stepwell_core::run::event::Payload;
 use stepwell_core::run::wait::{Rejected, Resolution};
-use stepwell_engine::{Resolved, said_by};
+use stepwell_engine::{Resolved, Secrets, said_by};
 
 use super::Context;
 use super::ask::Ask;
@@ -58,6 +58,13 @@ enum Verdict {
 impl Verdict {
     fn read(kept: &Value) -> Self {
         kept.as_str().map_or(Self::Taken, |message| Self::Rejected(message.to_owned()))
+    }
+
+    fn masked(self, secrets: &Secrets) -> Self {
+        match self {
+            Self::Taken => Self::Taken,
+            Self::Rejected(message) => Self::Rejected(secrets.mask(&message)),
+        }
     }
 
     fn to_json(&self) -> Value {
@@ -111,7 +118,8 @@ impl Context {
         };
         let name = kept_as(known);
         let kept = self.recorded(&name)?;
-        let verdict = kept.as_ref().map_or_else(|| check.verdict(value), |kept| Verdict::read(kept));
+        let judged = || check.verdict(value).masked(&self.task().report.secrets());
+        let verdict = kept.as_ref().map_or_else(judged, |kept| Verdict::read(kept));
         let news = kept.is_none().then(|| (name, verdict.to_json()));
         let Verdict::Rejected(message) = verdict else {
             return Ok((Some(known.resolution.clone()), news));

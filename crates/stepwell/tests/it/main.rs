@@ -14,5 +14,6 @@ mod flow;
 mod forms;
 mod lint;
 mod needs;
+mod secrets;
 mod support;
 mod waits;
