@@ -1,18 +1,16 @@
 //! Questions to people: as states ask them, and as they wait for their answer.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use stepwell_core::ids::{Timestamp, WaitId};
-use stepwell_core::run::OpenWait;
+use stepwell_core::ids::Timestamp;
 use stepwell_core::run::event::Payload;
 use stepwell_core::run::wait::{Question, Rejected, Then, WaitKind, WaitSpec};
 use stepwell_engine::forms::Form;
 
 use super::check::Check;
-use super::system_time;
 use crate::error::StepError;
 use crate::json::to_json;
 use crate::millis;
@@ -223,34 +221,5 @@ impl Ask {
             default: default.map(Payload::new),
             then: Then::Rerun,
         })
-    }
-}
-
-/// A question that waits for its answer; [`Run::questions`](crate::Run::questions) returns them.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Asked {
-    /// Its id: what an answer is given to.
-    pub wait: WaitId,
-    /// The state that asks.
-    pub step: String,
-    /// What is asked, of whom, and what an answer must be.
-    pub question: Question,
-    /// Until when.
-    pub deadline: Option<SystemTime>,
-}
-
-impl Asked {
-    /// Returns the question that a wait is for, if it is one.
-    pub(crate) fn of(wait: &OpenWait<'_>) -> Option<Self> {
-        match &wait.spec.kind {
-            WaitKind::Human(question) => Some(Self {
-                wait: wait.id.clone(),
-                step: wait.execution.step.to_string(),
-                question: question.clone(),
-                deadline: wait.spec.deadline.map(system_time),
-            }),
-            WaitKind::Signal { .. } | WaitKind::Timer | WaitKind::Child(_) => None,
-        }
     }
 }

@@ -22,7 +22,7 @@ use stepwell_engine::{FailureBehind, Task};
 
 use crate::error::StepError;
 use crate::json::{from_json, to_json};
-pub use ask::{Ask, Asked};
+pub use ask::Ask;
 pub use secret::Secret;
 pub use typed::Typed;
 use waits::Waits;

@@ -4,6 +4,7 @@ mod dead_letter;
 mod launch;
 mod metrics;
 mod result;
+mod summary;
 
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use stepwell_core::ids::{RunId, Seq, WaitId};
 use stepwell_core::run::event::Event;
 use stepwell_core::status::RunStatus;
 use stepwell_engine::error::from_store;
-use stepwell_engine::{Engine, Follow};
-use stepwell_store::Recorded;
+use stepwell_engine::{Engine, Follow, Leases};
+use stepwell_store::{Recorded, WaitFilter};
 
-use crate::context::Asked;
+use crate::inbox::{self, Asked};
 use crate::json::to_json;
 pub use dead_letter::DeadLetter;
 pub use launch::Launch;
@@ -24,12 +25,12 @@ pub(crate) use launch::first_context;
 pub use metrics::Metrics;
 use result::outside_of_states;
 pub use result::{RunError, RunResult};
+pub use summary::RunSummary;
 
 /// A run. It goes on whether anybody holds this or not; clones are the same run.
 ///
 /// ```
 /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry};
-/// # use serde_json::json;
 /// use stepwell::core::status::RunStatus;
 ///
 /// # #[tokio::main]
@@ -46,7 +47,7 @@ pub use result::{RunError, RunResult};
 ///
 /// let run = agent.start(()).run_id("patient-1").await?;
 /// run.pause().await?;
-/// engine.signal(run.id(), "go", json!(3), None).await?;
+/// run.signal("go", 3).await?;
 /// assert_eq!(run.status().await?, RunStatus::Paused);
 ///
 /// // Here, or in another process that built the agent:
@@ -97,8 +98,8 @@ impl Run {
     /// # Errors
     /// The store failed.
     pub async fn questions(&self) -> Result<Vec<Asked>, ErrorObject> {
-        let run = self.engine.inspect(&self.id).await?;
-        Ok(run.open_waits().iter().filter_map(Asked::of).collect())
+        let of_this = WaitFilter { run: Some(self.id.clone()), ..WaitFilter::default() };
+        inbox::all_of(&**self.engine.store(), &of_this).await
     }
 
     /// Answers a question; durable when this returns. Of several answers one is taken.
@@ -107,8 +108,17 @@ impl Run {
     /// `ANSWER_INVALID` if it does not fit, and the question stays open; `WORKFLOW_INVALID_STATE` if it was answered, or its
     /// time is over; or the store failed.
     pub async fn answer(&self, wait: &WaitId, answer: impl Serialize) -> Result<(), ErrorObject> {
-        let answer = to_json(&answer, || "the answer".into()).map_err(outside_of_states)?;
-        self.engine.answer(wait, answer, None).await.map(|_| ())
+        self::answer(&self.engine, wait, &answer, None).await
+    }
+
+    /// Sends it a signal, for the next [`Context::signal`](crate::Context::signal) of that name, which may come later; durable
+    /// when this returns.
+    ///
+    /// # Errors
+    /// The run is over, the value is not JSON, or the store failed.
+    pub async fn signal(&self, name: &str, value: impl Serialize) -> Result<(), ErrorObject> {
+        let value = to_json(&value, || format!("the value of signal '{name}'")).map_err(outside_of_states)?;
+        self.engine.signal(&self.id, name, value, None).await.map(|_| ())
     }
 
     /// Lets nothing begin from now on; what is under way may end. It is durable, and so is what happens meanwhile:
@@ -134,7 +144,12 @@ impl Run {
     /// # Errors
     /// The run has completed or failed, or the store failed.
     pub async fn cancel(&self) -> Result<(), ErrorObject> {
-        self.engine.cancel(&self.id, None).await.map(|_| ())
+        self.engine.cancel(&self.id, None).await?;
+        if *self.engine.leases() == Leases::None {
+            // Its child runs end with it, also when nobody carries them.
+            self.engine.deliver().await?;
+        }
+        Ok(())
     }
 
     /// Ends what goes on or waits of one state, and returns how many executions that were. Their branches end, and nothing
@@ -212,4 +227,15 @@ impl Run {
             (_, Some(error)) => Err(RunError { error, result: Some(Box::new(result)) }),
         }
     }
+}
+
+/// Answers a question, of whichever run.
+pub(crate) async fn answer(
+    engine: &Engine,
+    wait: &WaitId,
+    answer: &impl Serialize,
+    by: Option<&str>,
+) -> Result<(), ErrorObject> {
+    let answer = to_json(answer, || "the answer".into()).map_err(outside_of_states)?;
+    engine.answer(wait, answer, by.map(str::to_owned)).await.map(|_| ())
 }

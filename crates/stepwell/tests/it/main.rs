@@ -4,6 +4,7 @@
 
 mod checks;
 mod cleanup;
+mod client;
 mod context;
 mod control;
 mod definitions;
