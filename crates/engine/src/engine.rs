@@ -194,6 +194,11 @@ impl Engine {
         self.shared.register(workflow, step, function);
     }
 
+    /// Returns which work it takes.
+    pub fn leases(&self) -> &Leases {
+        &self.shared.options.leases
+    }
+
     /// Returns the clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.shared.clock

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::engine::{Engine, Watched};
 use crate::error::from_store;
+use crate::shared::Shared;
 
 /// However quiet it is, the journal is read so often: a lost wake-up costs no more.
 const POLL: Duration = Duration::from_secs(1);
@@ -113,6 +114,20 @@ impl Engine {
                 () = moved_elsewhere => {}
                 () = tokio::time::sleep(POLL) => {}
             }
+        }
+    }
+
+    /// Waits until the attempts of a run that has ended, this one, have ended too, as far as this process carries them
+    /// out. Those that ignore that they are cancelled are abandoned when the clean-up time since the end of the run
+    /// is over: that of the engine, if no other is given.
+    pub async fn wind_down(&self, ended: &RunRow, cleanup: Option<Duration>) {
+        let Shared { held, clock, options, .. } = &*self.shared;
+        let cleanup_ms = cleanup.map_or(options.cleanup_ms, |time| time.as_millis() as u64);
+        let end = ended.state.finished_at.unwrap_or_else(|| clock.now());
+        tokio::select! {
+            biased;
+            () = held.all_ended(&ended.run) => {}
+            () = clock.sleep_until(end.plus_ms(cleanup_ms)) => held.abandon(&ended.run),
         }
     }
 }

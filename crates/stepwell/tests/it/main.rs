@@ -3,6 +3,9 @@
 #![allow(missing_docs, reason = "tests are named by the promise they keep")]
 
 mod added_states;
+mod checks;
+mod cleanup;
+mod client;
 mod context;
 mod control;
 mod definitions;
@@ -10,8 +13,10 @@ mod durable;
 mod examples;
 mod failures;
 mod flow;
+mod forms;
 mod lint;
 mod needs;
 mod other_agents;
+mod secrets;
 mod support;
 mod waits;
