@@ -191,8 +191,7 @@ impl Engine {
 
     /// Adds the function of a step, in place of the one it had. Runs that wait for it go on.
     pub fn register(&self, workflow: &str, step: &str, function: Arc<dyn Provider>) {
-        self.shared.handlers.add(workflow, step, function);
-        self.shared.work.notify_one();
+        self.shared.register(workflow, step, function);
     }
 
     /// Returns which work it takes.
@@ -228,6 +227,7 @@ impl Engine {
             metadata: start.metadata,
             parent: None,
             base_dir: start.base_dir,
+            entry: None,
             hold: start.hold,
         };
         if start.run_id.is_some()
@@ -350,6 +350,17 @@ impl Engine {
     /// No such step, the run has ended or does not exist, or the store.
     pub async fn cancel_step(&self, run: &RunId, step: StepName) -> Result<Receipt, ErrorObject> {
         self.command(run, Command::CancelStep { step }, None).await
+    }
+
+    /// Adds steps to the definition of one run, for what it has not done yet. Those that it has already, the same in
+    /// everything, are left as they are.
+    ///
+    /// # Errors
+    /// `WORKFLOW_VALIDATION_FAILED` if the run has another step of that name, or cannot have them; `RESOURCE_EXHAUSTED`
+    /// if one asks for more than this process has; the run has ended or does not exist; or the store.
+    pub async fn define(&self, run: &RunId, steps: Vec<Step>) -> Result<Receipt, ErrorObject> {
+        steps.iter().try_for_each(|step| self.shared.pool.admit_step(step))?;
+        self.command(run, Command::Define { steps }, None).await
     }
 
     /// Opens the next epoch of a run that failed, or that completed although something in it failed.

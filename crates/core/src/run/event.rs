@@ -10,6 +10,7 @@ use crate::error::ErrorObject;
 use crate::ids::{Epoch, ExecutionRef, Ordinal, RunId, StepName, Timestamp, WaitId};
 use crate::run::wait::{Resolution, WaitSpec};
 use crate::status::PauseReason;
+use crate::workflow::definition::Step;
 
 /// A JSON value that is shared, not copied, on its way through the engine.
 pub type Payload = Arc<Value>;
@@ -43,12 +44,20 @@ pub enum Event {
         /// Directory that relative paths of the run start at.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         base_dir: Option<String>,
+        /// The step it begins with; none: the entries of its definition.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entry: Option<StepName>,
     },
     /// Its entries have tokens.
     RunStarted {
         /// When the run fails with `WORKFLOW_TIMEOUT`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline: Option<Timestamp>,
+    },
+    /// The run's own definition has further steps from here on.
+    StepsDefined {
+        /// What was added.
+        steps: Vec<Step>,
     },
     /// An execution exists.
     StepActivated {
@@ -388,6 +397,11 @@ pub enum Activation {
         /// Place in the list, from 0.
         index: u32,
     },
+    /// A target of that execution's route that another workflow carries out: this execution waits for the child run.
+    Child {
+        /// The execution of the same step whose route it is.
+        of: Ordinal,
+    },
 }
 
 /// One target of a route.
@@ -398,17 +412,20 @@ pub struct Target {
     /// Gives the target an execution of its own.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub payload: Option<Payload>,
+    /// The workflow that the step is of, if it is of another: a child run of it begins there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
 }
 
 impl Target {
     /// Returns a plain target.
     pub fn to(step: &str) -> Self {
-        Self { step: step.into(), payload: None }
+        Self { step: step.into(), payload: None, workflow: None }
     }
 
     /// Returns a target with its own execution.
     pub fn with_payload(step: &str, payload: impl Into<Value>) -> Self {
-        Self { step: step.into(), payload: Some(Arc::new(payload.into())) }
+        Self { payload: Some(Arc::new(payload.into())), ..Self::to(step) }
     }
 }
 
@@ -463,6 +480,7 @@ impl Event {
         match self {
             Self::RunCreated { .. } => "RunCreated",
             Self::RunStarted { .. } => "RunStarted",
+            Self::StepsDefined { .. } => "StepsDefined",
             Self::StepActivated { .. } => "StepActivated",
             Self::StepUnblocked { .. } => "StepUnblocked",
             Self::StepFannedOut { .. } => "StepFannedOut",

@@ -2,6 +2,7 @@
 //! (A1, A2 …).
 #![allow(missing_docs, reason = "tests are named by the promise they keep")]
 
+mod added_states;
 mod checks;
 mod cleanup;
 mod client;
@@ -15,6 +16,7 @@ mod flow;
 mod forms;
 mod lint;
 mod needs;
+mod other_agents;
 mod secrets;
 mod support;
 mod waits;
