@@ -435,6 +435,15 @@ impl Engine {
         Watched { moves, _run: Watching { shared: self.shared.clone(), run: run.clone() } }
     }
 
+    /// Returns the resources that a step asks for and the pool of this engine has no total of: nobody counts them. An
+    /// engine that takes no work knows nothing about it.
+    pub fn uncounted<'s>(&self, step: &'s Step) -> Vec<&'s str> {
+        if *self.leases() == Leases::None {
+            return Vec::new();
+        }
+        self.shared.pool.uncounted_of(step).collect()
+    }
+
     /// Returns what the attempts that are under way have booked of the pool of this engine.
     pub fn booked(&self) -> Resources {
         self.shared.pool.booked()

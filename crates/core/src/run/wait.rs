@@ -84,7 +84,7 @@ pub struct Question {
     pub settles: bool,
     /// The last answer that was rejected, if it is asked again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rejected: Option<Rejected>,
+    pub rejected: Option<Box<Rejected>>,
 }
 
 impl Question {

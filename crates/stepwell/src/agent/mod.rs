@@ -191,7 +191,7 @@ impl Agent {
     /// # }
     /// ```
     pub fn lint(&self) -> Vec<LintFinding> {
-        lint::lint(&self.workflow)
+        lint::lint(&self.workflow, &self.engine)
     }
 
     /// Returns the engine that it was built on.

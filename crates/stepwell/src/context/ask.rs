@@ -201,7 +201,7 @@ impl Ask {
         deadline: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<WaitSpec, StepError> {
-        self.question.rejected = Some(rejected);
+        self.question.rejected = Some(Box::new(rejected));
         let wait = self.into_wait(position, now)?;
         Ok(WaitSpec { deadline: deadline.or(wait.deadline), ..wait })
     }

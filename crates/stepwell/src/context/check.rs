@@ -22,7 +22,9 @@ use crate::json::from_json;
 
 /// Says what is wrong with an answer.
 #[derive(Clone)]
-pub(super) struct Check(Arc<dyn Fn(&Value) -> Result<(), String> + Send + Sync>);
+pub(super) struct Check(Arc<Judge>);
+
+type Judge = dyn Fn(&Value) -> Result<(), String> + Send + Sync;
 
 impl Check {
     pub(super) fn new<A: DeserializeOwned>(

@@ -23,8 +23,8 @@ pub(crate) async fn on_each_store(story: impl AsyncFn(Engine)) {
 pub(crate) async fn on_each_store_with(options: &Options, story: impl AsyncFn(Engine)) {
     let dir = tempfile::tempdir().unwrap();
     for url in ["memory:".to_owned(), format!("sqlite://{}/s.db", dir.path().display())] {
-        let store = stepwell::open_store(&url).await.unwrap();
-        let engine = Engine::open(store, Registry::default(), options.clone()).await.unwrap();
+        let kept = stepwell::open_store(&url).await.unwrap();
+        let engine = Engine::open(kept, Registry::default(), options.clone()).await.unwrap();
         story(engine.clone()).await;
         engine.shutdown().await;
     }
