@@ -145,7 +145,9 @@ impl Engine {
             wound_down = all_ended => return wound_down,
             () = clock.sleep_until(end.plus_ms(cleanup_ms)) => {}
         }
-        tree.iter().for_each(|run| held.abandon(run));
+        for run in &tree {
+            held.abandon(run);
+        }
         Ok(())
     }
 
