@@ -209,7 +209,8 @@ impl Run {
 
     /// Waits until the run is over, however long it is paused or waits for people.
     ///
-    /// If it did not complete, this also waits until its states have ended in this process. One that goes on although it is
+    /// If it did not complete, this also waits until its states, and those of the runs that it began, have ended in this
+    /// process. One that goes on although it is
     /// [told to end](crate::Context::is_cancelled) is abandoned when the [clean-up time](Launch::cleanup_timeout) is over:
     /// what it does later changes nothing. Slots and resources are given back when an attempt ends or is abandoned, limits
     /// that the store keeps when the run ends.
@@ -219,7 +220,7 @@ impl Run {
     pub async fn wait(&self) -> Result<RunResult, RunError> {
         let ended = self.engine.rest(&self.id, false).await?;
         if ended.state.status != RunStatus::Completed {
-            self.engine.wind_down(&ended, self.cleanup).await;
+            self.engine.wind_down(&ended, self.cleanup).await?;
         }
         let result = RunResult::of(&self.engine.inspect(&self.id).await?);
         match (result.status, result.error.clone()) {

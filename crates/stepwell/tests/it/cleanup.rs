@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use stepwell::core::error::Code;
 use stepwell::core::run::event::Event;
-use stepwell::{Agent, Context, Engine, Next, Options, Resources, Run, RunError, State, StepError};
+use stepwell::{
+    Agent, Among, Client, Context, Engine, Next, Options, Page, Resources, Run, RunError, RunFilter, State,
+    StepError,
+};
 use tokio::sync::oneshot;
 
 use crate::support::{ends, on_each_store, on_each_store_with, simulated, started, until};
@@ -34,6 +37,10 @@ fn deaf(name: &str) -> Deaf {
         Ok(Next::done())
     });
     Deaf { let_go, late, state: state.resources(Resources::cpu(1)) }
+}
+
+async fn client_of(engine: &Engine) -> Client {
+    Client::over(engine.store().clone()).await.unwrap()
 }
 
 /// Needs the one place and the one unit.
@@ -108,6 +115,45 @@ async fn a28_run_returns_when_a_sibling_of_what_failed_has_ended() {
         let agent = Agent::new("siblings").add_state(slow.entry()).add_state(fails.entry());
         let failed = agent.build(&engine).unwrap().run(()).await.unwrap_err();
         assert_eq!(failed.error.message, "step 'fails': broken");
+        assert!(has_ended.load(Ordering::SeqCst));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a30_a_cancelled_run_is_over_when_the_states_of_its_child_have_ended_too() {
+    on_each_store(async |engine| {
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let ended = has_ended.clone();
+        let slow = State::blocking("slow", move |cx| {
+            while !cx.is_cancelled() {
+                std::thread::yield_now();
+            }
+            ended.store(true, Ordering::SeqCst);
+            Ok(Next::done())
+        });
+        let child = Agent::new("child").add_state(slow).build(&engine).unwrap();
+        let calls = move |cx: Context| {
+            let child = child.clone();
+            async move {
+                cx.run_agent(&child, ()).await?;
+                Ok(Next::done())
+            }
+        };
+        let run = Agent::new("parent").state("calls", calls).build(&engine).unwrap().start(()).await.unwrap();
+        let begun = async || {
+            let children = RunFilter { among: Among::ChildrenOf(run.id().clone()), ..RunFilter::default() };
+            engine.store().runs(&children, &Page::first(1)).await.unwrap().items.pop()
+        };
+        let child = loop {
+            if let Some(child) = begun().await {
+                break client_of(&engine).await.run(child.run).await.unwrap();
+            }
+            tokio::task::yield_now().await;
+        };
+        until(&child, started("slow")).await;
+        run.cancel().await.unwrap();
+        cancelled(&run).await;
         assert!(has_ended.load(Ordering::SeqCst));
     })
     .await;
