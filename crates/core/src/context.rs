@@ -11,6 +11,10 @@ use crate::ids::ExecutionRef;
 use crate::run::event::{Payload, present};
 use crate::workflow::definition::Reducer;
 
+/// Keys that begin with this hold what a pipeline keeps for itself, such as the writes of branches that are under way. People
+/// neither see nor write them, and nothing is left of one that was removed.
+pub const RESERVED: &str = "$pipeline/";
+
 /// A change an attempt wants, against the snapshot it saw.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
@@ -114,9 +118,26 @@ impl Context {
         self.entries.get(key).and_then(|entry| entry.value.as_ref())
     }
 
-    /// Returns all keys and values, in the order of keys.
+    /// Returns all keys and values but the [reserved](RESERVED) ones, in the order of keys.
     pub fn values(&self) -> BTreeMap<&str, &Payload> {
-        self.entries.iter().filter_map(|(k, e)| e.value.as_ref().map(|v| (k.as_str(), v))).collect()
+        self.present().filter(|(key, _)| !key.starts_with(RESERVED)).collect()
+    }
+
+    /// Returns the keys that were written since it was made, but the [reserved](RESERVED) ones, with what they hold; none: they
+    /// were removed.
+    pub fn written(&self) -> BTreeMap<&str, Option<&Payload>> {
+        let written =
+            self.entries.iter().filter(|(key, entry)| entry.writer.is_some() && !key.starts_with(RESERVED));
+        written.map(|(key, entry)| (key.as_str(), entry.value.as_ref())).collect()
+    }
+
+    /// Returns the [reserved](RESERVED) keys that begin with a text, and their values, in the order of keys.
+    pub fn reserved(&self, prefix: &str) -> BTreeMap<&str, &Payload> {
+        self.present().filter(|(key, _)| key.starts_with(RESERVED) && key.starts_with(prefix)).collect()
+    }
+
+    fn present(&self) -> impl Iterator<Item = (&str, &Payload)> {
+        self.entries.iter().filter_map(|(k, e)| e.value.as_ref().map(|v| (k.as_str(), v)))
     }
 
     /// Counts the appends that changed the context. An attempt remembers it as its snapshot.
@@ -138,6 +159,10 @@ impl Context {
         }
         self.version += 1;
         for write in writes {
+            if write.op == Op::Remove && write.key.starts_with(RESERVED) {
+                self.entries.remove(&write.key);
+                continue;
+            }
             let entry = self.entries.entry(write.key.clone()).or_insert_with(|| Entry {
                 value: None,
                 version: 0,

@@ -105,6 +105,8 @@ pub struct FailureBehind {
     pub error: ErrorObject,
     /// How many attempts it made.
     pub attempts: u32,
+    /// What a route had given it.
+    pub payload: Option<Payload>,
 }
 
 /// Lets a provider say things while its attempt runs: results of `once`, and lazy events.
@@ -274,6 +276,7 @@ pub(crate) fn prepare(
             ErrorObject::new(Code::TASK_EXECUTION_FAILED, format!("step '{}' failed", failed.step))
         }),
         attempts: failed.attempts,
+        payload: failed.payload.clone(),
     });
     let task = params.map(|params| Task {
         run: cached.info.clone(),

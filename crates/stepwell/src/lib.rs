@@ -66,25 +66,59 @@
 //!
 //! Who answers and steers needs none of these functions: a [`Client`] is the people's side of a store.
 //!
-//! # Workflow files
+//! # Pipelines: steps that follow each other
 //!
-//! Workflows written in YAML or JSON run on the same engine, with the providers that [`registry`] returns.
+//! Where what follows is known beforehand, a [`Pipeline`] says it once. Each step is given what the one before it returned, and
+//! [`Branch`], [`Parallel`], [`Map`], [`Repeat`], [`Refine`] and [`Human`] stand where a step can.
 //!
 //! ```
-//! use serde_json::json;
-//! use stepwell::{Engine, Options, Start, load};
+//! use std::time::Duration;
+//! use stepwell::{Context, Engine, Map, Options, Pipeline, Registry, Repeat, Retry, Step, StepError};
+//!
+//! async fn fetch(_: Context, page: String) -> Result<String, StepError> {
+//!     Ok(format!("{page}: wells are deep"))
+//! }
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let registry = stepwell::registry(Vec::new());
-//! let file = "steps: [{name: Nap, method: timer/sleep, params: {seconds: 0}}]";
-//! let workflow = load::text(file, load::Format::Yaml, &registry, false).unwrap().workflow;
+//! # let store = stepwell::open_store("memory:").await?;
+//! # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+//! let page = Step::new("fetch", fetch).retry(Retry::times(3)).timeout(Duration::from_secs(30));
+//! let shorten = Step::new("shorten", |_, text: String| async move { Ok(text[..text.len() - 5].to_owned()) });
+//! let digest = Pipeline::new("digest")
+//!     .then(Map::each("pages", page))
+//!     .step("join", |_, texts: Vec<String>| async move { Ok(texts.join("; ")) })
+//!     .then(Repeat::until("fit", shorten, |text: &String, _| Ok(text.len() <= 20)))
+//!     .build(&engine)?;
 //!
+//! let result = digest.run(["a", "b"]).run_id("digest-1").await?;
+//! assert_eq!(result.output::<String>()?, "a: wells are dee");
+//! # engine.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Both are workflows of functions on the same engine, and the same holds for their runs: they are named by a `run_id`, paused, asked
+//! for their questions, tried again, and survive their process.
+//!
+//! # Workflow files
+//!
+//! Workflows written in YAML or JSON run on the same engine, with the providers that [`registry`] returns. [`Workflow`] is one
+//! that can be run, whoever wrote it.
+//!
+//! ```
+//! use serde_json::json;
+//! use stepwell::{Engine, Options, Workflow, load};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = stepwell::open_store("memory:").await?;
-//! let engine = Engine::open(store, registry, Options::default()).await?;
-//! let run = engine.start(Start { input: json!({}), ..Start::of(workflow) }).await?.run;
-//! let row = engine.rest(&run, false).await?;
-//! assert_eq!(row.state.status.as_str(), "completed");
+//! let engine = Engine::open(store, stepwell::registry(Vec::new()), Options::default()).await?;
+//!
+//! let file = "steps: [{name: Nap, method: timer/sleep, params: {seconds: 0}}]";
+//! let nap = Workflow::from_text(file, load::Format::Yaml, &engine)?; // or Workflow::load("nap.yaml", &engine)
+//! let result = nap.run(json!({})).await?;
+//! assert_eq!(result.status.as_str(), "completed");
 //! engine.shutdown().await;
 //! # Ok(())
 //! # }
@@ -94,16 +128,19 @@ mod agent;
 mod client;
 mod context;
 mod error;
+mod function;
 mod inbox;
 mod json;
+mod pipeline;
 mod retry;
 mod run;
+mod workflow;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepwell_core::workflow::Workflow;
+use stepwell_core::workflow::Workflow as Checked;
 use stepwell_providers::Written;
 
 pub use agent::{Agent, AgentBuilder, DefinitionError, LintFinding, Need, Next, State};
@@ -111,6 +148,9 @@ pub use client::Client;
 pub use context::{Ask, Context, Secret, Typed};
 pub use error::StepError;
 pub use inbox::Asked;
+pub use pipeline::{
+    Branch, BranchFailure, Human, Map, Merge, Parallel, Pipeline, Refine, RefinementCheck, Repeat, Step,
+};
 pub use retry::Retry;
 pub use run::{DeadLetter, Launch, Metrics, Run, RunError, RunResult, RunSummary};
 pub use stepwell_core as core;
@@ -123,6 +163,7 @@ pub use stepwell_engine::{
 pub use stepwell_providers::http::{AllowPrivate, HttpSettings, UnknownRule};
 pub use stepwell_providers::python::PythonSettings;
 pub use stepwell_store::{Among, Page, Paged, Recorded, RunFilter, Store, WaitFilter, open as open_store};
+pub use workflow::Workflow;
 
 /// How the providers of a Stepwell work.
 #[derive(Clone, Debug, Default)]
@@ -153,7 +194,7 @@ pub fn registry_with(settings: Settings, roots: Vec<PathBuf>) -> Registry {
 
 /// Reads the workflow of a child run. Its steps are checked against the same providers, and so are those of its own
 /// children that are written in it.
-fn read_child(written: Written<'_>, roots: &[PathBuf]) -> Result<Arc<Workflow>, load::Invalid> {
+fn read_child(written: Written<'_>, roots: &[PathBuf]) -> Result<Arc<Checked>, load::Invalid> {
     let mut python = PythonSettings::default();
     python.isolation.roots = roots.to_vec();
     let known = stepwell_providers::registry(python, HttpSettings::default(), Arc::new(read_child));

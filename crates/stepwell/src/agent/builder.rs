@@ -217,7 +217,7 @@ fn problem(path: String, step: Option<&Step>, message: String) -> Problem {
     Problem { code, message, hint: None, path, step, cycle: Vec::new() }
 }
 
-/// An agent that cannot be built: everything that is wrong with it.
+/// An agent or a pipeline that cannot be built: everything that is wrong with it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DefinitionError {
     /// What is wrong.

@@ -97,7 +97,7 @@ impl Agent {
     /// # Errors
     /// The run fails or is cancelled, which the error tells with its result; or it cannot be begun.
     pub fn run(&self, input: impl Serialize) -> Launch<'_, RunResult> {
-        Launch::new(&self.engine, &self.workflow, &input)
+        Launch::of_agent(&self.engine, &self.workflow, &input)
     }
 
     /// Begins a run and waits for nothing but that it is durable.
@@ -105,7 +105,7 @@ impl Agent {
     /// # Errors
     /// It cannot be begun.
     pub fn start(&self, input: impl Serialize) -> Launch<'_, Run> {
-        Launch::new(&self.engine, &self.workflow, &input)
+        Launch::of_agent(&self.engine, &self.workflow, &input)
     }
 
     /// Returns a run of this agent by its id, whoever began it.
@@ -113,14 +113,7 @@ impl Agent {
     /// # Errors
     /// `WORKFLOW_NOT_FOUND` if there is no such run, or it is of another workflow; or the store failed.
     pub async fn find(&self, run_id: impl Into<RunId>) -> Result<Run, ErrorObject> {
-        let id = run_id.into();
-        let row = self.engine.store().run(&id).await.map_err(|error| from_store(&error))?;
-        if row.workflow != self.workflow.name() {
-            let message =
-                format!("run {id} is of workflow '{}', not of '{}'", row.workflow, self.workflow.name());
-            return Err(ErrorObject::new(Code::WORKFLOW_NOT_FOUND, message).with("run_id", id.as_str()));
-        }
-        Ok(Run::of(self.engine.clone(), id))
+        Run::find(&self.engine, &self.workflow, run_id.into()).await
     }
 
     /// Returns the open questions of its runs, oldest first.

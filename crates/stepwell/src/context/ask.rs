@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use stepwell_core::ids::Timestamp;
 use stepwell_core::run::event::Payload;
 use stepwell_core::run::wait::{Question, Rejected, Then, WaitKind, WaitSpec};
@@ -204,6 +204,18 @@ impl Ask {
         self.question.rejected = Some(Box::new(rejected));
         let wait = self.into_wait(position, now)?;
         Ok(WaitSpec { deadline: deadline.or(wait.deadline), ..wait })
+    }
+
+    /// Returns what is asked, as it stands in a definition.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut shown = json!(self.question);
+        if let Some(deadline) = self.deadline {
+            shown["deadline_ms"] = json!(millis(deadline));
+        }
+        if let Some(default) = &self.default {
+            shown["default"] = default.clone();
+        }
+        shown
     }
 
     /// Returns the wait for the answer, asked now.

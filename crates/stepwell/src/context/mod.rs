@@ -2,6 +2,7 @@
 
 mod ask;
 mod check;
+pub(crate) mod scope;
 mod secret;
 pub(crate) mod typed;
 mod waits;
@@ -24,6 +25,7 @@ use crate::agent::State;
 use crate::error::StepError;
 use crate::json::{from_json, to_json};
 pub use ask::Ask;
+use scope::Scope;
 pub use secret::Secret;
 pub use typed::Typed;
 use waits::Waits;
@@ -54,6 +56,9 @@ use waits::Waits;
 /// # }
 /// ```
 ///
+/// In a [`Pipeline`](crate::Pipeline) a branch sees what was there when it began and its own writes, which are merged when
+/// all branches have ended.
+///
 /// Clones are the same context. Once the attempt has ended, every use of one is an error.
 #[derive(Clone)]
 pub struct Context {
@@ -62,6 +67,8 @@ pub struct Context {
 
 struct Attempt {
     task: Task,
+    /// Where in a pipeline it is made; none: it is of an agent.
+    scope: Option<Scope>,
     /// None: it has ended.
     left: Mutex<Option<Left>>,
 }
@@ -71,6 +78,8 @@ struct Attempt {
 pub(crate) struct Left {
     /// By key; none: the key is removed.
     writes: BTreeMap<String, Option<Payload>>,
+    /// What the pipeline keeps for itself, by reserved key.
+    kept: BTreeMap<String, Option<Payload>>,
     /// States that it adds.
     pub(crate) states: Vec<State>,
     /// What was done once, by name.
@@ -80,7 +89,16 @@ pub(crate) struct Left {
 
 impl Context {
     pub(crate) fn new(task: Task) -> Self {
-        Self { attempt: Arc::new(Attempt { task, left: Mutex::new(Some(Left::default())) }) }
+        Self::of(task, None)
+    }
+
+    /// Returns the context of an attempt that is made in that part of a pipeline.
+    pub(crate) fn within(task: Task, scope: Scope) -> Self {
+        Self::of(task, Some(scope))
+    }
+
+    fn of(task: Task, scope: Option<Scope>) -> Self {
+        Self { attempt: Arc::new(Attempt { task, scope, left: Mutex::new(Some(Left::default())) }) }
     }
 
     /// Ends the context and returns what is left; nothing if it had ended.
@@ -135,8 +153,10 @@ impl Context {
     /// # Errors
     /// The attempt has ended.
     pub fn keys(&self) -> Result<BTreeSet<String>, StepError> {
-        let shared = self.task().context.values();
-        let mut keys: BTreeSet<String> = shared.into_keys().map(str::to_owned).collect();
+        let mut keys = match &self.attempt.scope {
+            Some(scope) => scope.keys(&self.task().context),
+            None => self.task().context.values().into_keys().map(str::to_owned).collect(),
+        };
         self.with(|left| {
             for (key, value) in &left.writes {
                 if value.is_some() {
@@ -198,7 +218,7 @@ impl Context {
     /// # Errors
     /// It is of another type.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<Option<T>, StepError> {
-        let Some(payload) = &self.task().payload else { return Ok(None) };
+        let Some(payload) = self.payload_of_route() else { return Ok(None) };
         from_json(payload, || "the payload".into()).map(Some)
     }
 
@@ -289,7 +309,7 @@ impl Context {
     fn find(&self, key: &str) -> Result<Option<Payload>, StepError> {
         let own = self.with(|left| left.writes.get(key).cloned())?;
         let in_payload = || {
-            let payload = self.task().payload.as_ref()?.as_object()?;
+            let payload = self.payload_of_route()?.as_object()?;
             payload.get(key).cloned().map(Payload::new)
         };
         Ok(own.unwrap_or_else(|| in_payload().or_else(|| self.shared(key))))
@@ -302,10 +322,25 @@ impl Context {
     }
 
     fn shared(&self, key: &str) -> Option<Payload> {
-        self.task().context.get(key).cloned()
+        let context = &self.task().context;
+        match &self.attempt.scope {
+            Some(scope) => scope.find(context, key),
+            None => context.get(key).cloned(),
+        }
+    }
+
+    /// Returns what a function gave this execution by its route; in a pipeline that is the input of the step, which it is
+    /// handed.
+    fn payload_of_route(&self) -> Option<&Payload> {
+        self.task().payload.as_ref().filter(|_| self.attempt.scope.is_none())
     }
 
     fn write(&self, key: &str, value: Option<Value>) -> Result<(), StepError> {
+        if key.starts_with(context::RESERVED) {
+            let message =
+                format!("context key '{key}' is reserved: no key begins with '{}'", context::RESERVED);
+            return Err(misused(message));
+        }
         let change = Change { key: key.to_owned(), value: value.map(Payload::new), base: self.shared(key) };
         let reducer = self.task().run.workflow.definition().reducers.get(key).copied();
         if reducer.is_some() {
@@ -319,8 +354,16 @@ impl Context {
 
     /// Returns the writes as changes against what the attempt saw.
     pub(crate) fn changes(&self, left: Left) -> Vec<Change> {
-        let against = |(key, value): (String, _)| Change { base: self.shared(&key), key, value };
-        left.writes.into_iter().map(against).collect()
+        let Left { writes, kept, .. } = left;
+        let written = writes.into_iter().map(|(key, value)| match &self.attempt.scope {
+            Some(scope) => scope.write(key, value),
+            None => (key, value),
+        });
+        let against = |(key, value): (String, _)| {
+            let base = self.task().context.get(&key).cloned();
+            Change { key, value, base }
+        };
+        written.chain(kept).map(against).collect()
     }
 }
 

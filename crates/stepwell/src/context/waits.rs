@@ -9,13 +9,14 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::RunId;
 use stepwell_core::run::event::Payload;
 use stepwell_core::run::wait::{ChildStart, Resolution, Then, WaitKind, WaitSpec};
+use stepwell_core::workflow::Workflow;
 use stepwell_core::workflow::definition::Effect;
-use stepwell_engine::Resolved;
+use stepwell_engine::{Engine, Resolved};
 
 use super::Context;
 use super::ask::Ask;
@@ -200,24 +201,37 @@ impl Context {
         agent: &Agent,
         input: I,
     ) -> impl Future<Output = Result<RunResult, StepError>> + Send + use<I> {
-        let child = self.wait_for("child", None, |position| {
+        self.run_child(agent.engine(), agent.workflow(), || {
             let input = to_json(&input, || "the input".into())?;
+            Ok((first_context(&input)?, input))
+        })
+    }
+
+    /// Runs a workflow as a child of this run, and waits for its end. `begin` returns its first context and its input.
+    pub(crate) fn run_child(
+        &self,
+        engine: &Engine,
+        workflow: &Workflow,
+        begin: impl FnOnce() -> Result<(Map<String, Value>, Value), StepError>,
+    ) -> BoxFuture<'static, Result<RunResult, StepError>> {
+        let child = self.wait_for("child", None, |position| {
+            let (context, input) = begin()?;
             let start = ChildStart {
                 run: RunId::from(""),
-                definition: agent.workflow().to_json(),
-                context: first_context(&input)?,
+                definition: workflow.to_json(),
+                context,
                 input: Payload::new(input),
                 metadata: self.metadata().clone(),
                 entry: None,
             };
             Ok(wait(position, WaitKind::Child(Box::new(start))))
         });
-        let engine = agent.engine().clone();
-        async move {
+        let engine = engine.clone();
+        Box::pin(async move {
             let ended = child.await?;
             let id: RunId = from_json(&ended["run_id"], || "the id of the child run".into())?;
             Ok(Run::of(engine, id).wait().await?)
-        }
+        })
     }
 
     /// Does something and keeps what it returns under that name, durably before this returns. Every later attempt of this

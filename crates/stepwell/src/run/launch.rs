@@ -22,8 +22,8 @@ use crate::millis;
 
 /// A run that is about to begin: await it.
 ///
-/// [`Agent::run`](crate::Agent::run) makes one that ends with the [`RunResult`], [`Agent::start`](crate::Agent::start) one that ends with the [`Run`] as soon as
-/// that is durable.
+/// [`Agent::run`](crate::Agent::run) and [`Workflow::run`](crate::Workflow::run) make one that ends with the [`RunResult`], their
+/// `start` one that ends with the [`Run`] as soon as that is durable.
 ///
 /// ```
 /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State, StepError};
@@ -53,6 +53,8 @@ pub struct Launch<'a, T> {
     engine: &'a Engine,
     workflow: &'a Arc<Workflow>,
     input: Result<Value, StepError>,
+    /// The keys of the input are the first context.
+    fills_context: bool,
     run_id: Option<RunId>,
     metadata: Map<String, Value>,
     timeout: Option<Duration>,
@@ -61,11 +63,18 @@ pub struct Launch<'a, T> {
 }
 
 impl<'a, T> Launch<'a, T> {
+    /// Returns a run of an agent, whose input is an object: its keys are the first context.
+    pub(crate) fn of_agent(engine: &'a Engine, workflow: &'a Arc<Workflow>, input: &impl Serialize) -> Self {
+        Self { fills_context: true, ..Self::new(engine, workflow, input) }
+    }
+
+    /// Returns a run with any input and an empty context.
     pub(crate) fn new(engine: &'a Engine, workflow: &'a Arc<Workflow>, input: &impl Serialize) -> Self {
         Self {
             engine,
             workflow,
             input: to_json(input, || "the input".into()),
+            fills_context: false,
             run_id: None,
             metadata: Map::new(),
             timeout: None,
@@ -74,7 +83,7 @@ impl<'a, T> Launch<'a, T> {
         }
     }
 
-    /// Gives the run that id. If there is such a run already, of the same agent and input, it is that one, and goes on or
+    /// Gives the run that id. If there is such a run already, of the same workflow and input, it is that one, and goes on or
     /// has ended; another run of that id is an error.
     pub fn run_id(mut self, id: impl Into<RunId>) -> Self {
         self.run_id = Some(id.into());
@@ -87,7 +96,7 @@ impl<'a, T> Launch<'a, T> {
         self
     }
 
-    /// Limits the time of the run, from its start, waits included, in place of what the agent says. It is part of the
+    /// Limits the time of the run, from its start, waits included, in place of what its workflow says. It is part of the
     /// run's definition: who begins it again with a [`run_id`](Self::run_id) gives the same limit.
     pub fn timeout(mut self, time: Duration) -> Self {
         self.timeout = Some(time);
@@ -130,7 +139,7 @@ impl<'a, T> Launch<'a, T> {
 
     async fn launch(self) -> Result<Run, ErrorObject> {
         let input = self.input.map_err(outside_of_states)?;
-        let context = first_context(&input)?;
+        let context = if self.fills_context { first_context(&input)? } else { Map::new() };
         let mut workflow = self.workflow.clone();
         if let Some(time) = self.timeout {
             let mut limited = workflow.definition().clone();

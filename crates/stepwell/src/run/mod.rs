@@ -9,10 +9,11 @@ mod summary;
 use std::time::Duration;
 
 use serde::Serialize;
-use stepwell_core::error::ErrorObject;
+use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, Seq, WaitId};
 use stepwell_core::run::event::Event;
 use stepwell_core::status::RunStatus;
+use stepwell_core::workflow::Workflow;
 use stepwell_engine::error::from_store;
 use stepwell_engine::{Engine, Follow, Leases};
 use stepwell_store::{Recorded, WaitFilter};
@@ -69,6 +70,16 @@ pub struct Run {
 impl Run {
     pub(crate) fn of(engine: Engine, id: RunId) -> Self {
         Self { engine, id, cleanup: None }
+    }
+
+    /// Returns a run of that workflow by its id.
+    pub(crate) async fn find(engine: &Engine, workflow: &Workflow, id: RunId) -> Result<Self, ErrorObject> {
+        let row = engine.store().run(&id).await.map_err(|error| from_store(&error))?;
+        if row.workflow != workflow.name() {
+            let message = format!("run {id} is of workflow '{}', not of '{}'", row.workflow, workflow.name());
+            return Err(ErrorObject::new(Code::WORKFLOW_NOT_FOUND, message).with("run_id", id.as_str()));
+        }
+        Ok(Self::of(engine.clone(), id))
     }
 
     /// Returns its id.

@@ -26,6 +26,9 @@ pub struct RunResult {
     pub status: RunStatus,
     /// What ended it, unless it completed.
     pub error: Option<ErrorObject>,
+    /// What it results in: of a pipeline what its last step returned, of another workflow the result of the only step that
+    /// leads nowhere; null if it did not complete. [`RunResult::output`] reads it.
+    pub output: Value,
     /// What its states left in the context. [`RunResult::get`] and [`RunResult::typed`] read it.
     pub context: Map<String, Value>,
     /// States that ended well at least once.
@@ -55,6 +58,7 @@ impl RunResult {
             run_id: run.id().clone(),
             status: run.status(),
             error: run.error().cloned(),
+            output: (**run.output()).clone(),
             context: context.map(|(key, value)| (key.to_owned(), (**value).clone())).collect(),
             completed_states: named(&|step| any(step, |status| status == ExecutionStatus::Completed)),
             failed_states: named(&|step| any(step, ExecutionStatus::is_failure)),
@@ -67,6 +71,14 @@ impl RunResult {
     /// Returns how long it took, pauses and waits included; none: it has not begun, or not ended.
     pub fn duration(&self) -> Option<Duration> {
         self.finished_at?.duration_since(self.started_at?).ok()
+    }
+
+    /// Returns what the run results in.
+    ///
+    /// # Errors
+    /// It is of another type.
+    pub fn output<T: DeserializeOwned>(&self) -> Result<T, ErrorObject> {
+        from_json(&self.output, || "the output of the run".into()).map_err(outside_of_states)
     }
 
     /// Returns the value that the run left under a key.

@@ -29,6 +29,7 @@ examples! {
     ml_training at "../../examples/ml_training.rs"
     needs at "../../examples/needs.rs"
     patterns at "../../examples/patterns.rs"
+    pipeline at "../../examples/pipeline.rs"
     quick_start at "../../examples/quick_start.rs"
     recovery at "../../examples/recovery.rs"
     resources at "../../examples/resources.rs"

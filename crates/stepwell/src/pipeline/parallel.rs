@@ -1,0 +1,207 @@
+//! Several ways at once: `name` forks to the branches `name/<branch>/…`, and `name/join` puts together what they came to.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use stepwell_core::ids::StepName;
+use stepwell_core::workflow::definition::OnFailure;
+
+use super::lower::{Exit, Lowering, Site, target};
+use super::merge::{Merge, merge};
+use super::stage::{Work, ended, work};
+use super::{Part, Pipeline, forks, parts_of};
+use stepwell_core::run::event::Payload;
+
+/// Several branches side by side, each given what comes in. The output is an object: what each branch came to, by its name.
+///
+/// A branch sees the context as it was when it began, and its own writes; those are merged when all branches have ended.
+///
+/// ```
+/// # use stepwell::{Context, Engine, Options, Registry};
+/// use serde_json::json;
+/// use stepwell::{BranchFailure, Merge, Parallel, Pipeline, Step, StepError};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = stepwell::open_store("memory:").await?;
+/// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+/// let facts = Parallel::new("facts")
+///     .branch("length", Step::new("count", |_, text: String| async move { Ok(text.len()) }))
+///     .branch("number", Step::new("read", |_, text: String| async move { Ok(text.parse::<u32>()?) }))
+///     .merge(Merge::KeepFirst)
+///     .on_branch_failure(BranchFailure::Ignore);
+/// let pipeline = Pipeline::new("facts").then(facts).build(&engine)?;
+///
+/// assert_eq!(pipeline.run("17").await?.output, json!({ "length": 2, "number": 17 }));
+/// assert_eq!(pipeline.run("well").await?.output, json!({ "length": 4, "number": null }));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct Parallel {
+    name: String,
+    branches: Vec<(String, Vec<Part>)>,
+    merge: Merge,
+    on_branch_failure: BranchFailure,
+    context_keys: Option<Arc<BTreeSet<String>>>,
+}
+
+/// What the failure of a branch does to the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BranchFailure {
+    /// They are cancelled, and the whole fails.
+    #[default]
+    Propagate,
+    /// They go on. What the branch came to is null, and nothing that it wrote is merged; the failure stays in the journal.
+    Ignore,
+}
+
+impl Parallel {
+    /// Begins without any branch.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            branches: Vec::new(),
+            merge: Merge::default(),
+            on_branch_failure: BranchFailure::default(),
+            context_keys: None,
+        }
+    }
+
+    /// Adds a branch.
+    pub fn branch(mut self, name: &str, steps: impl Into<Pipeline>) -> Self {
+        self.branches.push((name.to_owned(), parts_of(steps)));
+        self
+    }
+
+    /// Says what becomes of what the branches write to the context.
+    pub fn merge(mut self, merge: Merge) -> Self {
+        self.merge = merge;
+        self
+    }
+
+    /// Says what the failure of a branch does to the others.
+    pub fn on_branch_failure(mut self, what: BranchFailure) -> Self {
+        self.on_branch_failure = what;
+        self
+    }
+
+    /// Shows the branches only these keys of the context, besides their own writes.
+    pub fn context_keys(mut self, keys: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.context_keys = Some(Arc::new(keys.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn lower(self, to: &mut Lowering<'_>, site: &Site, exit: &Exit) {
+        let path = site.path(&self.name);
+        let inside = site.inside(&self.name);
+        to.check_names(&inside, self.branches.iter().map(|(name, _)| name.as_str()));
+        let without = self.branches.iter().find(|(_, steps)| steps.is_empty());
+        if self.branches.is_empty() {
+            return to.refuse_part(site, &path, exit, format!("'{path}' has no branches"));
+        }
+        if let Some((name, _)) = without {
+            return to.refuse_part(site, &path, exit, format!("branch '{name}' of '{path}' has no steps"));
+        }
+        let names: Vec<String> = self.branches.iter().map(|(name, _)| name.clone()).collect();
+        let what = json!({
+            "role": "parallel", "branches": names, "merge": self.merge, "context_keys": self.context_keys.as_deref(),
+            "ignores_failures": self.on_branch_failure == BranchFailure::Ignore,
+        });
+        let join = inside.path("join");
+        let branches: Vec<Lane> = self
+            .branches
+            .into_iter()
+            .map(|branch| Lane::of(branch, &inside, self.context_keys.clone(), self.on_branch_failure, &join))
+            .collect();
+        let heads: Vec<StepName> = branches.iter().map(Lane::head).collect();
+        let next: Vec<String> = heads.iter().map(ToString::to_string).collect();
+        let next: Vec<&str> = next.iter().map(String::as_str).collect();
+        let forks = work(move |cx, input| {
+            let to = heads.iter().map(|head| target(&cx, head, input.payload())).collect();
+            Ok(ended(Value::Null, to))
+        });
+        to.control(site, &path, what, &next, forks);
+        for branch in branches {
+            branch.lower(to, &join);
+        }
+        let next = exit.successor().to_owned();
+        to.join(site, &join, json!({ "role": "join" }), &next, joins(path, names, self.merge, exit.clone()));
+    }
+}
+
+/// A branch on its way to steps.
+struct Lane {
+    site: Site,
+    steps: Vec<Part>,
+    /// Its failure is nobody else's, and it forks: so it is a run of its own, which ends as a whole.
+    stands_alone: bool,
+}
+
+/// What the step of a branch is called that is a run of its own.
+const RUN: &str = "run";
+
+impl Lane {
+    fn of(
+        (name, steps): (String, Vec<Part>),
+        inside: &Site,
+        context_keys: Option<Arc<BTreeSet<String>>>,
+        on_failure: BranchFailure,
+        join: &str,
+    ) -> Self {
+        let scope = inside.scope().branch(inside.path(&name), context_keys);
+        let (stands_alone, on_failure) = match on_failure {
+            BranchFailure::Propagate => (false, inside.on_failure().clone()),
+            BranchFailure::Ignore => (forks(&steps), OnFailure::Route(join.into())),
+        };
+        Self { site: inside.branch(&name, scope, on_failure), steps, stands_alone }
+    }
+
+    fn head(&self) -> StepName {
+        match self.steps.first() {
+            Some(first) if !self.stands_alone => first.head(&self.site),
+            _ => self.site.path(RUN).as_str().into(),
+        }
+    }
+
+    fn lower(self, to: &mut Lowering<'_>, join: &str) {
+        let exit = Exit::Join(join.into());
+        if self.stands_alone {
+            to.child(self.steps, &self.site, RUN, &exit);
+        } else {
+            to.chain(self.steps, &self.site, &exit);
+        }
+    }
+}
+
+fn joins(path: String, names: Vec<String>, strategy: Merge, exit: Exit) -> Work {
+    work(move |cx, _| {
+        let kept = cx.kept_below(&path);
+        let (mut outputs, mut writes) = (Map::new(), Vec::new());
+        for name in &names {
+            let branch = format!("{path}/{name}");
+            let output = kept.get(&branch);
+            if output.is_some() {
+                writes.push((name.clone(), kept.writes_of(&branch)));
+            }
+            outputs.insert(name.clone(), output.map_or(Value::Null, |output| (**output).clone()));
+        }
+        merge(&cx, strategy, writes)?;
+        cx.forget(&kept)?;
+        let to = exit.leave(&cx, Payload::new(Value::Object(outputs.clone())))?;
+        Ok(ended(Value::Object(outputs), to))
+    })
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lane({})", self.site.path(""))
+    }
+}

@@ -1,0 +1,130 @@
+//! What carries out a lowered step: it takes its input from the route, and its context is that of where it stands.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use stepwell_core::run::event::{Payload, Target};
+use stepwell_engine::{Outcome, Provider, Task};
+
+use crate::context::Context;
+use crate::context::scope::Scope;
+use crate::error::StepError;
+use crate::function::{Ended, carry_out, unless_cancelled};
+use crate::json::{from_json, to_json};
+
+/// What a lowered step does.
+pub(super) type Work =
+    Arc<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Ended, StepError>> + Send + Sync>;
+
+/// A function that its user gave, from JSON to JSON.
+pub(super) type Function =
+    Arc<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Value, StepError>> + Send + Sync>;
+
+/// What carries out a lowered step.
+pub(super) struct Stage {
+    pub(super) scope: Scope,
+    pub(super) in_map: bool,
+    pub(super) work: Work,
+}
+
+#[async_trait]
+impl Provider for Stage {
+    async fn execute(&self, task: Task) -> Outcome {
+        let (scope, input) = self.place(&task);
+        let cx = Context::within(task, scope);
+        let running = unless_cancelled(&cx, async { (self.work)(cx.clone(), input).await });
+        carry_out(cx.clone(), running, |ended, _| Ok(ended)).await
+    }
+}
+
+impl Stage {
+    /// Returns where an attempt is made, and what it is given. A step that stands in for a failed one is given what that was
+    /// given; the first of all is given the input of the run.
+    fn place(&self, task: &Task) -> (Scope, Input) {
+        let of_failed = task.failure.as_ref().and_then(|failure| failure.payload.as_ref());
+        let given = task.payload.as_ref().or(of_failed).unwrap_or(&task.run.input).clone();
+        if !self.in_map {
+            return (self.scope.clone(), Input { given, of_item: false });
+        }
+        let item =
+            given.get(0).and_then(Value::as_u64).expect("a route within a map carries the item's number");
+        (self.scope.item(item), Input { given, of_item: true })
+    }
+}
+
+/// What a step is given.
+#[derive(Clone)]
+pub(super) struct Input {
+    given: Payload,
+    /// It stands behind the number of the item.
+    of_item: bool,
+}
+
+impl Deref for Input {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        if self.of_item { &self.given[1] } else { &self.given }
+    }
+}
+
+impl Input {
+    /// Returns the value, to be passed on.
+    pub(super) fn payload(&self) -> Payload {
+        if self.of_item { Payload::new(self.given[1].clone()) } else { self.given.clone() }
+    }
+
+    /// Reads it as a type.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, StepError> {
+        from_json(self, || "the input".into())
+    }
+}
+
+/// Returns what a step that ended well comes to. The output stands in a result object, as that of every step of a
+/// workflow does.
+pub(super) fn ended(output: Value, to: Vec<Target>) -> Ended {
+    let output = Value::Object(Map::from_iter([("result".to_owned(), output)]));
+    Ended { output, to, ..Ended::default() }
+}
+
+/// Returns work that waits for nothing.
+pub(super) fn work(act: impl Fn(Context, Input) -> Result<Ended, StepError> + Send + Sync + 'static) -> Work {
+    Arc::new(move |cx, input| {
+        let ended = act(cx, input);
+        Box::pin(async { ended })
+    })
+}
+
+/// Returns a function whose futures the runtime drives.
+pub(super) fn driven<In, Out, F, Fut>(function: F) -> Function
+where
+    In: DeserializeOwned,
+    Out: Serialize,
+    F: Fn(Context, In) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Out, StepError>> + Send + 'static,
+{
+    Arc::new(move |cx, input| {
+        let running = input.read().map(|input| function(cx, input));
+        Box::pin(async { to_json(&running?.await?, || "what it returned".into()) })
+    })
+}
+
+/// Returns a function that blocks its thread, one of those that may.
+pub(super) fn blocking<In, Out, F>(function: F) -> Function
+where
+    In: DeserializeOwned,
+    Out: Serialize,
+    F: Fn(Context, In) -> Result<Out, StepError> + Send + Sync + 'static,
+{
+    let function = Arc::new(function);
+    Arc::new(move |cx, input| {
+        let function = function.clone();
+        let call = move || to_json(&function(cx, input.read()?)?, || "what it returned".into());
+        Box::pin(crate::function::blocking(call))
+    })
+}

@@ -1,0 +1,238 @@
+//! A step: a function from its input to its output, and how it is run.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use stepwell_core::run::event::Payload;
+use stepwell_core::workflow::definition::{OnFailure, Step as Lowered};
+
+use super::cache::Cache;
+use super::lower::{Exit, Lowering, Site};
+use super::stage::{self, Function, Work, ended};
+use crate::context::Context;
+use crate::error::StepError;
+use crate::millis;
+use crate::retry::Retry;
+
+/// A step of a [`Pipeline`](super::Pipeline): a function from its input to its output, and how it is run.
+///
+/// ```
+/// use std::time::Duration;
+/// use stepwell::{Context, Pipeline, Retry, Step, StepError};
+///
+/// async fn summarize(_: Context, text: String) -> Result<String, StepError> {
+///     Ok(text.chars().take(100).collect())
+/// }
+///
+/// async fn first_line(_: Context, text: String) -> Result<String, StepError> {
+///     Ok(text.lines().next().unwrap_or_default().to_owned())
+/// }
+///
+/// let summary = Step::new("summarize", summarize)
+///     .retry(Retry::times(2))
+///     .timeout(Duration::from_secs(30))
+///     .fallback(first_line)
+///     .sink_to("texts.summary");
+/// let pipeline = Pipeline::new("news").then(summary);
+/// # let _ = pipeline;
+/// ```
+#[must_use]
+pub struct Step {
+    name: String,
+    function: Function,
+    fallback: Option<Function>,
+    retry: Option<Retry>,
+    timeout: Option<Duration>,
+    sinks: Sinks,
+    cached: bool,
+}
+
+/// Where the output of a step is kept besides being passed on.
+#[derive(Clone, Default, Serialize)]
+pub(super) struct Sinks {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    updates_context: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sink_to: Option<String>,
+}
+
+impl Step {
+    /// Returns a step whose function is a future. It is given what the step before it returned; the first, what the run was
+    /// begun with.
+    pub fn new<In, Out, F, Fut>(name: &str, function: F) -> Self
+    where
+        In: DeserializeOwned,
+        Out: Serialize,
+        F: Fn(Context, In) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Out, StepError>> + Send + 'static,
+    {
+        Self::of(name, stage::driven(function))
+    }
+
+    /// Returns a step whose function blocks its thread, which is one of those that may.
+    ///
+    /// ```
+    /// use stepwell::Step;
+    ///
+    /// let step = Step::blocking("read", |_, path: String| Ok(std::fs::read_to_string(path)?));
+    /// # let _ = step;
+    /// ```
+    pub fn blocking<In, Out, F>(name: &str, function: F) -> Self
+    where
+        In: DeserializeOwned + 'static,
+        Out: Serialize + 'static,
+        F: Fn(Context, In) -> Result<Out, StepError> + Send + Sync + 'static,
+    {
+        Self::of(name, stage::blocking(function))
+    }
+
+    fn of(name: &str, function: Function) -> Self {
+        Self {
+            name: name.to_owned(),
+            function,
+            fallback: None,
+            retry: None,
+            timeout: None,
+            sinks: Sinks::default(),
+            cached: false,
+        }
+    }
+
+    /// Tries again after a failure.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// Limits the time of an attempt, waits not counted. Running out of it is a failure.
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.timeout = Some(time);
+        self
+    }
+
+    /// Runs this once with the same input after the last attempt failed. What it returns is the output of the step;
+    /// [`Context::failure`] tells it what happened.
+    pub fn fallback<In, Out, F, Fut>(mut self, function: F) -> Self
+    where
+        In: DeserializeOwned,
+        Out: Serialize,
+        F: Fn(Context, In) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Out, StepError>> + Send + 'static,
+    {
+        self.fallback = Some(stage::driven(function));
+        self
+    }
+
+    /// Sets the context keys that the output, an object, has.
+    pub fn updates_context(mut self) -> Self {
+        self.sinks.updates_context = true;
+        self
+    }
+
+    /// Keeps the output in the context as well: under a key, or at a place such as `report.title` in the object under one.
+    pub fn sink_to(mut self, place: impl Into<String>) -> Self {
+        self.sinks.sink_to = Some(place.into());
+        self
+    }
+
+    /// Keeps the last 1000 outputs in this process, by input, and calls the function only for inputs that are not among
+    /// them. Failures are not kept, nor is what the function writes to the context.
+    pub fn cached(mut self) -> Self {
+        self.cached = true;
+        self
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn has_fallback(&self) -> bool {
+        self.fallback.is_some()
+    }
+
+    pub(super) fn lower(self, to: &mut Lowering<'_>, site: &Site, exit: &Exit) {
+        let path = site.path(&self.name);
+        let fallback_path = format!("{path}/fallback");
+        let on_failure = match &self.fallback {
+            Some(_) => OnFailure::Route(fallback_path.as_str().into()),
+            None => site.on_failure().clone(),
+        };
+        let said = json!(self.sinks);
+        let step = Lowered {
+            retry: self.retry.map(Retry::into_policy),
+            timeout_ms: self.timeout.map(millis),
+            on_failure,
+            metadata: said.as_object().filter(|said| !said.is_empty()).map_or_else(Map::new, |said| {
+                Map::from_iter([("pipeline".to_owned(), Value::Object(said.clone()))])
+            }),
+            ..Lowered::function(&path)
+        };
+        let function = if self.cached { Cache::over(self.function) } else { self.function };
+        to.add(site, step, &[exit.successor()], carried_out(function, self.sinks.clone(), exit.clone()));
+        if let Some(fallback) = self.fallback {
+            let work = carried_out(fallback, self.sinks, exit.clone());
+            to.control(site, &fallback_path, json!({ "role": "fallback" }), &[exit.successor()], work);
+        }
+    }
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Step({})", self.name)
+    }
+}
+
+/// Returns a function as work: what it returns is kept where it should be, and handed on.
+pub(super) fn carried_out(function: Function, sinks: Sinks, exit: Exit) -> Work {
+    let (sinks, exit) = (Arc::new(sinks), Arc::new(exit));
+    Arc::new(move |cx, input| {
+        let (running, sinks, exit) = (function(cx.clone(), input), sinks.clone(), exit.clone());
+        Box::pin(async move {
+            let output = running.await?;
+            sinks.take(&cx, &output)?;
+            let to = exit.leave(&cx, Payload::new(output.clone()))?;
+            Ok(ended(output, to))
+        })
+    })
+}
+
+impl Sinks {
+    fn take(&self, cx: &Context, output: &Value) -> Result<(), StepError> {
+        if self.updates_context {
+            let Value::Object(pairs) = output else {
+                return Err(StepError::never_again("it updates the context, but returned no object"));
+            };
+            for (key, value) in pairs {
+                cx.put(key, Some(value.clone()))?;
+            }
+        }
+        match &self.sink_to {
+            Some(place) => sink(cx, place, output.clone()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Sets a value at a dotted place of the context. Objects that are missing on the way are made.
+fn sink(cx: &Context, place: &str, value: Value) -> Result<(), StepError> {
+    let Some((key, within)) = place.split_once('.') else { return cx.put(place, Some(value)) };
+    let mut whole: Value = cx.get(key)?.unwrap_or_default();
+    let mut at = &mut whole;
+    for name in within.split('.') {
+        if at.is_null() {
+            *at = json!({});
+        }
+        let Value::Object(object) = at else {
+            let message =
+                format!("its output cannot be kept at '{place}': what is around '{name}' there is no object");
+            return Err(StepError::never_again(message));
+        };
+        at = object.entry(name).or_insert(Value::Null);
+    }
+    *at = value;
+    cx.put(key, Some(whole))
+}
