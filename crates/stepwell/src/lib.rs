@@ -64,6 +64,8 @@
 //!
 //! The programs in `examples/` show one subject each, and `complete.rs` all of them together.
 //!
+//! Who answers and steers needs none of these functions: a [`Client`] is the people's side of a store.
+//!
 //! # Pipelines: steps that follow each other
 //!
 //! Where what follows is known beforehand, a [`Pipeline`] says it once. Each step is given what the one before it returned, and
@@ -123,9 +125,11 @@
 //! ```
 
 mod agent;
+mod client;
 mod context;
 mod error;
 mod function;
+mod inbox;
 mod json;
 mod pipeline;
 mod retry;
@@ -140,13 +144,15 @@ use stepwell_core::workflow::Workflow as Checked;
 use stepwell_providers::Written;
 
 pub use agent::{Agent, AgentBuilder, DefinitionError, LintFinding, Need, Next, State};
-pub use context::{Ask, Asked, Context, Typed};
+pub use client::Client;
+pub use context::{Ask, Context, Secret, Typed};
 pub use error::StepError;
+pub use inbox::Asked;
 pub use pipeline::{
     Branch, BranchFailure, Human, Map, Merge, Parallel, Pipeline, Refine, RefinementCheck, Repeat, Step,
 };
 pub use retry::Retry;
-pub use run::{DeadLetter, Launch, Metrics, Run, RunError, RunResult};
+pub use run::{DeadLetter, Launch, Metrics, Run, RunError, RunResult, RunSummary};
 pub use stepwell_core as core;
 pub use stepwell_core::policy::resources::Resources;
 pub use stepwell_core::workflow::definition::{END, Effect, Join, Lifecycle, OnFailure, Priority, Reducer};
@@ -156,7 +162,7 @@ pub use stepwell_engine::{
 };
 pub use stepwell_providers::http::{AllowPrivate, HttpSettings, UnknownRule};
 pub use stepwell_providers::python::PythonSettings;
-pub use stepwell_store::{Recorded, Store, open as open_store};
+pub use stepwell_store::{Among, Page, Paged, Recorded, RunFilter, Store, WaitFilter, open as open_store};
 pub use workflow::Workflow;
 
 /// How the providers of a Stepwell work.

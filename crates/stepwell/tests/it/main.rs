@@ -3,6 +3,9 @@
 #![allow(missing_docs, reason = "tests are named by the promise they keep")]
 
 mod added_states;
+mod checks;
+mod cleanup;
+mod client;
 mod context;
 mod control;
 mod definitions;
@@ -10,6 +13,7 @@ mod durable;
 mod examples;
 mod failures;
 mod flow;
+mod forms;
 mod lint;
 mod needs;
 mod nestings;
@@ -17,6 +21,7 @@ mod other_agents;
 mod pipeline;
 mod pipeline_durable;
 mod pipeline_parts;
+mod secrets;
 mod support;
 mod waits;
 mod workflow;
