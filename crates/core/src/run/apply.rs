@@ -4,6 +4,7 @@
 mod activate;
 mod attempt;
 mod element;
+mod restore;
 mod retry;
 mod wait;
 
@@ -70,6 +71,7 @@ impl Run {
             error: None,
             output: null,
             timers: std::collections::BTreeMap::new(),
+            session_start: None,
             fresh: Vec::new(),
             moved: Vec::new(),
             fans: Vec::new(),
@@ -133,6 +135,8 @@ impl Run {
                 self.parent.clone_from(parent);
                 self.base_dir.clone_from(base_dir);
             }
+            // It was checked before it was journaled.
+            Event::RunRestored { checkpoint } => drop(self.restore(checkpoint, at)),
             Event::RunStarted { deadline } => self.run_started(*deadline, at),
             Event::StepActivated { step, execution, by, blocked } => {
                 self.step_activated(step, *execution, by, *blocked, at);
@@ -283,7 +287,7 @@ impl Run {
             Event::RunResumed { reason, .. } => {
                 if *reason == PauseReason::Operator {
                     self.operator_paused = false;
-                    self.session_tick = self.tick;
+                    self.begin_session(at);
                 }
                 self.status = RunStatus::Running;
                 self.pause_reason = None;
@@ -319,7 +323,7 @@ impl Run {
         self.status = RunStatus::Running;
         self.started_at = Some(at);
         self.updated_at = at;
-        self.session_tick = self.tick;
+        self.begin_session(at);
         self.deadline = deadline;
         self.set_timer(TimerKey::Run, deadline);
         let workflow = self.workflow.clone();
@@ -327,6 +331,12 @@ impl Run {
             self.steps[step.at()].needs = NeedsState::Waiting { cursor: ANY_NEED };
             self.start_need_timers(step, at);
         }
+    }
+
+    /// From here on counts what needs with lifecycle `session` look at.
+    fn begin_session(&mut self, at: Timestamp) {
+        self.session_tick = self.tick;
+        self.session_start = Some(at);
     }
 
     fn run_ended(&mut self, status: RunStatus, at: Timestamp) {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::context::{Write, value_bytes};
 use crate::error::ErrorObject;
 use crate::ids::{Epoch, ExecutionRef, Ordinal, RunId, StepName, Timestamp, WaitId};
+use crate::run::checkpoint::Checkpoint;
 use crate::run::wait::{Resolution, WaitSpec};
 use crate::status::PauseReason;
 
@@ -43,6 +44,11 @@ pub enum Event {
         /// Directory that relative paths of the run start at.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         base_dir: Option<String>,
+    },
+    /// It stands where another run stood. Second event of the journal of a run that was made of a checkpoint.
+    RunRestored {
+        /// How the other run stood.
+        checkpoint: Arc<Checkpoint>,
     },
     /// Its entries have tokens.
     RunStarted {
@@ -444,6 +450,7 @@ impl Event {
     pub(crate) fn value_bytes(&self) -> usize {
         match self {
             Self::RunCreated { input, .. } => value_bytes(input),
+            Self::RunRestored { checkpoint } => checkpoint.value_bytes(),
             Self::StepCompleted { output, writes, to, .. } => {
                 let payloads = to.iter().filter_map(|target| target.payload.as_deref());
                 value_bytes(output)
@@ -462,6 +469,7 @@ impl Event {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::RunCreated { .. } => "RunCreated",
+            Self::RunRestored { .. } => "RunRestored",
             Self::RunStarted { .. } => "RunStarted",
             Self::StepActivated { .. } => "StepActivated",
             Self::StepUnblocked { .. } => "StepUnblocked",

@@ -26,7 +26,7 @@ impl Run {
         self.ending = None;
         self.finished_at = None;
         self.updated_at = at;
-        self.session_tick = self.tick;
+        self.begin_session(at);
         self.routed = 0;
         self.deadline = deadline;
         self.set_timer(TimerKey::Run, deadline);
@@ -70,6 +70,7 @@ impl Run {
         execution.judged = None;
         if new_input {
             execution.input_generation = generation;
+            execution.kept_key = None;
         }
         // A failure whose compensation was cut off still has its token.
         self.vacate(ix);

@@ -10,6 +10,9 @@ impl Turn<'_> {
         if self.run.exists() {
             return Err(self.refuse("exists", format!("run {} exists", self.run.id())));
         }
+        if let Some(restore) = &create.restore {
+            return self.restore(create, restore);
+        }
         let definition = create.workflow.definition();
         let mut metadata = definition.metadata.clone();
         metadata.extend(create.metadata.clone());
