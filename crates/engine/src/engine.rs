@@ -7,7 +7,7 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{CommandId, Ordinal, RunId, Seq, StepName, WaitId, digest_of};
 use stepwell_core::policy::resources::Resources;
 use stepwell_core::run::Run;
-use stepwell_core::run::command::{Command, Create, SettleVerb};
+use stepwell_core::run::command::{Command, Create, Restore, SettleVerb};
 use stepwell_core::run::event::Payload;
 use stepwell_core::run::wait::WaitKind;
 use stepwell_core::status::RunStatus;
@@ -223,6 +223,7 @@ impl Engine {
             parent: None,
             base_dir: start.base_dir,
             hold: start.hold,
+            restore: None,
         };
         if start.run_id.is_some()
             && let Some(existing) = self.existing(&create).await?
@@ -264,6 +265,28 @@ impl Engine {
         } else {
             Err(run_exists(&create.run, &differs))
         }
+    }
+
+    /// Makes a run of a workflow that goes on from a checkpoint, paused until [`Engine::resume`]; durable when this
+    /// returns. `metadata` goes before the tags of the checkpoint.
+    ///
+    /// # Errors
+    /// `DEFINITION_MISMATCH` if the workflow is not that of the checkpoint, but for its name and steps that were added;
+    /// `CHECKPOINT_INVALID` if parts of the checkpoint do not fit together; everything that [`Engine::start`] refuses.
+    pub async fn restore(
+        &self,
+        workflow: Arc<Workflow>,
+        restore: Restore,
+        metadata: Map<String, Value>,
+    ) -> Result<RunId, ErrorObject> {
+        check_metadata(&metadata)?;
+        let run = self.new_run_id();
+        let outside = Outside { base_dir: None, store: Some(&*self.shared.store) };
+        self.registry().check_outside(&workflow, &outside).await?;
+        self.shared.admit(&run, &workflow)?;
+        let create = Create { metadata, restore: Some(restore), ..Create::new(run.clone(), workflow) };
+        self.command(&run, Command::Create(Box::new(create)), None).await?;
+        Ok(run)
     }
 
     /// Starts a run that was created held.

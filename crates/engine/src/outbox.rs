@@ -103,6 +103,7 @@ async fn deliver(shared: &Arc<Shared>, undelivered: Undelivered) -> Result<(), E
                 parent: Some(parent),
                 base_dir,
                 hold: false,
+                restore: None,
             };
             bring(shared, &target, Command::Create(Box::new(create)), id, Some(row.root)).await
         }

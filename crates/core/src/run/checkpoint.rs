@@ -94,7 +94,7 @@ pub struct Checkpoint {
     pub types: BTreeMap<String, String>,
     /// All executions, in the order of their activation.
     pub executions: Vec<KeptExecution>,
-    /// Live positions: those held at a step, in the order of arrival, and those in an execution.
+    /// Positions: those held at a step, in the order of arrival, and those in an execution.
     pub tokens: Vec<KeptToken>,
     /// Open waits, in the order in which they were opened.
     pub waits: Vec<KeptWait>,
@@ -136,7 +136,8 @@ impl Checkpoint {
     /// JSON at all.
     pub fn from_json(text: &str) -> Result<Self, ErrorObject> {
         let value = serde_json::from_str(text).map_err(|error| {
-            let what = if text.trim().is_empty() { "it is empty".into() } else { format!("it is no JSON: {error}") };
+            let what =
+                if text.trim().is_empty() { "it is empty".into() } else { format!("it is no JSON: {error}") };
             invalid(what)
         })?;
         read::of_value(value)
@@ -411,7 +412,7 @@ pub enum How {
     },
 }
 
-/// A live position.
+/// A position.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KeptToken {
     /// Its number while it is held.
@@ -444,6 +445,8 @@ pub enum TokenState {
     Held,
     /// In an execution.
     Active,
+    /// Ended with an execution that a retry lets live again.
+    Ended,
 }
 
 /// The branches of one fork that a token stands for.

@@ -22,11 +22,17 @@ const BESIDE: [&str; 6] = ["name", "title", "description", "steps", "metadata", 
 /// ```
 pub fn differences(before: &Definition, after: &Definition) -> Vec<String> {
     let find = |name: &str| after.steps.iter().position(|step| step.name.as_str() == name);
-    let mut told: Vec<String> = before.steps.iter().filter_map(|step| {
-        let Some(at) = find(step.name.as_str()) else { return Some(format!("step '{}' is missing", step.name)) };
-        let changed = changed_members(&members(step), &members(&after.steps[at]));
-        (!changed.is_empty()).then(|| format!("step '{}' has another {}", step.name, changed.join(", ")))
-    }).collect();
+    let mut told: Vec<String> = before
+        .steps
+        .iter()
+        .filter_map(|step| {
+            let Some(at) = find(step.name.as_str()) else {
+                return Some(format!("step '{}' is missing", step.name));
+            };
+            let changed = changed_members(&members(step), &members(&after.steps[at]));
+            (!changed.is_empty()).then(|| format!("step '{}' has another {}", step.name, changed.join(", ")))
+        })
+        .collect();
     let places: Vec<usize> = before.steps.iter().filter_map(|step| find(step.name.as_str())).collect();
     if !places.is_sorted() {
         told.push("the steps are in another order".into());
@@ -38,8 +44,11 @@ pub fn differences(before: &Definition, after: &Definition) -> Vec<String> {
 }
 
 fn changed_members(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<String> {
-    let mut changed: Vec<String> =
-        before.iter().filter(|(name, value)| after.get(*name) != Some(value)).map(|(name, _)| name.clone()).collect();
+    let mut changed: Vec<String> = before
+        .iter()
+        .filter(|(name, value)| after.get(*name) != Some(value))
+        .map(|(name, _)| name.clone())
+        .collect();
     changed.extend(after.keys().filter(|name| !before.contains_key(*name)).cloned());
     changed
 }

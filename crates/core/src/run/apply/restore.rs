@@ -12,8 +12,8 @@ use crate::context::{Context, value_bytes};
 use crate::error::ErrorObject;
 use crate::ids::{Seq, StepName, Timestamp};
 use crate::run::checkpoint::{
-    Awaited, Checkpoint, FailedAttempt, How, KeptBranch, KeptExecution, KeptToken, KeptWait, Memo, MemoKind, Place,
-    ResolvedWait, Seconds, StateMetadata, TimerKind, TokenState, invalid,
+    Awaited, Checkpoint, FailedAttempt, How, KeptBranch, KeptExecution, KeptToken, KeptWait, Memo, MemoKind,
+    Place, ResolvedWait, Seconds, StateMetadata, TimerKind, TokenState, invalid,
 };
 use crate::run::command::TimerKey;
 use crate::run::event::Payload;
@@ -69,7 +69,10 @@ impl Run {
             let count = counts.entry(&one.step).or_insert(0);
             *count += 1;
             if one.ordinal.0 != *count {
-                return Err(invalid(format!("`executions[{i}].ordinal` is not the next of step '{}'", one.step)));
+                return Err(invalid(format!(
+                    "`executions[{i}].ordinal` is not the next of step '{}'",
+                    one.step
+                )));
             }
             let Some(step) = self.workflow.find(one.step.as_str()) else { continue };
             let ix = self.executions.len() as u32;
@@ -117,7 +120,8 @@ impl Run {
         known: &Known,
         i: usize,
     ) -> Result<(), ErrorObject> {
-        let waits = self.workflow.element_of(self.exec(ix).step_ix).map(|of| self.workflow.step(of).name.clone());
+        let waits =
+            self.workflow.element_of(self.exec(ix).step_ix).map(|of| self.workflow.step(of).name.clone());
         let wrong = || invalid(format!("`executions[{i}].element` is none of a list of this run"));
         let (step, element) = match (waits, kept.element) {
             (None, None) => return Ok(()),
@@ -154,10 +158,12 @@ impl Run {
             let Some(execution) = execution.filter(|execution| !execution.has_token) else {
                 return Err(invalid(format!("`tokens[{i}].ordinal` names no execution that could hold it")));
             };
-            execution.has_token = true;
             execution.late = late;
             execution.lineage = lineage.clone();
-            self.tokens.occupy(step, &lineage);
+            if one.state == TokenState::Active {
+                execution.has_token = true;
+                self.tokens.occupy(step, &lineage);
+            }
         }
         Ok(())
     }
@@ -346,7 +352,12 @@ impl Run {
         let Some(place) = place else { return Ok(None) };
         let found = known.get(place).copied();
         if found.is_none() && self.workflow.find(place.step.as_str()).is_some() {
-            let told = format!("`{}` names {}#{}, which is not among the executions", member(), place.step, place.ordinal);
+            let told = format!(
+                "`{}` names {}#{}, which is not among the executions",
+                member(),
+                place.step,
+                place.ordinal
+            );
             return Err(invalid(told));
         }
         Ok(found)
@@ -359,7 +370,8 @@ impl Run {
 }
 
 fn check_counts(from: &Checkpoint) -> Result<(), ErrorObject> {
-    let executions = from.executions.iter().flat_map(|one| [one.attempt, one.losses, one.epoch.0, one.next_item]);
+    let executions =
+        from.executions.iter().flat_map(|one| [one.attempt, one.losses, one.epoch.0, one.next_item]);
     let steps = from.state_metadata.values().map(|state| state.completions);
     let most = executions.chain(steps).chain([from.epoch.0, from.routed]).max();
     if most > Some(MOST) || from.seq > Seq(u64::from(u32::MAX) << 16) {

@@ -22,8 +22,10 @@ impl TryFrom<Map<String, Value>> for Checkpoint {
         let schema_version = members.one("schema_version")?;
         if schema_version != Self::SCHEMA_VERSION {
             let own = Self::SCHEMA_VERSION;
-            return Err(invalid(format!("`schema_version` is {schema_version}, and this version reads {own}"))
-                .with("member", "schema_version"));
+            return Err(invalid(format!(
+                "`schema_version` is {schema_version}, and this version reads {own}"
+            ))
+            .with("member", "schema_version"));
         }
         Ok(Self {
             schema_version,

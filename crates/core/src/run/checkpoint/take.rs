@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{
-    Awaited, Checkpoint, Failure, FailedAttempt, How, KeptBranch, KeptElement, KeptExecution, KeptSignal, KeptTimer,
-    KeptToken, KeptWait, Memo, MemoKind, Place, Queued, ResolvedWait, Seconds, StateMetadata, TimerKind, TokenState,
+    Awaited, Checkpoint, FailedAttempt, Failure, How, KeptBranch, KeptElement, KeptExecution, KeptSignal,
+    KeptTimer, KeptToken, KeptWait, Memo, MemoKind, Place, Queued, ResolvedWait, Seconds, StateMetadata,
+    TimerKind, TokenState,
 };
 use crate::context::typed_parts;
 use crate::ids::{Seq, StepName};
@@ -24,7 +25,8 @@ impl Run {
     pub fn checkpoint(&self, seq: Seq) -> Checkpoint {
         let steps = &self.workflow.definition().steps;
         let named = |holds: &dyn Fn(ExecutionStatus) -> bool| {
-            let has = |step: StepIx| self.steps[step.at()].executions.iter().any(|ix| holds(self.exec(*ix).status));
+            let has =
+                |step: StepIx| self.steps[step.at()].executions.iter().any(|ix| holds(self.exec(*ix).status));
             let numbered = steps.iter().enumerate().filter(|(i, _)| has(StepIx(*i as u32)));
             numbered.map(|(_, step)| step.name.clone()).collect()
         };
@@ -72,8 +74,9 @@ impl Run {
         let (step, state) = (self.workflow.step(ix), &self.steps[ix.at()]);
         let latest = self.latest(ix);
         let name_of = |ix: &StepIx| self.workflow.step(*ix).name.clone();
-        let has_completed =
-            |name: &&StepName| self.workflow.find(name.as_str()).is_some_and(|ix| self.steps[ix.at()].completions > 0);
+        let has_completed = |name: &&StepName| {
+            self.workflow.find(name.as_str()).is_some_and(|ix| self.steps[ix.at()].completions > 0)
+        };
         let dependencies: Vec<StepName> = step.needs.iter().map(|need| need.step.clone()).collect();
         let begun = state.executions.iter().filter_map(|ix| self.exec(*ix).started_at).max();
         StateMetadata {
@@ -164,8 +167,12 @@ impl Run {
 
     fn kept_tokens(&self) -> Vec<KeptToken> {
         let held = self.tokens.arrived().0.into_iter().map(|(id, token)| self.held_token(id, token));
-        let active = self.executions.iter().filter(|execution| execution.has_token);
-        held.chain(active.map(|execution| self.active_token(execution))).collect()
+        let may_live_again = |execution: &&Execution| {
+            execution.has_token
+                || (execution.status != ExecutionStatus::Completed && !execution.lineage.is_empty())
+        };
+        let within = self.executions.iter().filter(may_live_again);
+        held.chain(within.map(|execution| self.token_within(execution))).collect()
     }
 
     fn held_token(&self, id: u32, token: Token) -> KeptToken {
@@ -181,11 +188,11 @@ impl Run {
         }
     }
 
-    fn active_token(&self, execution: &Execution) -> KeptToken {
+    fn token_within(&self, execution: &Execution) -> KeptToken {
         KeptToken {
             id: None,
             step: execution.step.clone(),
-            state: TokenState::Active,
+            state: if execution.has_token { TokenState::Active } else { TokenState::Ended },
             lineage: self.kept_lineage(&execution.lineage),
             ordinal: Some(execution.ordinal),
             late: execution.late.iter().map(|step| self.name(*step)).collect(),

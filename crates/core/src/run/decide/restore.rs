@@ -6,7 +6,7 @@ use super::{Refusal, Turn};
 use crate::error::{Code, ErrorObject};
 use crate::ids::StepName;
 use crate::run::Run;
-use crate::run::checkpoint::{Checkpoint, invalid};
+use crate::run::checkpoint::{Checkpoint, TokenState, invalid};
 use crate::run::command::{AttemptRef, Create, Restore};
 use crate::run::event::{Activation, Event};
 use crate::run::wait::WaitKind;
@@ -50,7 +50,8 @@ impl Turn<'_> {
 
     /// What was under way has no worker here, and what was waited for has no child run yet.
     fn take_up(&mut self) -> Result<(), Refusal> {
-        let running = self.run.executions.iter().filter(|execution| execution.status == ExecutionStatus::Running);
+        let running =
+            self.run.executions.iter().filter(|execution| execution.status == ExecutionStatus::Running);
         let running: Vec<AttemptRef> = running
             .map(|execution| AttemptRef {
                 step: execution.step.clone(),
@@ -76,7 +77,10 @@ impl Turn<'_> {
         let workflow = self.run.workflow.clone();
         for step in workflow.graph().entries() {
             let (added, name) = (workflow.step(step), &workflow.step(step).name);
-            if added.entry && before.steps.iter().all(|known| known.name != *name) && self.run.latest(step).is_none() {
+            if added.entry
+                && before.steps.iter().all(|known| known.name != *name)
+                && self.run.latest(step).is_none()
+            {
                 self.activate(step, Activation::Entry);
             }
         }
@@ -103,7 +107,8 @@ fn check_definition(
 ) -> Result<(), ErrorObject> {
     let is_missing = |step: &StepName| now.find(step.as_str()).is_none();
     let live = from.executions.iter().filter(|one| !one.status.is_terminal()).map(|one| &one.step);
-    let mut lost: Vec<&StepName> = live.chain(from.tokens.iter().map(|token| &token.step)).collect();
+    let held = from.tokens.iter().filter(|token| token.state != TokenState::Ended).map(|token| &token.step);
+    let mut lost: Vec<&StepName> = live.chain(held).collect();
     lost.retain(|step| is_missing(step));
     lost.sort();
     lost.dedup();

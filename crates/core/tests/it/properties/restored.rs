@@ -66,14 +66,18 @@ impl Drive {
         let workflow = self.run.workflow().clone();
         let definition = workflow.step(work.step);
         let names = definition.next.known().unwrap_or_default();
-        let real: Vec<&str> = names.iter().map(|name| name.as_str()).filter(|name| !name.starts_with('$')).collect();
+        let real: Vec<&str> =
+            names.iter().map(|name| name.as_str()).filter(|name| !name.starts_with('$')).collect();
         let goes_on = definition.action == Action::Function && ordinal_no < 3;
         let to = real.iter().take(if goes_on { 2 } else { 0 }).map(|name| Target::to(name)).collect();
-        let Command::Complete(mut outcome) = complete(&attempt, json!({ "result": name }), to) else { unreachable!() };
+        let Command::Complete(mut outcome) = complete(&attempt, json!({ "result": name }), to) else {
+            unreachable!()
+        };
         outcome.snapshot = self.run.context_version();
         let value = Payload::new(json!([name, ordinal_no]));
         let base = self.run.context().get("last").cloned();
-        outcome.writes = vec![stepwell_core::context::Change { key: "last".into(), value: Some(value), base }];
+        outcome.writes =
+            vec![stepwell_core::context::Change { key: "last".into(), value: Some(value), base }];
         self.submit(Command::Complete(outcome));
         true
     }
@@ -81,7 +85,9 @@ impl Drive {
     fn timer(&mut self) -> bool {
         let mut due = self.run.due().timers.into_iter();
         let passed = due.find(|(key, at)| *key != TimerKey::Run && *at <= self.now);
-        let Some((timer, _)) = passed.filter(|(key, _)| !matches!(key, TimerKey::Wait(_))) else { return false };
+        let Some((timer, _)) = passed.filter(|(key, _)| !matches!(key, TimerKey::Wait(_))) else {
+            return false;
+        };
         self.submit(Command::FireTimer { timer });
         true
     }
