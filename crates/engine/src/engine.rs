@@ -7,8 +7,9 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{CommandId, Ordinal, RunId, Seq, StepName, WaitId, digest_of};
 use stepwell_core::policy::resources::Resources;
 use stepwell_core::run::Run;
+use stepwell_core::run::checkpoint::Checkpoint;
 use stepwell_core::run::command::{Command, Create, Restore, SettleVerb};
-use stepwell_core::run::event::Payload;
+use stepwell_core::run::event::{Event, Payload};
 use stepwell_core::run::wait::WaitKind;
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::Workflow;
@@ -413,6 +414,35 @@ impl Engine {
     /// `WORKFLOW_NOT_FOUND`, or the store.
     pub async fn inspect(&self, run: &RunId) -> Result<Run, ErrorObject> {
         Ok(self.shared.load(run).await?.run)
+    }
+
+    /// Returns how a run stands, as plain data.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND`, or the store.
+    pub async fn checkpoint(&self, run: &RunId) -> Result<Checkpoint, ErrorObject> {
+        let loaded = self.shared.load(run).await?;
+        Ok(loaded.run.checkpoint(loaded.seq))
+    }
+
+    /// Returns the last checkpoint that a run with an interval of checkpoints has taken: at its end, or while it ran. The
+    /// journal says where, and is folded up to there.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND`, or the store.
+    pub async fn latest_checkpoint(&self, run: &RunId) -> Result<Option<Checkpoint>, ErrorObject> {
+        let workflow = self.shared.load(run).await?.run.workflow().clone();
+        if workflow.definition().checkpoint_interval_ms.is_none() {
+            return Ok(None);
+        }
+        let journal = self.shared.store.events(run, Seq(0), usize::MAX).await;
+        let journal = journal.map_err(|error| from_store(&error))?;
+        let is_taken = |event: &Event| event.ends_run() || matches!(event, Event::CheckpointTaken);
+        let Some(last) = journal.iter().rposition(|recorded| is_taken(&recorded.event)) else {
+            return Ok(None);
+        };
+        let events = journal[..=last].iter().map(|recorded| (&recorded.event, recorded.at));
+        Ok(Some(Run::replay(run.clone(), workflow, events).checkpoint(journal[last].seq)))
     }
 
     /// Delivers the messages between runs that wait in the store, and those that come of them. An engine that leases work

@@ -106,9 +106,11 @@ pub use agent::{Agent, AgentBuilder, DefinitionError, LintFinding, Need, Next, S
 pub use context::{Ask, Asked, Context, Typed};
 pub use error::StepError;
 pub use retry::Retry;
-pub use run::{DeadLetter, Launch, Metrics, Run, RunError, RunResult};
+pub use run::{Checkpoint, DeadLetter, Launch, Metrics, Restoring, Run, RunError, RunResult};
 pub use stepwell_core as core;
 pub use stepwell_core::policy::resources::Resources;
+pub use stepwell_core::run::checkpoint::StateMetadata;
+pub use stepwell_core::status::{AgentStatus, StateStatus};
 pub use stepwell_core::workflow::definition::{END, Effect, Join, Lifecycle, OnFailure, Priority, Reducer};
 pub use stepwell_engine::{
     Engine, FailureBehind, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, batch,

@@ -283,6 +283,7 @@ impl Run {
                 self.status = RunStatus::Paused;
                 self.pause_reason = Some(*reason);
                 self.updated_at = at;
+                self.set_timer(TimerKey::Checkpoint, None);
             }
             Event::RunResumed { reason, .. } => {
                 if *reason == PauseReason::Operator {
@@ -292,6 +293,7 @@ impl Run {
                 self.status = RunStatus::Running;
                 self.pause_reason = None;
                 self.updated_at = at;
+                self.await_checkpoint(at);
             }
             Event::RunRetried { epoch, input, deadline, .. } => {
                 self.run_retried(*epoch, input.as_ref(), *deadline, at);
@@ -308,6 +310,7 @@ impl Run {
                 self.error = Some(cancelled(reason.as_deref()));
                 self.run_ended(RunStatus::Cancelled, at);
             }
+            Event::CheckpointTaken => self.await_checkpoint(at),
             Event::Conflict { .. } | Event::Emitted { .. } => {}
         }
         self.turns += u32::from(self.waits_for_input() != asked);
@@ -324,6 +327,7 @@ impl Run {
         self.started_at = Some(at);
         self.updated_at = at;
         self.begin_session(at);
+        self.await_checkpoint(at);
         self.deadline = deadline;
         self.set_timer(TimerKey::Run, deadline);
         let workflow = self.workflow.clone();
@@ -337,6 +341,11 @@ impl Run {
     fn begin_session(&mut self, at: Timestamp) {
         self.session_tick = self.tick;
         self.session_start = Some(at);
+    }
+
+    fn await_checkpoint(&mut self, at: Timestamp) {
+        let interval = self.workflow.definition().checkpoint_interval_ms;
+        self.set_timer(TimerKey::Checkpoint, interval.map(|ms| at.plus_ms(ms)));
     }
 
     fn run_ended(&mut self, status: RunStatus, at: Timestamp) {

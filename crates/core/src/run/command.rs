@@ -298,4 +298,6 @@ pub enum TimerKey {
     Need(StepName, StepName),
     /// The time of the next attempt, where it must queue for a place.
     Retry(StepName, Ordinal),
+    /// The next checkpoint.
+    Checkpoint,
 }

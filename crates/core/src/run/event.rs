@@ -345,6 +345,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// A checkpoint is taken here: how the run stands with this event.
+    CheckpointTaken,
     /// A log line, progress or message of an attempt; lazy, without effect on the run.
     Emitted {
         /// The step.
@@ -501,6 +503,7 @@ impl Event {
             Self::RunCompleted { .. } => "RunCompleted",
             Self::RunFailed { .. } => "RunFailed",
             Self::RunCancelled { .. } => "RunCancelled",
+            Self::CheckpointTaken => "CheckpointTaken",
             Self::Emitted { .. } => "Emitted",
         }
     }

@@ -4,9 +4,9 @@ use serde_json::{Map, Value};
 
 use super::definition::{Definition, Step, Successors};
 
-/// Members of a definition that say nothing of what its runs do, or only how long they may take, which a run knows
-/// itself.
-const BESIDE: [&str; 6] = ["name", "title", "description", "steps", "metadata", "timeout_ms"];
+/// Members of a definition that say nothing of what its runs do, or only when: how long a run may take it knows itself.
+const BESIDE: [&str; 7] =
+    ["name", "title", "description", "steps", "metadata", "timeout_ms", "checkpoint_interval_ms"];
 
 /// Returns what keeps a run of one definition from going on with another, in words: steps that are missing or changed, and
 /// other settings. The name may be another, and steps may have been added.

@@ -323,6 +323,10 @@ fn check_settings(definition: &Definition, problems: &mut Vec<Problem>) {
     if definition.timeout_ms == Some(0) {
         problems.push(problem("timeout".into(), None, "the timeout must be more than 0".into()));
     }
+    if definition.checkpoint_interval_ms == Some(0) {
+        let message = "the interval of checkpoints must be more than 0";
+        problems.push(problem("checkpoint_interval".into(), None, message.into()));
+    }
     for (i, step) in definition.steps.iter().enumerate() {
         if step.timeout_ms == Some(0) {
             let message = format!("step '{}': the timeout must be more than 0", step.name);

@@ -5,6 +5,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "a story reads better without borrowing each command")]
 
 mod bounds;
+mod checkpoints;
 mod context;
 mod definitions;
 #[allow(unreachable_pub, reason = "a module of helpers for every test file")]

@@ -27,6 +27,7 @@ impl Run {
         self.finished_at = None;
         self.updated_at = at;
         self.begin_session(at);
+        self.await_checkpoint(at);
         self.routed = 0;
         self.deadline = deadline;
         self.set_timer(TimerKey::Run, deadline);

@@ -241,8 +241,8 @@ impl Run {
                     let (step, need) = (Some(step.clone()), Some(need.clone()));
                     Some(KeptTimer { kind: TimerKind::Need, step, at, need })
                 }
-                // Their executions and waits tell.
-                TimerKey::Retry(..) | TimerKey::Wait(_) => None,
+                // Executions, waits and the definition tell.
+                TimerKey::Retry(..) | TimerKey::Wait(_) | TimerKey::Checkpoint => None,
             }
         };
         self.timers.iter().filter_map(of).collect()

@@ -225,3 +225,97 @@ fn a_restored_run_ends_as_the_one_it_was_taken_of() {
         play(seed);
     }
 }
+
+/// Replaces one value somewhere in it.
+fn spoil(value: &mut Value, rng: &mut crate::support::Rng) {
+    let inner = match value {
+        Value::Array(items) if !items.is_empty() => {
+            let at = rng.below(items.len());
+            items.get_mut(at)
+        }
+        Value::Object(members) if !members.is_empty() => {
+            let at = rng.below(members.len());
+            members.values_mut().nth(at)
+        }
+        _ => None,
+    };
+    match inner {
+        Some(inner) if !rng.chance(15) => spoil(inner, rng),
+        Some(inner) => *inner = other_value(rng),
+        None => *value = other_value(rng),
+    }
+}
+
+fn other_value(rng: &mut crate::support::Rng) -> Value {
+    let values = [
+        json!(null),
+        json!(true),
+        json!(0),
+        json!(1),
+        json!(2),
+        json!(u32::MAX),
+        json!(u64::MAX),
+        json!(-1),
+        json!(1e300),
+        json!("s0"),
+        json!("s1"),
+        json!("s2[]"),
+        json!("waiting"),
+        json!("running"),
+        json!("completed"),
+        json!("failed"),
+        json!("retrying"),
+        json!("ready"),
+        json!("active"),
+        json!("held"),
+        json!([]),
+        json!({}),
+    ];
+    rng.pick(&values).clone()
+}
+
+/// Restores what may be nonsense and lets it go on a little: it is refused, or does what it can.
+fn survives(text: &str, run: &Run, now: Timestamp) -> bool {
+    let Ok(read) = Checkpoint::from_json(text) else { return false };
+    let mut restored = Run::blank(RunId::from("run_spoiled"), run.workflow().clone());
+    let mut create = Create::restored(restored.id().clone(), run.workflow().clone(), Arc::new(read));
+    if let Some(restore) = &mut create.restore {
+        restore.allow_changes = true;
+    }
+    if restored.handle(&Command::Create(Box::new(create)), now).is_err() {
+        return false;
+    }
+    let _ = restored.handle(&Command::Resume { reason: None }, now);
+    for _ in 0..20 {
+        let Some(work) = restored.due().work.into_iter().next() else { break };
+        let ExecutionRef { step, ordinal } = work.execution;
+        let attempt = AttemptRef { step, ordinal, attempt: work.attempt, session: SESSION };
+        if restored.handle(&complete(&attempt, json!(1), Vec::new()), now).is_err() {
+            break;
+        }
+    }
+    restored.take_changes();
+    let again = restored.checkpoint(Seq(1_000));
+    assert_eq!(Checkpoint::from_json(&again.to_json()).unwrap(), again);
+    true
+}
+
+#[test]
+fn a_spoiled_checkpoint_is_refused_or_restored_and_nothing_breaks() {
+    let mut accepted = 0;
+    for seed in seeds(400) {
+        let mut history = History::begin(seed);
+        for _ in 0..history.rng.below(40) {
+            history.turn();
+        }
+        let (run, now) = (history.world.replayed(), history.world.now);
+        let taken: Value =
+            serde_json::from_str(&run.checkpoint(Seq(history.world.journal.len() as u64)).to_json()).unwrap();
+        for _ in 0..5 {
+            let mut spoiled = taken.clone();
+            spoil(&mut spoiled, &mut history.rng);
+            accepted += u32::from(survives(&spoiled.to_string(), &run, now));
+        }
+    }
+    assert!(accepted > 0, "some changes are harmless");
+}
