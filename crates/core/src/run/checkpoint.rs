@@ -108,6 +108,8 @@ pub struct Checkpoint {
     pub metadata: Map<String, Value>,
     /// The input. From here on: what is there only for the run that is made of it.
     pub input: Payload,
+    /// How many events it had taken in, those before other checkpoints included.
+    pub tick: u64,
     /// When it had begun.
     pub started_at: Option<Seconds>,
     /// Routed executions in this epoch.
@@ -225,7 +227,7 @@ pub struct StateMetadata {
     pub last_success: Option<Seconds>,
     /// How often it completed.
     pub completions: u32,
-    /// How many events the run had when it last completed, for needs that are met always anew.
+    /// The `tick` of the run when it last completed, for needs that are met always anew.
     #[serde(default, skip_serializing_if = "is_default")]
     pub completed_tick: u64,
     /// The same of its last start.

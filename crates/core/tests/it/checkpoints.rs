@@ -146,7 +146,7 @@ fn parts_that_do_not_fit_together_are_refused() {
         ("/definition", json!({ "steps": [] }), "`definition`"),
         ("/definition_hash", json!("0"), "`definition_hash`"),
         ("/epoch", json!(0), "`epoch`"),
-        ("/seq", json!(u64::MAX), "counts more"),
+        ("/tick", json!(u64::MAX), "counts more"),
         ("/executions/0/attempt", json!(u32::MAX), "counts more"),
         ("/executions/1/ordinal", json!(2), "`executions[1].ordinal`"),
         ("/executions/2/status", json!("waiting"), "waits, but for nothing"),

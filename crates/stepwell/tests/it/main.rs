@@ -2,6 +2,7 @@
 //! (A1, A2 …).
 #![allow(missing_docs, reason = "tests are named by the promise they keep")]
 
+mod checkpoints;
 mod context;
 mod control;
 mod definitions;

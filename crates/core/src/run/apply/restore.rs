@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::context::{Context, value_bytes};
 use crate::error::ErrorObject;
-use crate::ids::{Seq, StepName, Timestamp};
+use crate::ids::{StepName, Timestamp};
 use crate::run::checkpoint::{
     Awaited, Checkpoint, FailedAttempt, How, KeptBranch, KeptExecution, KeptToken, KeptWait, Memo, MemoKind,
     Place, ResolvedWait, Seconds, StateMetadata, TimerKind, TokenState, invalid,
@@ -39,7 +39,7 @@ impl Run {
     /// `CHECKPOINT_INVALID` naming what does not fit together; the run is half made then.
     pub(in crate::run) fn restore(&mut self, from: &Checkpoint, at: Timestamp) -> Result<(), ErrorObject> {
         check_counts(from)?;
-        self.tick = self.tick.max(from.seq.0);
+        self.tick = self.tick.max(from.tick);
         self.epoch = from.epoch;
         if from.started_at.is_some() {
             self.status = RunStatus::Running;
@@ -262,8 +262,8 @@ impl Run {
 
     fn restore_steps(&mut self, from: &Checkpoint, at: Timestamp) -> Result<(), ErrorObject> {
         for (name, kept) in &from.state_metadata {
-            if kept.completed_tick.max(kept.started_tick) > from.seq.0 {
-                return Err(invalid(format!("`state_metadata.{name}` knows of events after `seq`")));
+            if kept.completed_tick.max(kept.started_tick) > from.tick {
+                return Err(invalid(format!("`state_metadata.{name}` knows of events after `tick`")));
             }
             if let Some(step) = self.workflow.find(name.as_str()) {
                 self.restore_step(step, kept);
@@ -374,7 +374,7 @@ fn check_counts(from: &Checkpoint) -> Result<(), ErrorObject> {
         from.executions.iter().flat_map(|one| [one.attempt, one.losses, one.epoch.0, one.next_item]);
     let steps = from.state_metadata.values().map(|state| state.completions);
     let most = executions.chain(steps).chain([from.epoch.0, from.routed]).max();
-    if most > Some(MOST) || from.seq > Seq(u64::from(u32::MAX) << 16) {
+    if most > Some(MOST) || from.tick > u64::from(MOST) << 16 {
         return Err(invalid("it counts more than any run can have done"));
     }
     if from.epoch.0 == 0 {

@@ -52,6 +52,7 @@ impl TryFrom<Map<String, Value>> for Checkpoint {
             session_start: members.one("session_start")?,
             metadata: members.one("metadata")?,
             input: members.one("input")?,
+            tick: members.one("tick")?,
             started_at: members.one("started_at")?,
             routed: members.one("routed")?,
             signals: members.list("signals")?,

@@ -56,6 +56,7 @@ impl Run {
             session_start: self.session_start.map(Seconds),
             metadata: self.metadata.clone(),
             input: self.input.clone(),
+            tick: self.tick,
             started_at: self.started_at.map(Seconds),
             routed: self.routed,
             signals: self.kept_signals(),
