@@ -102,7 +102,15 @@ fn cost(definition: Definition) -> f64 {
         let to =
             next.iter().filter(|name| name.as_str() != END).map(|name| Target::to(name.as_str())).collect();
         let attempt = AttemptRef { step, ordinal, attempt: 1, session: 1 };
-        let complete = Complete { attempt, output: output.clone(), writes: Vec::new(), snapshot: 0, to };
+        let complete = Complete {
+            attempt,
+            output: output.clone(),
+            writes: Vec::new(),
+            snapshot: 0,
+            to,
+            children: Vec::new(),
+            defines: Vec::new(),
+        };
         run.handle(&Command::Complete(complete), at).expect("it is under way");
         steps += 1;
     }

@@ -45,7 +45,7 @@
 //!         session: 1,
 //!     };
 //!     let output = Arc::new(json!({ "result": result }));
-//!     let complete = Complete { attempt, output, writes: vec![], snapshot: 0, to: vec![] };
+//!     let complete = Complete { attempt, output, writes: vec![], snapshot: 0, to: vec![], children: vec![], defines: vec![] };
 //!     let decision = run.handle(&Command::Complete(complete), at).unwrap();
 //!     assert_eq!(decision.events[0].kind(), "StepCompleted");
 //! }

@@ -145,6 +145,24 @@ impl Reporter {
         found.map_err(|error| from_store(&error))
     }
 
+    /// Takes in the function of a step that the attempt adds to its run ([`Completion::defines`]). It carries out the step
+    /// of that name in every run of the workflow.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED` if the step asks for more than this process has.
+    ///
+    /// [`Completion::defines`]: crate::Completion::defines
+    pub fn register(
+        &self,
+        workflow: &str,
+        step: &Step,
+        function: Arc<dyn Provider>,
+    ) -> Result<(), ErrorObject> {
+        self.shared.pool.admit_step(step)?;
+        self.shared.register(workflow, step.name.as_str(), function);
+        Ok(())
+    }
+
     /// Returns the moment, on the engine's clock.
     pub fn now(&self) -> Timestamp {
         self.shared.clock.now()
@@ -366,6 +384,8 @@ fn command_of(
             Command::Judge { attempt, holds: done.output.as_bool().unwrap_or(false) }
         }
         Outcome::Complete(done) => Command::Complete(Complete {
+            children: done.children,
+            defines: done.defines,
             attempt,
             output: done.output,
             writes: done.writes,

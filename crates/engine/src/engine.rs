@@ -13,6 +13,7 @@ use stepwell_core::run::event::{Event, Payload};
 use stepwell_core::run::wait::WaitKind;
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::Workflow;
+use stepwell_core::workflow::definition::Step;
 use stepwell_store::{Store, WaitState};
 use tokio::sync::watch;
 
@@ -191,8 +192,7 @@ impl Engine {
 
     /// Adds the function of a step, in place of the one it had. Runs that wait for it go on.
     pub fn register(&self, workflow: &str, step: &str, function: Arc<dyn Provider>) {
-        self.shared.handlers.add(workflow, step, function);
-        self.shared.work.notify_one();
+        self.shared.register(workflow, step, function);
     }
 
     /// Returns the clock.
@@ -223,6 +223,7 @@ impl Engine {
             metadata: start.metadata,
             parent: None,
             base_dir: start.base_dir,
+            entry: None,
             hold: start.hold,
             restore: None,
         };
@@ -370,6 +371,17 @@ impl Engine {
         self.command(run, Command::CancelStep { step }, None).await
     }
 
+    /// Adds steps to the definition of one run, for what it has not done yet. Those that it has already, the same in
+    /// everything, are left as they are.
+    ///
+    /// # Errors
+    /// `WORKFLOW_VALIDATION_FAILED` if the run has another step of that name, or cannot have them; `RESOURCE_EXHAUSTED`
+    /// if one asks for more than this process has; the run has ended or does not exist; or the store.
+    pub async fn define(&self, run: &RunId, steps: Vec<Step>) -> Result<Receipt, ErrorObject> {
+        steps.iter().try_for_each(|step| self.shared.pool.admit_step(step))?;
+        self.command(run, Command::Define { steps }, None).await
+    }
+
     /// Opens the next epoch of a run that failed, or that completed although something in it failed.
     ///
     /// # Errors
@@ -431,7 +443,7 @@ impl Engine {
     /// # Errors
     /// `WORKFLOW_NOT_FOUND`, or the store.
     pub async fn latest_checkpoint(&self, run: &RunId) -> Result<Option<Checkpoint>, ErrorObject> {
-        let workflow = self.shared.load(run).await?.run.workflow().clone();
+        let workflow = self.shared.load(run).await?.run.workflow().origin().clone();
         if workflow.definition().checkpoint_interval_ms.is_none() {
             return Ok(None);
         }

@@ -349,10 +349,11 @@ impl Mailbox {
         cached.revision = committed.revision;
         cached.seq = committed.seq;
         if !cached.exists {
-            shared.definitions.know(cached.run.workflow());
+            shared.definitions.know(cached.run.workflow().origin());
         }
-        // A new run had nothing to tell yet, and a retry may have replaced the input.
-        if !cached.exists || cached.info.epoch != cached.run.epoch() {
+        // A new run had nothing to tell yet, a retry may have replaced the input, and steps may have been added.
+        let has_new_steps = !Arc::ptr_eq(&cached.info.workflow, cached.run.workflow());
+        if !cached.exists || cached.info.epoch != cached.run.epoch() || has_new_steps {
             cached.info = Arc::new(RunInfo::of(&cached.run));
         }
         cached.exists = true;

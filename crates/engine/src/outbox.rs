@@ -83,10 +83,13 @@ async fn deliver(shared: &Arc<Shared>, undelivered: Undelivered) -> Result<(), E
     })?;
     let target = message.target;
     match body {
-        MessageBody::StartChild { definition, input, context, metadata, parent, base_dir } => {
+        MessageBody::StartChild { definition, input, context, metadata, parent, base_dir, entry } => {
             let row = shared.store.run(&source).await.map_err(|error| from_store(&error))?;
             let read = Workflow::from_json(&definition);
-            let admitted = read.and_then(|workflow| shared.admit(&target, &workflow).map(|()| workflow));
+            let admitted = read.and_then(|workflow| {
+                workflow.check_entry(entry.as_ref())?;
+                shared.admit(&target, &workflow).map(|()| workflow)
+            });
             let workflow = match admitted {
                 Ok(workflow) => workflow,
                 Err(error) => {
@@ -102,6 +105,7 @@ async fn deliver(shared: &Arc<Shared>, undelivered: Undelivered) -> Result<(), E
                 metadata,
                 parent: Some(parent),
                 base_dir,
+                entry,
                 hold: false,
                 restore: None,
             };

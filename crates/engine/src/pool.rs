@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::policy::resources::{Resources, Room};
 use stepwell_core::workflow::Workflow;
+use stepwell_core::workflow::definition::Step;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -53,23 +54,27 @@ impl Pool {
     /// # Errors
     /// `RESOURCE_EXHAUSTED` with `data.dimension`, `data.asked` and `data.total`.
     pub(crate) fn admit(&self, workflow: &Workflow) -> Result<(), ErrorObject> {
-        for step in &workflow.definition().steps {
-            if let Some((dimension, asked, total)) = self.empty.exceeded(&step.resources) {
-                let message = format!(
-                    "step '{}' asks for {asked} of {dimension}, and the resource pool has {total}",
-                    step.name
-                );
-                return Err(ErrorObject::new(Code::RESOURCE_EXHAUSTED, message)
-                    .with_hint("let the step ask for less, or give the pool of this process more")
-                    .with("resource_type", "resource_pool")
-                    .with("task_id", step.name.as_str())
-                    .with("dimension", dimension)
-                    .with("asked", asked)
-                    .with("total", total)
-                    .never_again());
-            }
-        }
-        Ok(())
+        workflow.definition().steps.iter().try_for_each(|step| self.admit_step(step))
+    }
+
+    /// Refuses a step that could never start in this process.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED`, as above.
+    pub(crate) fn admit_step(&self, step: &Step) -> Result<(), ErrorObject> {
+        let Some((dimension, asked, total)) = self.empty.exceeded(&step.resources) else { return Ok(()) };
+        let message = format!(
+            "step '{}' asks for {asked} of {dimension}, and the resource pool has {total}",
+            step.name
+        );
+        Err(ErrorObject::new(Code::RESOURCE_EXHAUSTED, message)
+            .with_hint("let the step ask for less, or give the pool of this process more")
+            .with("resource_type", "resource_pool")
+            .with("task_id", step.name.as_str())
+            .with("dimension", dimension)
+            .with("asked", asked)
+            .with("total", total)
+            .never_again())
     }
 
     /// Returns what the steps of a workflow ask for and nobody counts, each once.

@@ -10,7 +10,7 @@ use stepwell_core::context::{Change, Context};
 use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::{Ordinal, StepName, Timestamp};
 use stepwell_core::run::event::{Payload, Target};
-use stepwell_core::run::wait::WaitSpec;
+use stepwell_core::run::wait::{ChildStart, WaitSpec};
 use stepwell_core::workflow::definition::{Action, Step};
 use stepwell_core::workflow::path::Path;
 use stepwell_core::workflow::template::{Names, Scope};
@@ -188,13 +188,13 @@ pub enum Outcome {
 impl Outcome {
     /// Returns a completion with that result object.
     pub fn output(output: impl Into<Value>) -> Self {
-        Self::Complete(Completion { output: Arc::new(output.into()), writes: Vec::new(), to: Vec::new() })
+        Self::Complete(Completion { output: Arc::new(output.into()), ..Completion::default() })
     }
 
     /// Returns a completion that leads to those steps.
     pub fn to(names: &[&str]) -> Self {
         let to = names.iter().map(|name| Target::to(name)).collect();
-        Self::Complete(Completion { output: Arc::new(Value::Null), writes: Vec::new(), to })
+        Self::Complete(Completion { to, ..Completion::default() })
     }
 }
 
@@ -205,7 +205,7 @@ impl From<ErrorObject> for Outcome {
 }
 
 /// An attempt that ended well.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Completion {
     /// What others see of it.
     pub output: Payload,
@@ -213,6 +213,10 @@ pub struct Completion {
     pub writes: Vec<Change>,
     /// Where it leads.
     pub to: Vec<Target>,
+    /// Branches of its route that other workflows carry out, each as a child run.
+    pub children: Vec<ChildStart>,
+    /// Steps that it adds to the run's definition.
+    pub defines: Vec<Step>,
 }
 
 /// An attempt that ended with an error.

@@ -130,7 +130,7 @@ pub(crate) fn compose(
     } else {
         let root = waiting.iter().find_map(|s| s.root.clone()).unwrap_or_else(|| cached.run.id().clone());
         Base::New(Box::new(NewRun {
-            workflow: cached.run.workflow().clone(),
+            workflow: cached.run.workflow().origin().clone(),
             metadata: cached.run.metadata().clone(),
             parent: cached.run.parent().map(|parent| parent.run.clone()),
             root,

@@ -176,6 +176,7 @@ impl Provider for ChildRuns {
             input: Arc::new(input),
             context: Map::new(),
             metadata: task.run.metadata.clone(),
+            entry: None,
         };
         Outcome::Suspend(vec![WaitSpec::step(WaitKind::Child(Box::new(start)))])
     }

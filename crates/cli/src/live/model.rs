@@ -141,6 +141,11 @@ impl Model {
                 self.status = RunStatus::Running;
                 self.began = Some(at);
             }
+            Event::StepsDefined { steps } => {
+                for step in steps {
+                    self.exists(&step.name, Ordinal(1), None);
+                }
+            }
             Event::StepActivated { step, execution, by, blocked } => {
                 let of = match by {
                     // An element of `name` is an execution of `name[]`.

@@ -22,7 +22,7 @@ use crate::error::{Code, ErrorObject};
 use crate::ids::{Epoch, RunId, Timestamp, digest_of};
 use crate::run::command::TimerKey;
 use crate::status::{ExecutionStatus, PauseReason, RunStatus};
-use crate::workflow::definition::OnFailure;
+use crate::workflow::definition::{OnFailure, Step};
 use crate::workflow::{Role, Workflow};
 
 impl Run {
@@ -50,6 +50,7 @@ impl Run {
             metadata: Map::new(),
             parent: None,
             base_dir: None,
+            entry: None,
             context: Arc::default(),
             steps,
             executions: Vec::new(),
@@ -124,7 +125,7 @@ impl Run {
         self.journaled_bytes += event.value_bytes() as u64;
         let asked = self.waits_for_input();
         match event {
-            Event::RunCreated { input, context, metadata, parent, base_dir, .. } => {
+            Event::RunCreated { input, context, metadata, parent, base_dir, entry, .. } => {
                 self.created_at = at;
                 self.updated_at = at;
                 self.input = input.clone();
@@ -134,10 +135,12 @@ impl Run {
                 self.metadata.clone_from(metadata);
                 self.parent.clone_from(parent);
                 self.base_dir.clone_from(base_dir);
+                self.entry.clone_from(entry);
             }
             // It was checked before it was journaled.
             Event::RunRestored { checkpoint } => drop(self.restore(checkpoint, at)),
             Event::RunStarted { deadline } => self.run_started(*deadline, at),
+            Event::StepsDefined { steps } => self.steps_defined(steps, at),
             Event::StepActivated { step, execution, by, blocked } => {
                 self.step_activated(step, *execution, by, *blocked, at);
             }
@@ -346,6 +349,21 @@ impl Run {
     fn await_checkpoint(&mut self, at: Timestamp) {
         let interval = self.workflow.definition().checkpoint_interval_ms;
         self.set_timer(TimerKey::Checkpoint, interval.map(|ms| at.plus_ms(ms)));
+    }
+
+    fn steps_defined(&mut self, steps: &[Step], at: Timestamp) {
+        let known = self.workflow.len();
+        let Ok(extended) = self.workflow.with_steps(steps) else { return };
+        self.workflow = extended.clone();
+        self.steps.resize_with(extended.len_with_elements(), StepState::default);
+        self.tokens.forget_ways(extended.graph());
+        if self.status == RunStatus::Pending {
+            return;
+        }
+        for step in extended.graph().steps_of(Role::ByNeeds).filter(|step| step.at() >= known) {
+            self.steps[step.at()].needs = NeedsState::Waiting { cursor: ANY_NEED };
+            self.start_need_timers(step, at);
+        }
     }
 
     fn run_ended(&mut self, status: RunStatus, at: Timestamp) {

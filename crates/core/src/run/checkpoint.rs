@@ -76,9 +76,9 @@ pub struct Checkpoint {
     pub agent_status: AgentStatus,
     /// Why it was paused, if it was.
     pub pause_reason: Option<PauseReason>,
-    /// The definition that it had.
+    /// The definition that it had, with the steps that it had added.
     pub definition: Value,
-    /// The version of that definition.
+    /// The version of that.
     pub definition_hash: String,
     /// Steps that had completed at least once.
     pub completed_states: Vec<StepName>,
@@ -108,6 +108,10 @@ pub struct Checkpoint {
     pub metadata: Map<String, Value>,
     /// The input. From here on: what is there only for the run that is made of it.
     pub input: Payload,
+    /// The step that it was told to begin with.
+    pub entry: Option<StepName>,
+    /// Steps that it had added to its definition.
+    pub added_states: Vec<StepName>,
     /// How many events it had taken in, those before other checkpoints included.
     pub tick: u64,
     /// When it had begun.
@@ -243,7 +247,6 @@ pub struct StateMetadata {
 
 /// An execution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and they combine freely")]
 pub struct KeptExecution {
     /// The step.
     pub step: StepName,
@@ -303,6 +306,12 @@ pub struct KeptExecution {
     /// Its token went on by a failure route.
     #[serde(default, skip_serializing_if = "is_default")]
     pub routed_failure: bool,
+    /// It stands for a child run that a route named.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stands_for_child: bool,
+    /// The child run that it stood for, in case it lives again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<Box<ChildStart>>,
     /// The list that it is carried out for, once that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<Payload>,
@@ -458,6 +467,9 @@ pub struct KeptBranch {
     pub fork: Place,
     /// First steps of the branches.
     pub branches: Vec<StepName>,
+    /// Steps that named child runs, which go branches too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_children_of: Vec<StepName>,
 }
 
 /// An open wait.

@@ -10,8 +10,9 @@ use crate::error::ErrorObject;
 use crate::ids::{CommandId, Ordinal, RunId, StepName, Timestamp, WaitId};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::event::{Parent, Payload, Target};
-use crate::run::wait::WaitSpec;
+use crate::run::wait::{ChildStart, WaitSpec};
 use crate::workflow::Workflow;
+use crate::workflow::definition::Step;
 
 /// A command with its id and its moment.
 #[derive(Clone, Debug)]
@@ -127,6 +128,11 @@ pub enum Command {
         /// What the caller says.
         reason: Option<String>,
     },
+    /// Adds steps to the run's definition. Those that it has already, the same in everything, are left as they are.
+    Define {
+        /// What is added.
+        steps: Vec<Step>,
+    },
     /// Decides by hand about a stuck execution.
     Settle {
         /// Which step.
@@ -162,6 +168,7 @@ impl Command {
             Self::Cancel { .. } => "Cancel",
             Self::CancelStep { .. } => "CancelStep",
             Self::Retry { .. } => "Retry",
+            Self::Define { .. } => "Define",
             Self::Settle { .. } => "Settle",
         }
     }
@@ -184,6 +191,8 @@ pub struct Create {
     pub parent: Option<Parent>,
     /// Directory that relative paths start at.
     pub base_dir: Option<String>,
+    /// The step it begins with; none: the entries of its definition.
+    pub entry: Option<StepName>,
     /// Stays `pending` until `Start`.
     pub hold: bool,
     /// Where it goes on from; it is paused until `Resume` then, and takes its context and input from there.
@@ -210,6 +219,7 @@ impl Create {
             metadata: Map::new(),
             parent: None,
             base_dir: None,
+            entry: None,
             hold: false,
             restore: None,
         }
@@ -248,6 +258,11 @@ pub struct Complete {
     pub snapshot: u64,
     /// Where it leads.
     pub to: Vec<Target>,
+    /// Branches of its route that other workflows carry out, each as a child run. They find the context as this attempt
+    /// leaves it, under what is given here.
+    pub children: Vec<ChildStart>,
+    /// Steps that it adds to the run's definition, for this route and what comes after.
+    pub defines: Vec<Step>,
 }
 
 /// The outcome of an attempt that ended with an error.

@@ -11,6 +11,7 @@ use crate::ids::{Epoch, ExecutionRef, Ordinal, RunId, StepName, Timestamp, WaitI
 use crate::run::checkpoint::Checkpoint;
 use crate::run::wait::{Resolution, WaitSpec};
 use crate::status::PauseReason;
+use crate::workflow::definition::Step;
 
 /// A JSON value that is shared, not copied, on its way through the engine.
 pub type Payload = Arc<Value>;
@@ -44,6 +45,9 @@ pub enum Event {
         /// Directory that relative paths of the run start at.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         base_dir: Option<String>,
+        /// The step it begins with; none: the entries of its definition.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entry: Option<StepName>,
     },
     /// It stands where another run stood. Second event of the journal of a run that was made of a checkpoint.
     RunRestored {
@@ -55,6 +59,11 @@ pub enum Event {
         /// When the run fails with `WORKFLOW_TIMEOUT`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline: Option<Timestamp>,
+    },
+    /// The run's own definition has further steps from here on.
+    StepsDefined {
+        /// What was added.
+        steps: Vec<Step>,
     },
     /// An execution exists.
     StepActivated {
@@ -396,6 +405,11 @@ pub enum Activation {
         /// Place in the list, from 0.
         index: u32,
     },
+    /// A target of that execution's route that another workflow carries out: this execution waits for the child run.
+    Child {
+        /// The execution of the same step whose route it is.
+        of: Ordinal,
+    },
 }
 
 /// One target of a route.
@@ -406,17 +420,20 @@ pub struct Target {
     /// Gives the target an execution of its own.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub payload: Option<Payload>,
+    /// The workflow that the step is of, if it is of another: a child run of it begins there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
 }
 
 impl Target {
     /// Returns a plain target.
     pub fn to(step: &str) -> Self {
-        Self { step: step.into(), payload: None }
+        Self { step: step.into(), payload: None, workflow: None }
     }
 
     /// Returns a target with its own execution.
     pub fn with_payload(step: &str, payload: impl Into<Value>) -> Self {
-        Self { step: step.into(), payload: Some(Arc::new(payload.into())) }
+        Self { payload: Some(Arc::new(payload.into())), ..Self::to(step) }
     }
 }
 
@@ -473,6 +490,7 @@ impl Event {
             Self::RunCreated { .. } => "RunCreated",
             Self::RunRestored { .. } => "RunRestored",
             Self::RunStarted { .. } => "RunStarted",
+            Self::StepsDefined { .. } => "StepsDefined",
             Self::StepActivated { .. } => "StepActivated",
             Self::StepUnblocked { .. } => "StepUnblocked",
             Self::StepFannedOut { .. } => "StepFannedOut",

@@ -101,6 +101,9 @@ pub struct Execution {
     /// The elements it waits for, once they are known.
     #[serde(rename = "fan", default, skip_serializing_if = "Option::is_none")]
     pub(super) fan: Option<Box<Fan>>,
+    /// It stands for a child run that a route names, and is never attempted.
+    #[serde(rename = "ch", default, skip_serializing_if = "is_default")]
+    pub(super) stands_for_child: bool,
     /// Of which execution it is an element, and its place there.
     #[serde(rename = "el", default, skip_serializing_if = "is_default")]
     pub(super) element: Option<(u32, u32)>,
@@ -189,6 +192,7 @@ impl Execution {
             judged: None,
             judging: false,
             fan: None,
+            stands_for_child: false,
             element: None,
             ready_at: Timestamp::default(),
             attempt_started_at: Timestamp::default(),
@@ -213,6 +217,16 @@ impl Execution {
     /// Returns the index of its step.
     pub fn step_ix(&self) -> StepIx {
         self.step_ix
+    }
+
+    /// Returns where its token stands: one that waits for a child run can go on only by a failure route.
+    pub(super) fn place(&self) -> StepIx {
+        if self.stands_for_child { self.step_ix.child() } else { self.step_ix }
+    }
+
+    /// Returns whether it stands for a child run that a route names: no function is called for it.
+    pub fn stands_for_child(&self) -> bool {
+        self.stands_for_child
     }
 
     /// Returns whether someone must decide about an attempt whose outcome is unknown.

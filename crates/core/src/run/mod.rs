@@ -28,7 +28,7 @@ use serde_json::{Map, Value};
 
 use crate::context::Context;
 use crate::error::ErrorObject;
-use crate::ids::{Epoch, ExecutionRef, Ordinal, RunId, Timestamp, WaitId};
+use crate::ids::{Epoch, ExecutionRef, Ordinal, RunId, StepName, Timestamp, WaitId};
 use crate::status::{ExecutionStatus, PauseReason, RunStatus};
 use crate::workflow::{StepIx, Workflow};
 use command::TimerKey;
@@ -65,6 +65,8 @@ pub struct Run {
     metadata: Map<String, Value>,
     parent: Option<Parent>,
     base_dir: Option<String>,
+    /// The step it begins with, if it is not for its definition to say.
+    entry: Option<StepName>,
     context: Arc<Context>,
     steps: Vec<StepState>,
     executions: Vec<Execution>,
@@ -285,6 +287,11 @@ impl Run {
     /// Returns the directory that its relative paths start at.
     pub fn base_dir(&self) -> Option<&str> {
         self.base_dir.as_deref()
+    }
+
+    /// Returns the step it begins with, if it was told one.
+    pub fn entry(&self) -> Option<&StepName> {
+        self.entry.as_ref()
     }
 
     /// Returns the input it was created with, which a retry may have replaced since.

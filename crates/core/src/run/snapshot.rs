@@ -17,18 +17,20 @@ use super::token::{Token, Tokens};
 use super::{Execution, Run, Signal, StepState, Wait};
 use crate::context::Context;
 use crate::error::ErrorObject;
-use crate::ids::{Epoch, Ordinal, RunId, Timestamp, WaitId};
+use crate::ids::{Epoch, Ordinal, RunId, StepName, Timestamp, WaitId};
 use crate::status::{ExecutionStatus, PauseReason, RunStatus};
-use crate::workflow::definition::Join;
+use crate::workflow::definition::Step;
 use crate::workflow::{StepIx, Workflow};
 
 /// Grows with every change of what is kept or of what it means, also when the change is one of the fold.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// What is kept of a run.
 #[derive(Serialize, Deserialize)]
 struct Form<'r> {
     version: Cow<'r, str>,
+    /// Steps that the run added to its definition.
+    added: Cow<'r, [Step]>,
     status: RunStatus,
     pause_reason: Option<PauseReason>,
     operator_paused: bool,
@@ -48,6 +50,7 @@ struct Form<'r> {
     metadata: Cow<'r, Map<String, Value>>,
     parent: Cow<'r, Option<Parent>>,
     base_dir: Cow<'r, Option<String>>,
+    entry: Cow<'r, Option<StepName>>,
     context: Arc<Context>,
     /// Those that anything has happened to.
     steps: Vec<(StepIx, Cow<'r, StepState>)>,
@@ -92,8 +95,11 @@ impl Run {
             return None;
         }
         let form: Form<'_> = serde_json::from_slice(body).ok()?;
+        let begun_with = workflow.version().to_owned();
+        let workflow =
+            if form.added.is_empty() { workflow } else { workflow.with_steps(&form.added).ok()? };
         let steps = workflow.len_with_elements();
-        let fits = form.version == workflow.version()
+        let fits = form.version == begun_with
             && form.steps.iter().all(|(step, _)| step.at() < steps)
             && form.executions.iter().all(|execution| execution.step_ix().at() < steps);
         fits.then(|| Self::of_form(id, workflow, form))
@@ -109,6 +115,7 @@ impl Run {
         let steps = self.steps.iter().enumerate().map(|(i, state)| (StepIx(i as u32), state));
         Form {
             version: Cow::Borrowed(self.workflow.version()),
+            added: Cow::Borrowed(self.workflow.added_steps()),
             status: self.status,
             pause_reason: self.pause_reason,
             operator_paused: self.operator_paused,
@@ -126,6 +133,7 @@ impl Run {
             metadata: Cow::Borrowed(&self.metadata),
             parent: Cow::Borrowed(&self.parent),
             base_dir: Cow::Borrowed(&self.base_dir),
+            entry: Cow::Borrowed(&self.entry),
             context: self.context.clone(),
             steps: steps.filter(|(_, s)| s.is_known()).map(|(step, s)| (step, Cow::Borrowed(s))).collect(),
             executions: Cow::Borrowed(&self.executions),
@@ -151,7 +159,6 @@ impl Run {
     }
 
     fn of_form(id: RunId, workflow: Arc<Workflow>, form: Form<'_>) -> Self {
-        let holds = |token: &Token| token.payload.is_none() && workflow.step(token.step).join == Join::All;
         let mut run = Self {
             status: form.status,
             pause_reason: form.pause_reason,
@@ -170,8 +177,9 @@ impl Run {
             metadata: form.metadata.into_owned(),
             parent: form.parent.into_owned(),
             base_dir: form.base_dir.into_owned(),
+            entry: form.entry.into_owned(),
             context: form.context,
-            tokens: Tokens::arrived_again(form.tokens, form.next_token, holds),
+            tokens: Tokens::arrived_again(form.tokens, form.next_token, &workflow),
             waits: form.waits.into_iter().map(|(id, w)| (id.into_owned(), w.into_owned())).collect(),
             waits_opened: form.waits_opened,
             turns: form.turns,
@@ -217,7 +225,7 @@ impl Run {
         execution.step = self.workflow.step(step).name.clone();
         execution.ordinal = Ordinal(state.executions.len() as u32);
         if execution.has_token {
-            self.tokens.occupy(step, &execution.lineage);
+            self.tokens.occupy(execution.place(), &execution.lineage);
         }
         // Terminal until it is counted in, as a new one is.
         execution.status = ExecutionStatus::Skipped;

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Payload, present};
-use crate::workflow::{Graph, StepIx};
+use crate::workflow::definition::Join;
+use crate::workflow::{Graph, StepIx, Workflow};
 
 /// Where a token was separated from others: one entry a fork, outermost first.
 pub(crate) type Lineage = Arc<[Branch]>;
@@ -62,6 +63,8 @@ struct Watch {
     cursor: u64,
     /// The group that holds one of them, as far as is known.
     witness: Option<u64>,
+    /// The place of the step among all ([`Graph::rank`]).
+    rank: u32,
 }
 
 /// All tokens of a run.
@@ -82,24 +85,19 @@ pub(crate) struct Tokens {
     forks: HashMap<u32, u32>,
     joins: BTreeMap<StepIx, Watch>,
     witnesses: HashMap<u64, Vec<StepIx>>,
-    /// Joins whose witness is gone, or that have none yet.
-    unsettled: BTreeSet<StepIx>,
+    /// Joins whose witness is gone, or that have none yet, by rank.
+    unsettled: BTreeSet<(u32, StepIx)>,
     /// For a step and one that it needs: a group that can still bring that one about.
     feeders: HashMap<(StepIx, StepIx), u64>,
 }
 
 impl Tokens {
     /// Lets the tokens that had arrived in another life of the run arrive again, under their numbers.
-    pub(crate) fn arrived_again(
-        tokens: Vec<(u32, Token)>,
-        next: u32,
-        holds: impl Fn(&Token) -> bool,
-    ) -> Self {
+    pub(crate) fn arrived_again(tokens: Vec<(u32, Token)>, next: u32, workflow: &Workflow) -> Self {
         let mut all = Self::default();
         for (id, token) in tokens {
-            let holds = holds(&token);
             all.next_token = id;
-            all.arrive(token, holds);
+            all.arrive(token, workflow);
         }
         all.next_token = next;
         all
@@ -110,20 +108,21 @@ impl Tokens {
         (self.arrived.iter().map(|(id, token)| (*id, token.clone())).collect(), self.next_token)
     }
 
-    /// Lets a token arrive at a step. `holds`: it may have to wait for others there.
-    pub(crate) fn arrive(&mut self, token: Token, holds: bool) -> u32 {
+    /// Lets a token arrive at a step, where it may have to wait for others.
+    pub(crate) fn arrive(&mut self, token: Token, workflow: &Workflow) -> u32 {
         let id = self.next_token;
         self.next_token += 1;
         self.enter(token.step, &token.lineage, true);
         *at_step(&mut self.arrived_at, token.step) += 1;
-        if holds {
+        if token.payload.is_none() && workflow.step(token.step).join == Join::All {
             let watch = self.joins.entry(token.step).or_default();
+            watch.rank = workflow.graph().rank(token.step);
             watch.held.push(id);
             if watch.lineages.insert(token.lineage.clone()) {
                 watch.cursor = 0;
             }
             if watch.witness.is_none() {
-                self.unsettled.insert(token.step);
+                self.unsettled.insert((watch.rank, token.step));
             }
         }
         self.arrived.insert(id, token);
@@ -158,8 +157,9 @@ impl Tokens {
     }
 
     fn drop_watch(&mut self, step: StepIx) {
-        self.unsettled.remove(&step);
-        if let Some(group) = self.joins.remove(&step).and_then(|watch| watch.witness)
+        let Some(watch) = self.joins.remove(&step) else { return };
+        self.unsettled.remove(&(watch.rank, step));
+        if let Some(group) = watch.witness
             && let Some(list) = self.witnesses.get_mut(&group)
         {
             list.retain(|s| *s != step);
@@ -222,7 +222,7 @@ impl Tokens {
         for step in self.witnesses.remove(&id).unwrap_or_default() {
             if let Some(watch) = self.joins.get_mut(&step) {
                 watch.witness = None;
-                self.unsettled.insert(step);
+                self.unsettled.insert((watch.rank, step));
             }
         }
     }
@@ -236,21 +236,21 @@ impl Tokens {
         lineage.iter().filter(|branch| self.forks.contains_key(&branch.fork)).cloned().collect()
     }
 
-    /// Returns a step whose held tokens nothing holds any more, if there is one; in order of definition. It stays the next
+    /// Returns a step whose held tokens nothing holds any more, if there is one; in order of rank. It stays the next
     /// until its tokens are taken.
     pub(crate) fn next_to_fire(&mut self, graph: &Graph) -> Option<StepIx> {
-        while let Some(step) = self.unsettled.first().copied() {
+        while let Some((rank, step)) = self.unsettled.first().copied() {
             if self.find_witness(step, graph).is_none() {
                 return Some(step);
             }
-            self.unsettled.remove(&step);
+            self.unsettled.remove(&(rank, step));
         }
         None
     }
 
     fn find_witness(&mut self, step: StepIx, graph: &Graph) -> Option<u64> {
         let watch = self.joins.get_mut(&step)?;
-        let groups_at = |step: StepIx| self.groups_at.get(step.at()).into_iter().flatten();
+        let groups_at = |step: StepIx| self.groups_at.get(slot(step)).into_iter().flatten();
         if self.occupied <= 1 && groups_at(step).all(|id| self.groups[id].0.held) {
             // Nobody else is under way: no need to know who could come.
             return None;
@@ -286,9 +286,22 @@ impl Tokens {
             .map(|(_, _, step)| step)
     }
 
+    /// Forgets what was found out about who can come where: there are new ways.
+    pub(crate) fn forget_ways(&mut self, graph: &Graph) {
+        self.feeders.clear();
+        self.witnesses.clear();
+        self.unsettled.clear();
+        for (step, watch) in &mut self.joins {
+            watch.cursor = 0;
+            watch.witness = None;
+            watch.rank = graph.rank(*step);
+            self.unsettled.insert((watch.rank, *step));
+        }
+    }
+
     /// Returns whether tokens stand at the step, not yet part of an execution.
     pub(crate) fn has_arrived_at(&self, step: StepIx) -> bool {
-        self.arrived_at.get(step.at()).is_some_and(|count| *count > 0)
+        self.arrived_at.get(slot(step)).is_some_and(|count| *count > 0)
     }
 
     /// Returns whether a live token, other than those held or blocked at `waiting` itself, can still come to
@@ -309,7 +322,8 @@ impl Tokens {
         }
         let ways = graph.ways_to(needed);
         let counts = |key: &GroupKey| key.step != waiting || (others_here && !key.held);
-        let feeds = |key: &GroupKey| counts(key) && ways[key.step.at()];
+        let feeds =
+            |key: &GroupKey| counts(key) && graph.goes_on_at(key.step).is_some_and(|step| ways[step.at()]);
         let found = self.groups.iter().find(|(_, (key, _))| feeds(key)).map(|(id, _)| *id);
         match found {
             Some(group) => self.feeders.insert(pair, group),
@@ -336,10 +350,19 @@ impl Tokens {
 
 /// Returns what a table by step has for one.
 fn at_step<T: Default>(table: &mut Vec<T>, step: StepIx) -> &mut T {
-    if table.len() <= step.at() {
-        table.resize_with(step.at() + 1, T::default);
+    let slot = slot(step);
+    if table.len() <= slot {
+        table.resize_with(slot + 1, T::default);
     }
-    &mut table[step.at()]
+    &mut table[slot]
+}
+
+/// Returns the place of a step, or of the child runs that it names, in a table by step.
+fn slot(step: StepIx) -> usize {
+    match step.named_by() {
+        Some(step) => 2 * step.at() + 1,
+        None => 2 * step.at(),
+    }
 }
 
 /// Returns whether a token with lineage `other` that can reach `step` holds one with lineage `waiting` there:

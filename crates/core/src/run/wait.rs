@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::ErrorObject;
-use crate::ids::{RunId, Timestamp};
+use crate::ids::{RunId, StepName, Timestamp};
 use crate::run::event::{Payload, present};
 
 /// What is waited for.
@@ -100,6 +100,9 @@ pub struct ChildStart {
     /// Its tags.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
+    /// The step it begins with; none: the entries of its definition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<StepName>,
 }
 
 fn no_run() -> RunId {

@@ -241,7 +241,8 @@ pub enum Successors {
     /// Not known: anything, or the end.
     #[default]
     Unknown,
-    /// Declared by its author. A route elsewhere is an error.
+    /// Declared by its author. A route elsewhere is an error. A `*` in a name is any text: `chunk_*` is every step that is
+    /// called so, also one that is added while the run goes on.
     Declared(Vec<StepName>),
     /// Read from the source of its function; not part of the version.
     Inferred(Vec<StepName>),

@@ -3,12 +3,14 @@
 //! Edges are built once. Reachability is computed the first time a join asks for it and kept, since most
 //! workflows never have two tokens that could meet.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
-use super::definition::{Definition, Lifecycle, Need, NeedKind, OnFailure};
+use super::definition::{Definition, Lifecycle, Need, NeedKind, OnFailure, Step};
+use super::{is_pattern, matches};
 use crate::ids::StepName;
 
 /// Index of a step in its definition.
@@ -17,6 +19,19 @@ use crate::ids::StepName;
 pub struct StepIx(pub u32);
 
 impl StepIx {
+    /// Marks the place of a token that a child run has, which the step named.
+    const CHILD: u32 = 1 << 31;
+
+    /// Returns the place of a token whose branch a child run goes: this step has named it.
+    pub(crate) fn child(self) -> Self {
+        Self(self.0 | Self::CHILD)
+    }
+
+    /// Returns the step that named the child run whose place this is; none: it is the place of a step.
+    pub(crate) fn named_by(self) -> Option<Self> {
+        (self.0 & Self::CHILD != 0).then_some(Self(self.0 & !Self::CHILD))
+    }
+
     /// Returns the index as a position in a list.
     pub fn at(self) -> usize {
         self.0 as usize
@@ -41,6 +56,8 @@ pub enum Role {
 pub struct Graph {
     /// What a completion, a failure or a need can lead to; `None`: anything.
     out: Vec<Option<Vec<StepIx>>>,
+    /// Where a failure route of a step leads.
+    failure_routes: HashMap<StepIx, StepIx>,
     dependents: Vec<Vec<StepIx>>,
     /// Dependents that a completion cannot activate, only let go on.
     gates_only: Vec<Vec<StepIx>>,
@@ -48,6 +65,10 @@ pub struct Graph {
     /// Whether each need of a step is settled once and for all, whatever the others do.
     steady: Vec<bool>,
     roles: Vec<Role>,
+    /// Place of each step among all, by priority and then in order of definition.
+    ranks: Vec<u32>,
+    /// The other way round.
+    by_rank: Vec<StepIx>,
     sink: Option<StepIx>,
     /// Steps whose successors are unknown.
     opaque: Vec<StepIx>,
@@ -100,10 +121,11 @@ impl Graph {
                 }
             }
         }
+        let next: Vec<_> = definition.steps.iter().map(|step| successors(step, definition, index)).collect();
         let mut out = Vec::with_capacity(count);
         for (i, step) in definition.steps.iter().enumerate() {
-            out.push(step.next.known().map(|names| {
-                let mut list: Vec<StepIx> = names.iter().filter_map(|n| index.get(n).copied()).collect();
+            out.push(next[i].as_ref().map(|names| {
+                let mut list = names.clone();
                 if let OnFailure::Route(name) = &step.on_failure {
                     list.push(index[name]);
                 }
@@ -116,7 +138,7 @@ impl Graph {
         }
         let opaque: Vec<StepIx> =
             (0..count).filter(|i| out[*i].is_none()).map(|i| StepIx(i as u32)).collect();
-        let named = named_by_any(definition, index);
+        let named = named_by_any(definition, &next, index);
         let is_steady = |need: &Need| {
             matches!(
                 need.kind,
@@ -126,15 +148,15 @@ impl Graph {
                 && !named[index[&need.step].at()]
         };
         let steady = definition.steps.iter().map(|step| step.needs.iter().all(is_steady)).collect();
-        let roles = roles(definition, index);
+        let roles = roles(definition, &next, index);
         let gates_only = (0..count)
             .map(|i| {
                 let step = &definition.steps[i];
-                let names = step.next.known().unwrap_or_default();
+                let next = next[i].as_deref().unwrap_or_default();
                 let leads_to = |to: &StepIx| {
-                    let to = &definition.steps[to.at()].name;
-                    let on_failure = matches!(&step.on_failure, OnFailure::Route(name) if name == to);
-                    names.contains(to) || on_failure || step.compensation.as_ref() == Some(to)
+                    let name = &definition.steps[to.at()].name;
+                    let on_failure = matches!(&step.on_failure, OnFailure::Route(route) if route == name);
+                    next.contains(to) || on_failure || step.compensation.as_ref() == Some(name)
                 };
                 let gated =
                     dependents[i].iter().filter(|to| roles[to.at()] != Role::ByNeeds && !leads_to(to));
@@ -148,17 +170,33 @@ impl Graph {
             roles[i.at()] == Role::ByNeeds && definition.steps[i.at()].needs.iter().any(lost)
         };
         let routed_needs = (0..count).map(|i| StepIx(i as u32)).filter(may_get_lost).collect();
+        let by_rank = by_rank(definition);
+        let mut ranks = vec![0; count];
+        for (rank, step) in by_rank.iter().enumerate() {
+            ranks[step.at()] = rank as u32;
+        }
+        for list in &mut dependents {
+            list.sort_by_key(|step| ranks[step.at()]);
+        }
         let sinks: Vec<usize> = (0..count).filter(|i| out[*i].as_ref().is_some_and(Vec::is_empty)).collect();
         let sink = if let [only] = sinks[..] { Some(StepIx(only as u32)) } else { None };
         let loops = loops(&out);
         let leaves_loop = (0..count).map(|i| leaves(definition, index, &loops, i)).collect();
+        let routed = |(i, step): (usize, &Step)| match &step.on_failure {
+            OnFailure::Route(name) => Some((StepIx(i as u32), index[name])),
+            OnFailure::Fail | OnFailure::Continue | OnFailure::Stop => None,
+        };
+        let failure_routes = definition.steps.iter().enumerate().filter_map(routed).collect();
         let mut graph = Self {
             out,
+            failure_routes,
             dependents,
             gates_only,
             routed_needs,
             steady,
             roles,
+            ranks,
+            by_rank,
             sink,
             opaque,
             loops,
@@ -177,6 +215,8 @@ impl Graph {
         self.gates_only.push(Vec::new());
         self.steady.push(true);
         self.roles.push(Role::Element);
+        self.by_rank.push(StepIx(self.ranks.len() as u32));
+        self.ranks.push(self.ranks.len() as u32);
         self.loops.push(None);
         self.leaves_loop.push(true);
     }
@@ -186,14 +226,20 @@ impl Graph {
         self.roles[step.at()]
     }
 
-    /// Returns the entries, in order of definition.
+    /// Returns the place of a step among all: those of a higher priority first, equal ones in order of definition. What
+    /// begins in one turn begins in this order, so that a place under `max_concurrent` goes to whom it is due.
+    pub fn rank(&self, step: StepIx) -> u32 {
+        self.ranks[step.at()]
+    }
+
+    /// Returns the entries, by rank.
     pub fn entries(&self) -> impl Iterator<Item = StepIx> + '_ {
         self.steps_of(Role::Entry)
     }
 
-    /// Returns the steps with that role, in order of definition.
+    /// Returns the steps with that role, by rank.
     pub fn steps_of(&self, role: Role) -> impl Iterator<Item = StepIx> + '_ {
-        self.roles.iter().enumerate().filter(move |(_, r)| **r == role).map(|(i, _)| StepIx(i as u32))
+        self.by_rank.iter().copied().filter(move |step| self.role(*step) == role)
     }
 
     /// Returns the steps that need `step`, except those that only draw it (`parallel`).
@@ -271,7 +317,23 @@ impl Graph {
                 }
             }
         }
+        // A child run that a step named brings a token only when it fails.
+        for (step, to) in &self.failure_routes {
+            let can_pass = |to| from.contains_key(to) && !is_exit(*to);
+            if *to == target || can_pass(to) {
+                from.insert(step.child(), true);
+            }
+        }
         Sources { from }
+    }
+
+    /// Returns where a token goes on that stands there: at the step itself, or, where a child run has it, at the step that
+    /// takes its failure.
+    pub(crate) fn goes_on_at(&self, place: StepIx) -> Option<StepIx> {
+        match place.named_by() {
+            Some(step) => self.failure_routes.get(&step).copied(),
+            None => Some(place),
+        }
     }
 
     /// Returns from which steps a token can come to `target` by a way of any length, 0 included. Of needs only
@@ -297,6 +359,7 @@ impl Graph {
     /// Returns whether a way of length 0 or more leads from `from` to `to` that does not pass `avoiding`.
     /// Standing on `avoiding` at the start counts as passing it, arriving at it does not.
     pub fn leads_around(&self, from: StepIx, to: StepIx, avoiding: StepIx) -> bool {
+        let Some(from) = self.goes_on_at(from) else { return false };
         if from == to {
             return true;
         }
@@ -340,6 +403,36 @@ impl Graph {
     pub fn out(&self, step: StepIx) -> Option<&[StepIx]> {
         self.out[step.at()].as_deref()
     }
+}
+
+/// Returns the steps that a step names as what it can lead to, in that order; none: it may be anything.
+fn successors(
+    step: &Step,
+    definition: &Definition,
+    index: &HashMap<StepName, StepIx>,
+) -> Option<Vec<StepIx>> {
+    let names = step.next.known()?;
+    Some(names.iter().flat_map(|name| standing_for(name, definition, index)).collect())
+}
+
+/// Returns the steps that a successor stands for: the one of that name, or all that a pattern matches.
+fn standing_for<'d>(
+    name: &'d StepName,
+    definition: &'d Definition,
+    index: &HashMap<StepName, StepIx>,
+) -> impl Iterator<Item = StepIx> + 'd {
+    let exact = index.get(name).copied();
+    let pattern = exact.is_none() && is_pattern(name);
+    let all = if pattern { &definition.steps[..] } else { &[] };
+    let matching = all.iter().enumerate().filter(move |(_, step)| matches(name, &step.name));
+    exact.into_iter().chain(matching.map(|(i, _)| StepIx(i as u32)))
+}
+
+/// Returns the steps by priority, equal ones in order of definition.
+fn by_rank(definition: &Definition) -> Vec<StepIx> {
+    let mut steps: Vec<StepIx> = (0..definition.steps.len() as u32).map(StepIx).collect();
+    steps.sort_by_key(|step| Reverse(definition.steps[step.at()].priority));
+    steps
 }
 
 /// Returns a cycle among needs, first and last equal, beginning at the step defined first.
@@ -393,22 +486,32 @@ fn rotate(mut cycle: Vec<usize>) -> Vec<StepIx> {
 }
 
 /// Returns which steps a route, a failure or a compensation can lead to, and so perhaps again.
-fn named_by_any(definition: &Definition, index: &HashMap<StepName, StepIx>) -> Vec<bool> {
+fn named_by_any(
+    definition: &Definition,
+    next: &[Option<Vec<StepIx>>],
+    index: &HashMap<StepName, StepIx>,
+) -> Vec<bool> {
     let mut named = vec![false; definition.steps.len()];
+    for target in next.iter().flatten().flatten() {
+        named[target.at()] = true;
+    }
     for step in &definition.steps {
         let failure = match &step.on_failure {
             OnFailure::Route(name) => Some(name),
             OnFailure::Fail | OnFailure::Continue | OnFailure::Stop => None,
         };
-        let names = step.next.known().unwrap_or_default().iter().chain(failure).chain(&step.compensation);
-        for target in names.filter_map(|name| index.get(name)) {
+        for target in failure.into_iter().chain(&step.compensation).filter_map(|name| index.get(name)) {
             named[target.at()] = true;
         }
     }
     named
 }
 
-fn roles(definition: &Definition, index: &HashMap<StepName, StepIx>) -> Vec<Role> {
+fn roles(
+    definition: &Definition,
+    next: &[Option<Vec<StepIx>>],
+    index: &HashMap<StepName, StepIx>,
+) -> Vec<Role> {
     let count = definition.steps.len();
     // How many *other* steps name this one: as a successor, as a failure route or compensation.
     let mut named_by_next = vec![false; count];
@@ -416,9 +519,16 @@ fn roles(definition: &Definition, index: &HashMap<StepName, StepIx>) -> Vec<Role
     let mut compensations = vec![false; count];
     let mut opaque = Vec::new();
     for (i, step) in definition.steps.iter().enumerate() {
-        match step.next.known() {
-            Some(names) => {
-                for target in names.iter().filter_map(|n| index.get(n)).filter(|t| t.at() != i) {
+        match &next[i] {
+            Some(next) => {
+                // A pattern that matches nothing is for steps that will be added, which may lead anywhere.
+                let is_open = |name: &StepName| {
+                    is_pattern(name) && standing_for(name, definition, index).next().is_none()
+                };
+                if step.next.known().unwrap_or_default().iter().any(is_open) {
+                    opaque.push(i);
+                }
+                for target in next.iter().filter(|t| t.at() != i) {
                     named_by_next[target.at()] = true;
                     named[target.at()] = true;
                 }
@@ -553,7 +663,10 @@ fn leaves(
     loops: &[Option<u32>],
     i: usize,
 ) -> bool {
-    let outside = |name: &StepName| index.get(name).is_none_or(|target| loops[target.at()] != loops[i]);
-    // END is a name that no step has, so it counts as outside.
+    let outside = |name: &StepName| {
+        let mut targets = standing_for(name, definition, index).peekable();
+        // END is a name that no step has, so it counts as outside.
+        targets.peek().is_none() || targets.any(|target| loops[target.at()] != loops[i])
+    };
     definition.steps[i].next.known().is_none_or(|names| names.is_empty() || names.iter().any(outside))
 }

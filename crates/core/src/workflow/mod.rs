@@ -33,6 +33,8 @@ pub struct Workflow {
     version: String,
     digest: String,
     graph: Graph,
+    /// What a run began with that added steps.
+    origin: Option<Arc<Workflow>>,
 }
 
 /// Something in a definition that cannot be run.
@@ -66,6 +68,38 @@ impl Workflow {
     /// assert_eq!(workflow.version().len(), 32);
     /// ```
     pub fn new(definition: Definition) -> Result<Arc<Self>, Vec<Problem>> {
+        Ok(Arc::new(Self::checked(definition, hashes)?))
+    }
+
+    /// Returns the workflow of a run that added steps to it. Version and digest stay those that the run began with.
+    ///
+    /// # Errors
+    /// Every problem of the definition that results. Where `for_each` is, and with it, no steps can be added.
+    ///
+    /// ```
+    /// use stepwell_core::workflow::{Workflow, definition::{Definition, Step}};
+    /// let workflow = Workflow::new(Definition::new("essay", vec![Step::function("draft")])).unwrap();
+    /// let extended = workflow.with_steps(&[Step::function("publish").next(&[])]).unwrap();
+    /// assert_eq!(extended.added_steps()[0].name.as_str(), "publish");
+    /// assert_eq!(extended.version(), workflow.version());
+    /// ```
+    pub fn with_steps(self: &Arc<Self>, steps: &[Step]) -> Result<Arc<Self>, Vec<Problem>> {
+        if let Some(each) = self.definition.steps.iter().chain(steps).find(|step| step.for_each.is_some()) {
+            let message =
+                format!("no steps can be added to a workflow with 'for_each', as step '{}' has", each.name);
+            return Err(vec![problem("steps".into(), Some(&each.name), message)]);
+        }
+        let mut definition = self.definition.clone();
+        definition.steps.extend_from_slice(steps);
+        let mut extended = Self::checked(definition, |_| (self.version.clone(), self.digest.clone()))?;
+        extended.origin = Some(self.origin().clone());
+        Ok(Arc::new(extended))
+    }
+
+    fn checked(
+        definition: Definition,
+        hashes: impl FnOnce(&Definition) -> (String, String),
+    ) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut index = index_steps(&definition, &mut problems);
         check_settings(&definition, &mut problems);
@@ -81,7 +115,7 @@ impl Workflow {
         let elements = elements::of(&definition, &mut index);
         let graph = Graph::new(&definition, &index, elements.len());
         let (version, digest) = hashes(&definition);
-        Ok(Arc::new(Self { definition, elements, index, version, digest, graph }))
+        Ok(Self { definition, elements, index, version, digest, graph, origin: None })
     }
 
     /// Reads a definition that came as a value.
@@ -137,6 +171,17 @@ impl Workflow {
         &self.definition
     }
 
+    /// Returns the steps that a run added, in the order in which it did.
+    pub fn added_steps(&self) -> &[Step] {
+        let began_with = self.origin.as_ref().map_or(self.len(), |origin| origin.len());
+        &self.definition.steps[began_with..]
+    }
+
+    /// Returns what the run began with, if this is the workflow of a run that added steps; else this.
+    pub fn origin(self: &Arc<Self>) -> &Arc<Self> {
+        self.origin.as_ref().unwrap_or(self)
+    }
+
     /// Returns what can lead to what.
     pub fn graph(&self) -> &Graph {
         &self.graph
@@ -169,7 +214,7 @@ impl Workflow {
     }
 
     /// Returns the number of steps, element steps included.
-    pub(crate) fn len_with_elements(&self) -> usize {
+    pub fn len_with_elements(&self) -> usize {
         self.definition.steps.len() + self.elements.len()
     }
 
@@ -191,6 +236,21 @@ impl Workflow {
         })
     }
 
+    /// Refuses a step that a run of it is to begin with and that it has not got.
+    ///
+    /// # Errors
+    /// `UNKNOWN_STEP`, with the name that may be meant.
+    pub fn check_entry(&self, entry: Option<&StepName>) -> Result<(), ErrorObject> {
+        let Some(entry) = entry else { return Ok(()) };
+        if self.find(entry.as_str()).is_some_and(|step| self.element_of(step).is_none()) {
+            return Ok(());
+        }
+        let message = format!("workflow '{}' has no step '{entry}' to begin with", self.name());
+        let mut error = ErrorObject::new(Code::UNKNOWN_STEP, message);
+        error.hint = did_you_mean(entry.as_str(), &self.definition.steps);
+        Err(error)
+    }
+
     /// Returns up to three step names that look like `name`.
     pub fn nearest(&self, name: &str) -> Vec<&StepName> {
         nearest(name, &self.definition.steps)
@@ -204,6 +264,11 @@ impl template::Names for Workflow {
 }
 
 impl Definition {
+    /// Returns the hash of what it declares.
+    pub(crate) fn version(&self) -> String {
+        hashes(self).0
+    }
+
     fn deserialize_value(value: &Value) -> Result<Self, ErrorObject> {
         use serde::Deserialize;
         Self::deserialize(value).map_err(|error| {
@@ -273,6 +338,30 @@ fn index_steps(definition: &Definition, problems: &mut Vec<Problem>) -> HashMap<
         problems.push(problem(format!("steps[{i}].name"), Some(&step.name), message));
     }
     index
+}
+
+/// Returns whether a successor stands for every step whose name it matches: it holds a `*`, which is any text.
+pub(crate) fn is_pattern(name: &StepName) -> bool {
+    name.as_str().contains('*')
+}
+
+/// Returns whether a successor, which may be a pattern, is that step.
+pub(crate) fn matches(successor: &StepName, step: &StepName) -> bool {
+    if !is_pattern(successor) {
+        return successor == step;
+    }
+    let (mut parts, mut rest) = (successor.as_str().split('*').peekable(), step.as_str());
+    let first = parts.next().unwrap_or_default();
+    let Some(after) = rest.strip_prefix(first) else { return false };
+    rest = after;
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    true
 }
 
 /// Returns what is wrong with a name of 1–200 printable characters, if anything is.
@@ -377,7 +466,8 @@ fn check_names(definition: &Definition, index: &HashMap<StepName, StepIx>, probl
         }
         // An inferred name may be added later; a declared one is a promise.
         if let Successors::Declared(names) = &step.next {
-            for (j, name) in names.iter().enumerate().filter(|(_, name)| name.as_str() != definition::END) {
+            let are_names = |name: &StepName| name.as_str() != definition::END && !is_pattern(name);
+            for (j, name) in names.iter().enumerate().filter(|(_, name)| are_names(name)) {
                 check("leads to", format_args!("next[{j}]"), name);
             }
         }

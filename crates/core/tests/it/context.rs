@@ -24,6 +24,8 @@ fn write(attempt: AttemptRef, value: Value, base: Option<Value>, snapshot: u64) 
         writes: vec![change],
         snapshot,
         to: Vec::new(),
+        children: Vec::new(),
+        defines: Vec::new(),
     })
 }
 

@@ -78,10 +78,13 @@ impl World {
     pub fn complete(&mut self, work: &Work, to: Vec<Target>) {
         let command = Command::Complete(Complete {
             attempt: attempt(work),
-            output: Arc::new(json!({ "result": work.execution.step })),
+            output: Arc::new(json!({ "result": work.execution.step,
+            })),
             writes: Vec::new(),
             snapshot: self.run.context_version(),
             to,
+            children: Vec::new(),
+            defines: Vec::new(),
         });
         self.submit(command).expect("a running attempt may complete");
     }

@@ -4,8 +4,10 @@
 #![expect(clippy::print_stderr, reason = "a traced history is read on the terminal")]
 #![expect(clippy::needless_pass_by_value, reason = "a story reads better without borrowing each command")]
 
+mod added_steps;
 mod bounds;
 mod checkpoints;
+mod child_routes;
 mod context;
 mod definitions;
 #[allow(unreachable_pub, reason = "a module of helpers for every test file")]
@@ -17,6 +19,7 @@ mod join_oracle;
 mod needs;
 mod nesting;
 mod nesting_depth;
+mod priorities;
 mod properties;
 mod retries;
 mod shapes;

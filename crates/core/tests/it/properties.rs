@@ -14,12 +14,12 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{ExecutionRef, Ordinal, StepName, WaitId};
 use stepwell_core::run::command::{AttemptRef, Command, Complete, Fail, SettleVerb, Suspend, TimerKey};
 use stepwell_core::run::event::{AttemptStarted, Event, Target};
-use stepwell_core::run::wait::{ChildStart, Question, Then, WaitKind, WaitSpec};
+use stepwell_core::run::wait::{Question, Then, WaitKind, WaitSpec};
 use stepwell_core::run::{Run, Task, Work};
 use stepwell_core::status::RunStatus;
-use stepwell_core::workflow::definition::{Action, Definition};
+use stepwell_core::workflow::definition::{Action, Definition, Step};
 
-use crate::support::{Rng, SESSION, World, seeds};
+use crate::support::{Rng, SESSION, World, child_start, seeds};
 use watch::Watch;
 
 /// One random history.
@@ -278,13 +278,37 @@ impl History {
             Vec::new()
         };
         let snapshot = self.world.run.context_version().saturating_sub(self.rng.below(2) as u64);
+        let defines = if self.rng.chance(4) { vec![self.further_step()] } else { Vec::new() };
+        if let Some(step) = defines.first().filter(|_| self.rng.chance(70)) {
+            to.push(Target::to(step.name.as_str()));
+        }
+        let begins = !self.winding_up && self.rng.chance(8);
+        let children = vec![child_start(); if begins { 1 + self.rng.below(2) } else { 0 }];
         Command::Complete(Complete {
             attempt: attempt.clone(),
-            output: Arc::new(json!({ "result": 1 })),
+            output: Arc::new(json!({ "result": 1,
+            })),
             writes,
             snapshot,
             to,
+            children,
+            defines,
         })
+    }
+
+    /// A step that the run has not got yet; now and then one that it has.
+    fn further_step(&mut self) -> Step {
+        let steps = &self.world.run.workflow().definition().steps;
+        let name = format!("further {}", self.rng.below(6));
+        let after = steps[self.rng.below(steps.len())].name.to_string();
+        let mut step = Step::function(&name).next(&[]);
+        match self.rng.below(4) {
+            0 => step = step.next(&[&after]),
+            1 => step = step.needs(&[&after]),
+            2 => step.entry = true,
+            _ => {}
+        }
+        step
     }
 
     fn fail(&mut self, attempt: &AttemptRef) -> Command {
@@ -306,13 +330,7 @@ impl History {
             0 => WaitKind::Human(Question { prompt: "?".into(), ..Question::default() }),
             1 => WaitKind::Signal { name: (*self.rng.pick(&["x", "y"])).into() },
             2 => WaitKind::Timer,
-            _ => WaitKind::Child(Box::new(ChildStart {
-                run: "".into(),
-                definition: json!({}),
-                input: Arc::new(Value::Null),
-                context: serde_json::Map::new(),
-                metadata: serde_json::Map::new(),
-            })),
+            _ => WaitKind::Child(Box::new(child_start())),
         };
         let needs_deadline = kind == WaitKind::Timer;
         let deadline = (needs_deadline || self.rng.chance(40))

@@ -35,7 +35,7 @@ impl Provider for Trivial {
                 let left =
                     task.payload.as_deref().or(Some(&task.run.input)).and_then(Value::as_u64).unwrap_or(0);
                 let to = if left > 1 { vec![Target::with_payload("loop", left - 1)] } else { Vec::new() };
-                Outcome::Complete(Completion { output: Arc::new(Value::Null), writes: Vec::new(), to })
+                Outcome::Complete(Completion { output: Arc::new(Value::Null), to, ..Completion::default() })
             }
             "ask" => Outcome::Suspend(vec![WaitSpec::step(WaitKind::Human(Question {
                 prompt: "Go on?".into(),

@@ -150,6 +150,7 @@ async fn a_loop_by_payload_goes_round_as_often_as_it_says() {
             output: Arc::new(json!(null)),
             writes: Vec::new(),
             to,
+            ..stepwell_engine::Completion::default()
         })
     });
     let test = TestEngine::new(script).await;

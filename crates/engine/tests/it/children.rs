@@ -32,6 +32,7 @@ fn starts(step: &'static str) -> impl Fn(&Task) -> Outcome {
             input: Arc::new(Value::Null),
             context: Map::new(),
             metadata: Map::new(),
+            entry: None,
         })))
     }
 }
@@ -122,6 +123,7 @@ fn start(definition: Value, parent: &RunId) -> MessageBody {
         metadata: Map::new(),
         parent: Parent { run: parent.clone(), wait: "wait_of_old".into(), depth: 1 },
         base_dir: None,
+        entry: None,
     }
 }
 

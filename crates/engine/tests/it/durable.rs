@@ -58,6 +58,7 @@ async fn a_child_whose_start_and_cancellation_are_under_way_together_does_not_li
             input: Arc::default(),
             context: serde_json::Map::new(),
             metadata: serde_json::Map::new(),
+            entry: None,
         };
         let wait = |position, kind, deadline| WaitSpec {
             position,

@@ -16,7 +16,7 @@ use stepwell_store::RunRow;
 fn round(task: &Task) -> Outcome {
     let left = task.payload.as_deref().or(Some(&*task.run.input)).and_then(Value::as_u64).unwrap();
     let to = if left > 1 { vec![Target::with_payload("loop", left - 1)] } else { Vec::new() };
-    Outcome::Complete(Completion { output: Arc::new(json!(left)), writes: Vec::new(), to })
+    Outcome::Complete(Completion { output: Arc::new(json!(left)), to, ..Completion::default() })
 }
 
 async fn go_round(test: &TestEngine, rounds: u64, max_steps: Option<u32>) -> RunRow {

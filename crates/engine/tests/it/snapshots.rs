@@ -36,7 +36,11 @@ fn script() -> ScriptedProvider {
                 1 => vec![Target::to(then)],
                 _ => vec![Target::with_payload(task.step.as_str(), left - 1)],
             };
-            Outcome::Complete(Completion { output: Arc::new(json!({ "result": left })), writes: vec![], to })
+            Outcome::Complete(Completion {
+                output: Arc::new(json!({ "result": left })),
+                to,
+                ..Completion::default()
+            })
         }
     };
     let ask = |task: &Task| match task.resolutions.first() {
@@ -44,6 +48,7 @@ fn script() -> ScriptedProvider {
             output: Arc::new(json!({ "result": "asked" })),
             writes: vec![],
             to: vec![Target::with_payload("rest", task.run.input.as_u64().unwrap())],
+            ..Completion::default()
         }),
         None => Outcome::Suspend(vec![WaitSpec {
             position: 0,

@@ -13,7 +13,6 @@ use stepwell_core::workflow::{Problem, Workflow, problems_error};
 use stepwell_engine::Engine;
 
 use super::Agent;
-use super::handler::Function;
 use super::next::Next;
 use super::state::State;
 use crate::context::Context;
@@ -27,9 +26,7 @@ use crate::retry::Retry;
 pub struct AgentBuilder {
     definition: Definition,
     states: Vec<State>,
-    on_failure: OnFailure,
-    retry: Option<RetryPolicy>,
-    state_timeout_ms: Option<u64>,
+    defaults: Defaults,
 }
 
 /// So many states of a run are under way at once, unless the agent says otherwise.
@@ -43,9 +40,7 @@ impl AgentBuilder {
                 ..Definition::new(name, Vec::new())
             },
             states: Vec::new(),
-            on_failure: OnFailure::Stop,
-            retry: None,
-            state_timeout_ms: None,
+            defaults: Defaults { on_failure: OnFailure::Stop, retry: None, state_timeout_ms: None },
         }
     }
 
@@ -92,20 +87,20 @@ impl AgentBuilder {
 
     /// Limits the time of an attempt of every state that says nothing about it.
     pub fn state_timeout(mut self, time: Duration) -> Self {
-        self.state_timeout_ms = Some(millis(time));
+        self.defaults.state_timeout_ms = Some(millis(time));
         self
     }
 
     /// Tries every state again that says nothing about it.
     pub fn retry(mut self, retry: Retry) -> Self {
-        self.retry = Some(retry.into_policy());
+        self.defaults.retry = Some(retry.into_policy());
         self
     }
 
     /// Says what the final failure of a state does to the run, if the state says nothing about it. By default it ends the
     /// run, and everything in it, at once.
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
-        self.on_failure = on_failure;
+        self.defaults.on_failure = on_failure;
         self
     }
 
@@ -153,7 +148,11 @@ impl AgentBuilder {
     /// # }
     /// ```
     pub fn build(mut self, engine: &Engine) -> Result<Agent, DefinitionError> {
-        let states = self.complete();
+        let mut states = std::mem::take(&mut self.states);
+        let names: HashSet<StepName> = states.iter().map(|state| state.step.name.clone()).collect();
+        for state in &mut states {
+            self.defaults.complete(state, |name| names.contains(name));
+        }
         let steps = states.iter().map(|state| state.step.clone()).collect();
         let definition = Definition { steps, ..self.definition };
         let mut problems = own_problems(&definition);
@@ -164,32 +163,40 @@ impl AgentBuilder {
                 return Err(DefinitionError { problems });
             }
         };
+        let defaults = Arc::new(self.defaults);
         for state in states {
-            let function = Function { handler: state.handler, conditions: state.conditions };
-            engine.register(workflow.name(), state.step.name.as_str(), Arc::new(function));
+            let (step, function) = state.into_parts(&defaults);
+            engine.register(workflow.name(), step.name.as_str(), Arc::new(function));
         }
-        Ok(Agent { engine: engine.clone(), workflow })
+        Ok(Agent { engine: engine.clone(), workflow, defaults })
     }
+}
 
-    /// Takes the states with what the agent says for those that say nothing.
-    fn complete(&mut self) -> Vec<State> {
-        let mut states = std::mem::take(&mut self.states);
-        let names: HashSet<StepName> = states.iter().map(|state| state.step.name.clone()).collect();
-        for State { step, on_failure, .. } in &mut states {
-            step.retry = step.retry.take().or_else(|| self.retry.clone());
-            step.timeout_ms = step.timeout_ms.or(self.state_timeout_ms);
-            step.on_failure = on_failure.take().unwrap_or_else(|| self.on_failure.clone());
-            step.compensation = step
-                .compensation
-                .take()
-                .or_else(|| names.get(format!("{}_compensation", step.name).as_str()).cloned());
+/// What an agent says for those of its states that say nothing.
+#[derive(Debug)]
+pub(super) struct Defaults {
+    on_failure: OnFailure,
+    retry: Option<RetryPolicy>,
+    state_timeout_ms: Option<u64>,
+}
+
+impl Defaults {
+    /// Completes a state. `is_there`: whether there is a state of a name.
+    pub(super) fn complete(&self, state: &mut State, is_there: impl Fn(&str) -> bool) {
+        let State { step, on_failure, .. } = state;
+        step.retry = step.retry.take().or_else(|| self.retry.clone());
+        step.timeout_ms = step.timeout_ms.or(self.state_timeout_ms);
+        step.on_failure = on_failure.take().unwrap_or_else(|| self.on_failure.clone());
+        let compensation = format!("{}_compensation", step.name);
+        let is_undone = step.compensation.is_none() && is_there(&compensation);
+        if is_undone {
+            step.compensation = Some(compensation.into());
         }
-        states
     }
 }
 
 /// Finds what only agents are held to: names that could be read as patterns, and limits that no attempt could ever take.
-fn own_problems(definition: &Definition) -> Vec<Problem> {
+pub(super) fn own_problems(definition: &Definition) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (name, _) in definition.limits.iter().filter(|(_, units)| **units == 0) {
         problems.push(problem(format!("limits.{name}"), None, format!("limit '{name}' must be at least 1")));

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use serde_json::Value;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_engine::{Completion, Outcome, Provider, Task};
 
+use super::added;
+use super::builder::Defaults;
 use super::next::Next;
 use crate::context::Context;
 use crate::error::StepError;
@@ -65,6 +66,8 @@ fn cancelled() -> StepError {
 pub(super) struct Function {
     pub(super) handler: Handler,
     pub(super) conditions: Vec<Condition>,
+    /// For states that it adds.
+    pub(super) defaults: Arc<Defaults>,
 }
 
 #[async_trait]
@@ -76,16 +79,23 @@ impl Provider for Function {
             return self.holds(&cx).map_or_else(|error| failed(&cx, error), Outcome::output);
         }
         let ended = (self.handler)(cx.clone()).await;
-        let left = cx.end().unwrap_or_default();
-        match ended {
-            Ok(_) if left.waits.suspended => swallowed(&cx),
-            Err(StepError::Suspended) => Outcome::Suspend(left.waits.opened),
-            Ok(next) => {
-                let writes = cx.changes(left);
-                Outcome::Complete(Completion { output: Arc::new(Value::Null), writes, to: next.targets })
-            }
-            Err(error) => failed(&cx, error),
+        let mut left = cx.end().unwrap_or_default();
+        let next = match ended {
+            Ok(_) if left.waits.suspended => return swallowed(&cx),
+            Err(StepError::Suspended) => return Outcome::Suspend(left.waits.opened),
+            Err(error) => return failed(&cx, error),
+            Ok(next) => next,
+        };
+        let defines = match added::take_in(std::mem::take(&mut left.states), &self.defaults, cx.task()) {
+            Ok(defines) => defines,
+            Err(error) => return failed(&cx, error.into()),
+        };
+        let mut children = next.children;
+        for child in &mut children {
+            child.metadata.clone_from(cx.metadata());
         }
+        let (output, writes) = (Arc::default(), cx.changes(left));
+        Outcome::Complete(Completion { output, writes, to: next.targets, children, defines })
     }
 }
 

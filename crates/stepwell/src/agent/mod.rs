@@ -18,6 +18,7 @@
 //! commit. Nothing here decides anything; `builder.rs` makes a definition, `handler.rs` lets the engine call a function
 //! and `next.rs` is what it returns; what it is given is the folder `context`.
 
+mod added;
 mod builder;
 mod handler;
 mod lint;
@@ -36,6 +37,7 @@ use stepwell_engine::Engine;
 use stepwell_engine::error::from_store;
 
 use crate::run::{Checkpoint, Launch, Restoring, Run, RunResult};
+use builder::Defaults;
 pub use builder::{AgentBuilder, DefinitionError};
 pub use lint::LintFinding;
 pub use need::Need;
@@ -74,6 +76,7 @@ pub use state::State;
 pub struct Agent {
     engine: Engine,
     workflow: Arc<Workflow>,
+    defaults: Arc<Defaults>,
 }
 
 impl Agent {

@@ -1,8 +1,13 @@
 //! Where a state leads.
 
 use serde::Serialize;
-use stepwell_core::run::event::Target;
+use serde_json::Map;
+use stepwell_core::error::ErrorObject;
+use stepwell_core::ids::{RunId, StepName};
+use stepwell_core::run::event::{Payload, Target};
+use stepwell_core::run::wait::ChildStart;
 
+use super::Agent;
 use crate::error::StepError;
 use crate::json::to_json;
 
@@ -25,6 +30,7 @@ use crate::json::to_json;
 #[must_use]
 pub struct Next {
     pub(super) targets: Vec<Target>,
+    pub(super) children: Vec<ChildStart>,
 }
 
 impl Next {
@@ -40,7 +46,8 @@ impl Next {
 
     /// Forks: goes on with each of those states.
     pub fn all(states: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        Self { targets: states.into_iter().map(|state| Target::to(state.as_ref())).collect() }
+        let targets = states.into_iter().map(|state| Target::to(state.as_ref())).collect();
+        Self { targets, children: Vec::new() }
     }
 
     /// Goes on with that state once per payload, which it reads by [`Context::payload`](crate::Context::payload) or, if it
@@ -58,12 +65,53 @@ impl Next {
             let payload = to_json(&payload, || format!("a payload for '{state}'"))?;
             targets.push(Target::with_payload(state, payload));
         }
-        Ok(Self { targets })
+        Ok(Self { targets, children: Vec::new() })
+    }
+
+    /// Another agent goes on, from that state, in a run of its own: it begins with a copy of the context, and what it writes
+    /// stays there. This branch ends when that run completes; other branches do not wait for it. If it fails or is
+    /// cancelled, that is a failure of the state that named it, `CHILD_FAILED`, under its policy.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let billing = Agent::new("billing")
+    ///     .state("invoice", |_: Context| async { Ok(Next::done()) })
+    ///     .build(&engine)?;
+    /// let order = Agent::new("order")
+    ///     .state("ship", move |_: Context| {
+    ///         let billing = billing.clone();
+    ///         async move { Next::agent(&billing, "invoice") }
+    ///     })
+    ///     .build(&engine)?;
+    /// order.run(()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `UNKNOWN_STEP` if the agent has no such state.
+    pub fn agent(agent: &Agent, state: impl AsRef<str>) -> Result<Self, StepError> {
+        let entry = StepName::from(state.as_ref());
+        agent.workflow().check_entry(Some(&entry)).map_err(ErrorObject::never_again)?;
+        let child = ChildStart {
+            run: RunId::from(""),
+            definition: agent.workflow().to_json(),
+            input: Payload::default(),
+            context: Map::new(),
+            metadata: Map::new(),
+            entry: Some(entry),
+        };
+        Ok(Self { targets: Vec::new(), children: vec![child] })
     }
 
     /// Goes on with those states as well.
     pub fn and(mut self, more: Self) -> Self {
         self.targets.extend(more.targets);
+        self.children.extend(more.children);
         self
     }
 }

@@ -1,6 +1,7 @@
 //! A state: a function and how it is run.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use stepwell_core::policy::resources::Resources;
@@ -8,7 +9,8 @@ use stepwell_core::workflow::definition::{
     Effect, Join, Need as CoreNeed, OnFailure, Priority, Step, Successors,
 };
 
-use super::handler::{self, Condition, Handler};
+use super::builder::Defaults;
+use super::handler::{self, Condition, Function, Handler};
 use super::need::Need;
 use super::next::Next;
 use crate::context::Context;
@@ -72,6 +74,12 @@ impl State {
         F: Fn(Context) -> Result<Next, StepError> + Send + Sync + 'static,
     {
         Self::of(name, handler::blocking(function))
+    }
+
+    /// Returns the step and what carries it out.
+    pub(super) fn into_parts(self, defaults: &Arc<Defaults>) -> (Step, Function) {
+        let Self { step, handler, conditions, .. } = self;
+        (step, Function { handler, conditions, defaults: defaults.clone() })
     }
 
     fn of(name: &str, handler: Handler) -> Self {

@@ -18,6 +18,7 @@ use stepwell_core::ids::{RunId, Timestamp};
 use stepwell_core::run::event::Payload;
 use stepwell_engine::{FailureBehind, Task};
 
+use crate::agent::State;
 use crate::error::StepError;
 use crate::json::{from_json, to_json};
 pub use ask::{Ask, Asked};
@@ -67,6 +68,8 @@ struct Attempt {
 pub(crate) struct Left {
     /// By key; none: the key is removed.
     writes: BTreeMap<String, Option<Payload>>,
+    /// States that it adds.
+    pub(crate) states: Vec<State>,
     /// What was done once, by name.
     pub(crate) memos: Vec<(String, Payload)>,
     pub(crate) waits: Waits,

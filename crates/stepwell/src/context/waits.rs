@@ -208,6 +208,7 @@ impl Context {
                 context: first_context(&input)?,
                 input: Payload::new(input),
                 metadata: self.metadata().clone(),
+                entry: None,
             };
             Ok(wait(position, WaitKind::Child(Box::new(start))))
         });

@@ -2,6 +2,7 @@
 //! (A1, A2 …).
 #![allow(missing_docs, reason = "tests are named by the promise they keep")]
 
+mod added_states;
 mod checkpoints;
 mod context;
 mod control;
@@ -12,5 +13,6 @@ mod failures;
 mod flow;
 mod lint;
 mod needs;
+mod other_agents;
 mod support;
 mod waits;

@@ -84,18 +84,24 @@ impl Run {
                 self.element_activated(ix, of, *index);
                 (Lineage::default(), Vec::new())
             }
+            Activation::Child { of } => {
+                self.routed += 1;
+                self.child_activated(ix, step, *of, at)
+            }
         };
         let execution = &mut self.executions[ix as usize];
         execution.has_token = !matches!(by, Activation::Compensation(_) | Activation::Element { .. });
         execution.late = late;
         execution.lineage = lineage;
         if execution.has_token {
-            self.tokens.occupy(step_ix, &execution.lineage);
+            self.tokens.occupy(execution.place(), &execution.lineage);
         }
         if matches!(by, Activation::Held | Activation::Token(_)) {
             self.mark_late(step_ix, ix);
         }
-        if blocked {
+        if matches!(by, Activation::Child { .. }) {
+            self.set_status(ix, ExecutionStatus::Waiting);
+        } else if blocked {
             self.set_status(ix, ExecutionStatus::Blocked);
             if !matches!(by, Activation::Needs(_)) {
                 self.start_need_timers(step_ix, at);
@@ -103,6 +109,25 @@ impl Run {
         } else {
             self.queue_up(ix, at);
         }
+    }
+
+    /// Returns lineage and lateness of an execution that stands for one more branch of a route, which a child run goes.
+    fn child_activated(
+        &mut self,
+        ix: u32,
+        step: &StepName,
+        of: Ordinal,
+        at: Timestamp,
+    ) -> (Lineage, Vec<StepIx>) {
+        let execution = &mut self.executions[ix as usize];
+        execution.stands_for_child = true;
+        execution.ready_at = at;
+        execution.started_at = Some(at);
+        let place = execution.place();
+        let Some(named) = self.find(step.as_str(), of) else { return (Lineage::default(), Vec::new()) };
+        let from = self.exec(named);
+        let lineage = token::branch_off(&self.tokens.trimmed(&from.lineage), named, from.step_ix, place);
+        (lineage, from.late.clone())
     }
 
     /// Takes the token out of a blocked execution that further tokens join.
@@ -137,7 +162,7 @@ impl Run {
         self.tokens.mark_late(step, workflow.graph());
         let sources = workflow.graph().sources(step);
         for (i, execution) in self.executions.iter_mut().enumerate() {
-            let can_come = execution.has_token && sources.contains(execution.step_ix, false);
+            let can_come = execution.has_token && sources.contains(execution.place(), false);
             if can_come && i as u32 != first && !execution.late.contains(&step) {
                 execution.late.push(step);
             }

@@ -7,7 +7,7 @@ use crate::run::token::{self, Token};
 use crate::run::{NeedsState, Run};
 use crate::status::ExecutionStatus;
 use crate::workflow::StepIx;
-use crate::workflow::definition::{Join, OnFailure};
+use crate::workflow::definition::OnFailure;
 
 impl Run {
     pub(super) fn attempt_started(&mut self, started: &AttemptStarted, at: Timestamp) {
@@ -81,7 +81,7 @@ impl Run {
         }
         if let Some(name) = to {
             self.executions[ix as usize].routed_failure = true;
-            self.depart(ix, &[Target { step: name.clone(), payload: None }], Some(ix));
+            self.depart(ix, &[Target::to(name.as_str())], Some(ix));
         } else {
             self.vacate(ix);
             if self.workflow.step(step).on_failure == OnFailure::Fail {
@@ -95,8 +95,8 @@ impl Run {
         let execution = &mut self.executions[ix as usize];
         if execution.has_token {
             execution.has_token = false;
-            let (step, lineage) = (execution.step_ix, execution.lineage.clone());
-            self.tokens.vacate(step, &lineage);
+            let (place, lineage) = (execution.place(), execution.lineage.clone());
+            self.tokens.vacate(place, &lineage);
         }
     }
 
@@ -114,7 +114,8 @@ impl Run {
         };
         let mut plain = std::collections::HashSet::new();
         let mut branches: Vec<(StepIx, Option<Payload>)> = Vec::with_capacity(to.len());
-        for target in to {
+        // What a child run carries out has an execution of its own (`Activation::Child`).
+        for target in to.iter().filter(|target| target.workflow.is_none()) {
             let Some(target_ix) = workflow.find(target.step.as_str()) else { continue };
             if target.payload.is_none() && !plain.insert(target_ix) {
                 continue;
@@ -123,12 +124,12 @@ impl Run {
         }
         // A step that others need forks also when it names one target: what its completion activates by
         // needs is one more branch.
-        let forks = branches.len() > 1 || !workflow.graph().dependents(step).is_empty();
+        let forks =
+            branches.len() > 1 || to.len() > branches.len() || !workflow.graph().dependents(step).is_empty();
         for (target, payload) in branches {
             let lineage = if forks { token::branch_off(&lineage, ix, step, target) } else { lineage.clone() };
-            let holds = payload.is_none() && workflow.step(target).join == Join::All;
             let token = Token { step: target, lineage, late: late.clone(), payload, failure_of };
-            let id = self.tokens.arrive(token, holds);
+            let id = self.tokens.arrive(token, &workflow);
             self.fresh.push(id);
         }
     }

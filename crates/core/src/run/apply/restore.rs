@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::context::{Context, value_bytes};
 use crate::error::ErrorObject;
-use crate::ids::{StepName, Timestamp};
+use crate::ids::{Epoch, StepName, Timestamp};
 use crate::run::checkpoint::{
     Awaited, Checkpoint, FailedAttempt, How, KeptBranch, KeptExecution, KeptToken, KeptWait, Memo, MemoKind,
     Place, ResolvedWait, Seconds, StateMetadata, TimerKind, TokenState, invalid,
@@ -23,7 +23,6 @@ use crate::run::token::{Branch, Lineage, Token};
 use crate::run::wait::{ChildStart, Question, Resolution, Then, WaitKind, WaitSpec};
 use crate::run::{AttemptNote, ChildNews, Execution, NeedsState, Run, Signal, Wait};
 use crate::status::{ExecutionStatus, RunStatus};
-use crate::workflow::definition::Join;
 use crate::workflow::{Role, StepIx};
 
 /// Where everything is that a checkpoint names.
@@ -92,6 +91,7 @@ impl Run {
             execution.judging = one.judging;
             execution.judged = one.judged;
             execution.routed_failure = one.routed_failure;
+            execution.stands_for_child = one.stands_for_child;
             if let Some(items) = one.items.as_ref().filter(|_| self.fans_out(step)) {
                 let fan = Fan { next: one.next_item, ..Fan::of(items.clone()) };
                 execution.fan = Some(Box::new(fan));
@@ -145,11 +145,11 @@ impl Run {
             let lineage = self.lineage(&one.lineage, known, i)?;
             let late = one.late.iter().filter_map(|step| self.workflow.find(step.as_str())).collect();
             if one.state == TokenState::Held {
-                let holds = one.payload.is_none() && self.workflow.step(step).join == Join::All;
                 let failure_of =
                     self.at_place(one.failure_of.as_ref(), known, || format!("tokens[{i}].failure_of"))?;
                 let token = Token { step, lineage, late, payload: one.payload.clone(), failure_of };
-                self.tokens.arrive(token, holds);
+                let workflow = self.workflow.clone();
+                self.tokens.arrive(token, &workflow);
                 continue;
             }
             let place = one.ordinal.map(|ordinal| Place { step: one.step.clone(), ordinal });
@@ -162,7 +162,8 @@ impl Run {
             execution.lineage = lineage.clone();
             if one.state == TokenState::Active {
                 execution.has_token = true;
-                self.tokens.occupy(step, &lineage);
+                let place = execution.place();
+                self.tokens.occupy(place, &lineage);
             }
         }
         Ok(())
@@ -172,8 +173,9 @@ impl Run {
         let mut lineage = BTreeMap::new();
         for one in kept {
             let fork = self.at_place(Some(&one.fork), known, || format!("tokens[{i}].lineage"))?;
-            let mut targets: Vec<StepIx> =
-                one.branches.iter().filter_map(|step| self.workflow.find(step.as_str())).collect();
+            let find = |step: &StepName| self.workflow.find(step.as_str());
+            let children = one.by_children_of.iter().filter_map(find).map(StepIx::child);
+            let mut targets: Vec<StepIx> = one.branches.iter().filter_map(find).chain(children).collect();
             targets.sort();
             if let Some(fork) = fork.filter(|_| !targets.is_empty()) {
                 lineage.insert(fork, Branch { fork, at: self.exec(fork).step_ix, targets });
@@ -187,6 +189,9 @@ impl Run {
             let Some(ix) = known.get(&Place::of(one)) else { continue };
             for memo in &one.memo {
                 self.restore_memo(*ix, memo);
+            }
+            if let Some(child) = &one.child {
+                self.restore_child(*ix, child, one.epoch);
             }
         }
         for (i, one) in from.waits.iter().enumerate() {
@@ -222,13 +227,28 @@ impl Run {
             default: None,
             then: Then::Rerun,
         };
-        let resolution = Some(how.resolution(value));
-        let child = ChildNews::default();
-        let wait = Wait { execution: ix, epoch: *epoch, spec, opened_at: opened_at.0, child, resolution };
+        self.restore_resolved(ix, spec, *epoch, opened_at.0, how.resolution(value));
+    }
+
+    /// A retry looks at the last wait of an execution that stands for a child run.
+    fn restore_child(&mut self, ix: u32, child: &ChildStart, epoch: Epoch) {
+        let spec = WaitSpec::step(WaitKind::Child(Box::new(child.clone())));
+        self.restore_resolved(ix, spec, epoch, Timestamp::default(), Resolution::Withdrawn);
+    }
+
+    fn restore_resolved(
+        &mut self,
+        execution: u32,
+        spec: WaitSpec,
+        epoch: Epoch,
+        opened_at: Timestamp,
+        resolution: Resolution,
+    ) {
+        let (child, resolution) = (ChildNews::default(), Some(resolution));
         let id = self.next_wait_id();
         self.waits_opened += 1;
-        self.executions[ix as usize].waits.push(id.clone());
-        self.waits.insert(id, wait);
+        self.executions[execution as usize].waits.push(id.clone());
+        self.waits.insert(id, Wait { execution, epoch, spec, opened_at, child, resolution });
     }
 
     fn restore_wait(&mut self, ix: u32, kept: &KeptWait) {
@@ -409,6 +429,7 @@ fn ended_child(run: &str) -> WaitKind {
         input: Payload::default(),
         context: Map::new(),
         metadata: Map::new(),
+        entry: None,
     }))
 }
 

@@ -78,7 +78,8 @@ impl Run {
         let execution = &mut self.executions[ix as usize];
         execution.has_token = true;
         let lineage = execution.lineage.clone();
-        self.tokens.occupy(step, &lineage);
+        let place = execution.place();
+        self.tokens.occupy(place, &lineage);
         self.set_status(ix, ExecutionStatus::Blocked);
         true
     }
@@ -107,6 +108,10 @@ impl Run {
     /// because a step that it needs lives again too.
     pub(super) fn line_up_again(&mut self, ix: u32, at: Timestamp) {
         let step = self.exec(ix).step_ix;
+        if self.exec(ix).stands_for_child {
+            self.set_status(ix, ExecutionStatus::Waiting);
+            return;
+        }
         let workflow = self.workflow.clone();
         let needs = &workflow.step(step).needs;
         let mut needed = needs.iter().filter(|need| need.kind != NeedKind::Parallel);

@@ -52,6 +52,8 @@ impl TryFrom<Map<String, Value>> for Checkpoint {
             session_start: members.one("session_start")?,
             metadata: members.one("metadata")?,
             input: members.one("input")?,
+            entry: members.one("entry")?,
+            added_states: members.list("added_states")?,
             tick: members.one("tick")?,
             started_at: members.one("started_at")?,
             routed: members.one("routed")?,

@@ -15,7 +15,7 @@ use crate::ids::{Seq, StepName};
 use crate::run::command::TimerKey;
 use crate::run::event::Payload;
 use crate::run::token::{Lineage, Token};
-use crate::run::wait::{Resolution, WaitKind};
+use crate::run::wait::{ChildStart, Resolution, WaitKind};
 use crate::run::{Execution, NeedsState, Run, Wait};
 use crate::status::{ExecutionStatus, StateStatus};
 use crate::workflow::StepIx;
@@ -41,7 +41,7 @@ impl Run {
             agent_status: self.status.into(),
             pause_reason: self.pause_reason,
             definition: self.workflow.to_json(),
-            definition_hash: self.workflow.version().to_owned(),
+            definition_hash: self.workflow.definition().version(),
             completed_states: named(&|status| status == ExecutionStatus::Completed),
             running_states: named(&|status| status == ExecutionStatus::Running),
             priority_queue: self.queued(),
@@ -56,6 +56,8 @@ impl Run {
             session_start: self.session_start.map(Seconds),
             metadata: self.metadata.clone(),
             input: self.input.clone(),
+            entry: self.entry.clone(),
+            added_states: self.workflow.added_steps().iter().map(|step| step.name.clone()).collect(),
             tick: self.tick,
             started_at: self.started_at.map(Seconds),
             routed: self.routed,
@@ -150,9 +152,20 @@ impl Run {
             failure_of: execution.failure_of.map(|ix| self.place(ix)),
             compensates: execution.compensates.map(|ix| self.place(ix)),
             routed_failure: execution.routed_failure,
+            stands_for_child: execution.stands_for_child,
+            child: self.child_to_begin_again(execution),
             items: fan.map(|fan| fan.items.clone()),
             next_item: fan.map_or(0, |fan| fan.next),
             element: execution.element.map(|(of, index)| KeptElement { of: self.exec(of).ordinal, index }),
+        }
+    }
+
+    fn child_to_begin_again(&self, execution: &Execution) -> Option<Box<ChildStart>> {
+        let is_over = execution.status.is_terminal() && execution.status != ExecutionStatus::Completed;
+        let wait = execution.waits.last().filter(|_| execution.stands_for_child && is_over)?;
+        match &self.waits[wait].spec.kind {
+            WaitKind::Child(child) => Some(child.clone()),
+            WaitKind::Human(_) | WaitKind::Signal { .. } | WaitKind::Timer => None,
         }
     }
 
@@ -203,10 +216,15 @@ impl Run {
     }
 
     fn kept_lineage(&self, lineage: &Lineage) -> Vec<KeptBranch> {
-        let branches = |targets: &[StepIx]| targets.iter().map(|step| self.name(*step)).collect();
-        let kept = lineage
-            .iter()
-            .map(|branch| KeptBranch { fork: self.place(branch.fork), branches: branches(&branch.targets) });
+        let kept = lineage.iter().map(|branch| {
+            let steps = branch.targets.iter().filter(|target| target.named_by().is_none());
+            let children = branch.targets.iter().filter_map(|target| target.named_by());
+            KeptBranch {
+                fork: self.place(branch.fork),
+                branches: steps.map(|step| self.name(*step)).collect(),
+                by_children_of: children.map(|step| self.name(step)).collect(),
+            }
+        });
         kept.collect()
     }
 

@@ -2,30 +2,35 @@
 
 use std::collections::HashSet;
 
+use super::define::Addition;
 use super::{Refusal, Turn};
 use crate::context::{self, Write};
 use crate::error::{Code, ErrorObject};
 use crate::ids::StepName;
 use crate::nesting::{is_too_deep, too_deep};
 use crate::run::command::Complete;
-use crate::run::event::{Event, Target};
+use crate::run::event::{Activation, Event, Target};
+use crate::run::wait::{ChildStart, WaitKind, WaitSpec};
 use crate::workflow::definition::Successors;
-use crate::workflow::did_you_mean;
+use crate::workflow::{Workflow, did_you_mean, is_pattern, matches};
+
+/// Writes as they are journaled, and the conflicts among them.
+type United = (Vec<Write>, Vec<Event>);
 
 impl Turn<'_> {
     pub(super) fn complete(&mut self, complete: &Complete) -> Result<(), Refusal> {
         let ix = self.under_way(&complete.attempt)?;
         self.withdraw_settle_question(ix);
-        let checked = check_nesting(complete)
-            .and_then(|()| self.check_route(ix, &complete.to))
-            .and_then(|()| self.unite_writes(ix, complete));
-        let (writes, conflicts) = match checked {
-            Ok(united) => united,
+        let (addition, (writes, conflicts)) = match self.check(ix, complete) {
+            Ok(checked) => checked,
             Err(error) => {
                 self.fail_attempt(ix, &complete.attempt, &error);
                 return Ok(());
             }
         };
+        if let Some(addition) = addition {
+            self.add(addition);
+        }
         // A function that ends without having waited for everything it asked: nobody need answer the rest.
         self.withdraw_waits(ix);
         let at = self.step_ref(ix);
@@ -35,27 +40,73 @@ impl Turn<'_> {
             attempt: complete.attempt.attempt,
             output: complete.output.clone(),
             writes,
-            to: complete.to.clone(),
+            to: complete.to.iter().cloned().chain(complete.children.iter().map(child_target)).collect(),
         });
         for conflict in conflicts {
             self.emit(conflict);
         }
         self.after_compensation(ix);
+        for child in &complete.children {
+            self.begin_child(ix, child);
+        }
         Ok(())
     }
 
-    /// All targets are checked before any takes effect.
-    fn check_route(&self, ix: u32, to: &[Target]) -> Result<(), ErrorObject> {
-        let workflow = &self.run.workflow;
+    /// Lets a child run go a branch of the route: an execution of the naming step stands for it, whose failure is the
+    /// step's.
+    fn begin_child(&mut self, ix: u32, child: &ChildStart) {
+        let (step, of) = (self.run.exec(ix).step_ix, self.run.exec(ix).ordinal);
+        if self.run.status.is_terminal() || self.refuse_endless(step) {
+            return;
+        }
+        let (name, ordinal) = (self.run.exec(ix).step.clone(), self.next_ordinal(step));
+        let by = Activation::Child { of };
+        self.emit(Event::StepActivated { step: name.clone(), execution: ordinal, by, blocked: false });
+        let Some(ix) = self.run.find(name.as_str(), ordinal) else { return };
+        let mut child = child.clone();
+        for (key, value) in self.run.context.values() {
+            child.context.entry(key).or_insert_with(|| (**value).clone());
+        }
+        self.open_wait(ix, WaitSpec::step(WaitKind::Child(Box::new(child))));
+    }
+
+    /// Checks everything before anything takes effect: what is defined, where it leads, what is written.
+    fn check(&self, ix: u32, complete: &Complete) -> Result<(Option<Addition>, United), ErrorObject> {
+        check_nesting(complete)?;
+        self.check_depth(&complete.attempt.step, !complete.children.is_empty())?;
+        let addition = self.addition(&complete.defines)?;
+        let workflow = addition.as_ref().map_or(&self.run.workflow, |addition| &addition.workflow);
+        self.check_route(ix, workflow, &complete.to, &complete.children)?;
+        Ok((addition, self.unite_writes(ix, complete)?))
+    }
+
+    fn check_route(
+        &self,
+        ix: u32,
+        workflow: &Workflow,
+        to: &[Target],
+        children: &[ChildStart],
+    ) -> Result<(), ErrorObject> {
         let execution = self.run.exec(ix);
         let name = &execution.step;
-        if execution.compensates.is_some() && !to.is_empty() {
-            let message = format!("step '{name}' undoes a failure and must end, but names '{}'", to[0].step);
+        let mut named =
+            to.iter().map(|target| &target.step).chain(children.iter().filter_map(|c| c.entry.as_ref()));
+        if execution.compensates.is_some()
+            && let Some(named) = named.next()
+        {
+            let message = format!("step '{name}' undoes a failure and must end, but names '{named}'");
+            return Err(ErrorObject::new(Code::TASK_RESULT_INVALID, message).with("task_id", name.as_str()));
+        }
+        if workflow.element_of(execution.step_ix).is_some() && !children.is_empty() {
+            let message = format!("step '{name}' is an element of 'for_each' and cannot name what follows");
             return Err(ErrorObject::new(Code::TASK_RESULT_INVALID, message).with("task_id", name.as_str()));
         }
         let declared: Option<HashSet<&StepName>> = match &workflow.step(execution.step_ix).next {
             Successors::Declared(names) if !to.is_empty() => Some(names.iter().collect()),
             Successors::Declared(_) | Successors::Inferred(_) | Successors::Unknown => None,
+        };
+        let is_declared = |names: &HashSet<&StepName>, step: &StepName| {
+            names.contains(step) || names.iter().any(|name| is_pattern(name) && matches(name, step))
         };
         for target in to {
             let found = workflow.find(target.step.as_str());
@@ -71,7 +122,7 @@ impl Turn<'_> {
                 let hint = did_you_mean(target.step.as_str(), steps);
                 return Err(error.with_hint(hint.unwrap_or_else(|| "see data.known_steps".into())));
             }
-            if declared.as_ref().is_some_and(|names| !names.contains(&target.step)) {
+            if declared.as_ref().is_some_and(|names| !is_declared(names, &target.step)) {
                 let message = format!(
                     "step '{name}' leads to '{}', which its declared `next` does not name",
                     target.step
@@ -85,7 +136,7 @@ impl Turn<'_> {
     }
 
     /// Unites the writes of an attempt with what others wrote since its snapshot.
-    fn unite_writes(&self, ix: u32, complete: &Complete) -> Result<(Vec<Write>, Vec<Event>), ErrorObject> {
+    fn unite_writes(&self, ix: u32, complete: &Complete) -> Result<United, ErrorObject> {
         let reducers = &self.run.workflow.definition().reducers;
         let writer = self.run.reference(ix);
         let mut writes = Vec::with_capacity(complete.writes.len());
@@ -108,6 +159,13 @@ impl Turn<'_> {
         }
         Ok((writes, conflicts))
     }
+}
+
+/// Returns how the journal names a branch that a child run goes.
+fn child_target(child: &ChildStart) -> Target {
+    let workflow = child.definition["name"].as_str().unwrap_or_default().to_owned();
+    let step = child.entry.as_ref().map_or("", |entry| entry.as_str());
+    Target { workflow: Some(workflow), ..Target::to(step) }
 }
 
 /// Refuses a result that nobody could read again.

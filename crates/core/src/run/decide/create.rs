@@ -14,6 +14,7 @@ impl Turn<'_> {
             return self.restore(create, restore);
         }
         let definition = create.workflow.definition();
+        create.workflow.check_entry(create.entry.as_ref())?;
         let mut metadata = definition.metadata.clone();
         metadata.extend(create.metadata.clone());
         self.emit(Event::RunCreated {
@@ -24,6 +25,7 @@ impl Turn<'_> {
             metadata,
             parent: create.parent.clone(),
             base_dir: create.base_dir.clone(),
+            entry: create.entry.clone(),
         });
         if create.hold { Ok(()) } else { self.start() }
     }
@@ -42,8 +44,9 @@ impl Turn<'_> {
         let workflow = self.run.workflow.clone();
         let deadline = workflow.definition().timeout_ms.map(|ms| self.at.plus_ms(ms));
         self.emit(Event::RunStarted { deadline });
-        for step in workflow.graph().entries() {
-            self.activate(step, Activation::Entry);
+        match self.run.entry.as_ref().and_then(|entry| workflow.find(entry.as_str())) {
+            Some(entry) => self.activate(entry, Activation::Entry),
+            None => workflow.graph().entries().for_each(|step| self.activate(step, Activation::Entry)),
         }
         for step in workflow.graph().steps_of(crate::workflow::Role::ByNeeds) {
             self.look_at_needs(step, None, false);

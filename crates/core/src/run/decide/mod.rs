@@ -9,6 +9,7 @@ mod cancel;
 mod child;
 mod complete;
 mod create;
+mod define;
 mod element;
 mod fail;
 mod lose;
@@ -29,7 +30,7 @@ use super::command::Command;
 use super::event::{Event, Parent, Payload};
 use super::wait::Resolution;
 use crate::error::{Code, ErrorObject};
-use crate::ids::{CommandId, RunId, Timestamp, WaitId};
+use crate::ids::{CommandId, RunId, StepName, Timestamp, WaitId};
 use crate::nesting::{is_too_deep, too_deep};
 use crate::status::RunStatus;
 
@@ -73,6 +74,9 @@ pub enum MessageBody {
         parent: Parent,
         /// Directory that its relative paths start at.
         base_dir: Option<String>,
+        /// The step it begins with; none: the entries of its definition.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entry: Option<StepName>,
     },
     /// Cancel a child run.
     CancelChild,
@@ -160,6 +164,7 @@ impl Turn<'_> {
             Command::Cancel { reason } => self.cancel(reason.clone()),
             Command::CancelStep { step } => self.cancel_step(step),
             Command::Retry { input, reason } => self.retry(input.clone(), reason.clone()),
+            Command::Define { steps } => self.define(steps),
             Command::Settle { step, ordinal, verb, value } => {
                 self.settle_by_hand(step, *ordinal, *verb, value.as_ref())
             }

@@ -1,5 +1,7 @@
 //! What follows from a command: joins fire, needs are met, the run rests or ends.
 
+use std::cmp::Reverse;
+
 use serde_json::{Value, json};
 
 use super::Turn;
@@ -47,8 +49,13 @@ impl Turn<'_> {
 
     /// Looks at tokens that have just arrived and are not held: payloads, `each`, `any`, late ones.
     fn look_at_arrivals(&mut self) -> bool {
-        let fresh = std::mem::take(&mut self.run.fresh);
+        let mut fresh = std::mem::take(&mut self.run.fresh);
         let workflow = self.run.workflow.clone();
+        if fresh.len() > 1 {
+            let priority =
+                |id: &u32| self.run.tokens.get(*id).map(|token| workflow.step(token.step).priority);
+            fresh.sort_by_key(|id| Reverse(priority(id)));
+        }
         for id in &fresh {
             let Some(token) = self.run.tokens.get(*id) else { continue };
             let step = token.step;
@@ -89,17 +96,7 @@ impl Turn<'_> {
         let definition = workflow.step(step);
         let joins_blocked = matches!(by, Activation::Held).then(|| self.blocked_at(step)).flatten();
         let is_routed = matches!(by, Activation::Held | Activation::Token(_)) && joins_blocked.is_none();
-        if is_routed && self.run.routed >= workflow.definition().max_steps {
-            let limit = workflow.definition().max_steps;
-            let message = format!(
-                "run {} made {limit} routed executions; the next would be of step '{}'",
-                self.run.id(),
-                definition.name
-            );
-            let error = ErrorObject::new(Code::MAX_STEPS, message)
-                .with("max_steps", limit)
-                .with_hint("end the loop, or raise max_steps");
-            self.fail_run(error);
+        if is_routed && self.refuse_endless(step) {
             return;
         }
         let ordinal = joins_blocked.unwrap_or_else(|| self.next_ordinal(step));
@@ -121,6 +118,24 @@ impl Turn<'_> {
         }
     }
 
+    /// Fails the run if it has made as many routed executions as it may; says whether it did.
+    pub(super) fn refuse_endless(&mut self, next: StepIx) -> bool {
+        let limit = self.run.workflow.definition().max_steps;
+        if self.run.routed < limit {
+            return false;
+        }
+        let message = format!(
+            "run {} made {limit} routed executions; the next would be of step '{}'",
+            self.run.id(),
+            self.run.workflow.step(next).name
+        );
+        let error = ErrorObject::new(Code::MAX_STEPS, message)
+            .with("max_steps", limit)
+            .with_hint("end the loop, or raise max_steps");
+        self.fail_run(error);
+        true
+    }
+
     fn blocked_at(&self, step: StepIx) -> Option<Ordinal> {
         let state = &self.run.steps[step.at()];
         let blocked = state.executions.iter().rev().map(|ix| self.run.exec(*ix));
@@ -131,7 +146,7 @@ impl Turn<'_> {
     }
 
     /// Returns the ordinal of the next activation: the one that was skipped in an earlier epoch, or a new one.
-    fn next_ordinal(&self, step: StepIx) -> Ordinal {
+    pub(super) fn next_ordinal(&self, step: StepIx) -> Ordinal {
         let state = &self.run.steps[step.at()];
         let revived = state.executions.last().map(|ix| self.run.exec(*ix)).filter(|last| {
             last.status == ExecutionStatus::Skipped

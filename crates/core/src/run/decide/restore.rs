@@ -11,15 +11,17 @@ use crate::run::command::{AttemptRef, Create, Restore};
 use crate::run::event::{Activation, Event};
 use crate::run::wait::WaitKind;
 use crate::status::{AgentStatus, ExecutionStatus, PauseReason};
-use crate::workflow::definition::Definition;
+use crate::workflow::definition::{Definition, Step};
 use crate::workflow::{Workflow, differences};
 
 impl Turn<'_> {
     pub(super) fn restore(&mut self, create: &Create, restore: &Restore) -> Result<(), Refusal> {
         let from = &*restore.checkpoint;
         let definition = own_definition(from)?;
-        check_definition(from, &definition, &create.workflow, restore.allow_changes)?;
-        Run::blank(create.run.clone(), create.workflow.clone()).restore(from, self.at)?;
+        let added = self.addition(&added_steps(from, &definition, &create.workflow))?;
+        let workflow = added.as_ref().map_or(&create.workflow, |added| &added.workflow);
+        check_definition(from, &definition, workflow, restore.allow_changes)?;
+        Run::blank(create.run.clone(), workflow.clone()).restore(from, self.at)?;
 
         let mut metadata = from.metadata.clone();
         metadata.extend(create.metadata.clone());
@@ -32,7 +34,11 @@ impl Turn<'_> {
             metadata,
             parent: create.parent.clone(),
             base_dir: create.base_dir.clone(),
+            entry: from.entry.clone(),
         });
+        if let Some(added) = added {
+            self.add(added);
+        }
         self.emit(Event::RunRestored { checkpoint: restore.checkpoint.clone() });
         match from.agent_status {
             AgentStatus::Completed => {
@@ -95,6 +101,12 @@ fn own_definition(from: &Checkpoint) -> Result<Definition, ErrorObject> {
         return Err(invalid(message).with("member", "definition_hash"));
     }
     Ok(workflow.definition().clone())
+}
+
+/// Returns the steps that the other run had added and the workflow has not got: they come along.
+fn added_steps(from: &Checkpoint, definition: &Definition, workflow: &Workflow) -> Vec<Step> {
+    let added = definition.steps.iter().filter(|step| from.added_states.contains(&step.name));
+    added.filter(|step| workflow.find(step.name.as_str()).is_none()).cloned().collect()
 }
 
 /// Refuses a definition that is not that of the checkpoint, but for its name and for steps that were added; with

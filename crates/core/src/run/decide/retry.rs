@@ -5,7 +5,7 @@ use super::{Refusal, Turn};
 use crate::ids::Epoch;
 use crate::run::event::{Event, Payload};
 use crate::run::{Execution, Run};
-use crate::status::RunStatus;
+use crate::status::{ExecutionStatus, RunStatus};
 
 impl Turn<'_> {
     pub(super) fn retry(&mut self, input: Option<Payload>, note: Option<String>) -> Result<(), Refusal> {
@@ -21,7 +21,22 @@ impl Turn<'_> {
         let deadline = self.run.workflow.definition().timeout_ms.map(|ms| self.at.plus_ms(ms));
         let epoch = Epoch(self.run.epoch.0 + 1);
         self.emit(Event::RunRetried { epoch, input, deadline, note });
+        self.begin_children_again();
         self.look_at_all_needs();
+    }
+
+    /// Lets new child runs go the branches whose child runs did not complete.
+    fn begin_children_again(&mut self) {
+        let lives_again =
+            |e: &Execution| e.stands_for_child && e.status == ExecutionStatus::Waiting && e.open_waits == 0;
+        let all = self.run.executions.iter().enumerate();
+        let again: Vec<u32> = all.filter(|(_, e)| lives_again(e)).map(|(ix, _)| ix as u32).collect();
+        for ix in again {
+            let known = self.run.exec(ix).waits.last().and_then(|wait| self.run.waits.get(wait));
+            if let Some(spec) = known.map(|wait| wait.spec.clone()) {
+                self.open_wait(ix, spec);
+            }
+        }
     }
 
     fn nothing_to_retry(&self) -> String {

@@ -2,7 +2,7 @@
 
 use super::{MessageBody, Refusal, Turn};
 use crate::error::{Code, ErrorObject};
-use crate::ids::{RunId, WaitId, digest};
+use crate::ids::{RunId, StepName, WaitId, digest};
 use crate::nesting::{is_too_deep, too_deep};
 use crate::run::Run;
 use crate::run::command::Suspend;
@@ -27,12 +27,8 @@ impl Turn<'_> {
             self.fail_attempt(ix, &suspend.attempt, &ErrorObject::new(Code::REPLAY_MISMATCH, message));
             return Ok(());
         }
-        let depth = self.run.parent.as_ref().map_or(0, |parent| parent.depth);
-        if depth >= MAX_DEPTH && suspend.waits.iter().any(|wait| matches!(wait.kind, WaitKind::Child(_))) {
-            let message = format!("step '{}' starts a child run at depth {depth}", suspend.attempt.step);
-            let error = ErrorObject::new(Code::RESOURCE_EXHAUSTED, message)
-                .with("resource_type", "workflow_depth")
-                .never_again();
+        let is_child = |wait: &WaitSpec| matches!(wait.kind, WaitKind::Child(_));
+        if let Err(error) = self.check_depth(&suspend.attempt.step, suspend.waits.iter().any(is_child)) {
             self.fail_attempt(ix, &suspend.attempt, &error);
             return Ok(());
         }
@@ -58,6 +54,18 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Refuses child runs of child runs without end.
+    pub(super) fn check_depth(&self, step: &StepName, starts_child: bool) -> Result<(), ErrorObject> {
+        let depth = self.run.parent.as_ref().map_or(0, |parent| parent.depth);
+        if depth < MAX_DEPTH || !starts_child {
+            return Ok(());
+        }
+        let message = format!("step '{step}' starts a child run at depth {depth}");
+        Err(ErrorObject::new(Code::RESOURCE_EXHAUSTED, message)
+            .with("resource_type", "workflow_depth")
+            .never_again())
+    }
+
     pub(super) fn open_wait(&mut self, ix: u32, mut spec: WaitSpec) -> WaitId {
         let wait = self.run.next_wait_id();
         if let WaitKind::Child(child) = &mut spec.kind {
@@ -79,6 +87,7 @@ impl Turn<'_> {
             metadata: child.metadata.clone(),
             parent: Parent { run: self.run.id.clone(), wait: wait.clone(), depth },
             base_dir: self.run.base_dir.clone(),
+            entry: child.entry.clone(),
         };
         self.tell(child.run.clone(), format!("start:{wait}"), body);
     }

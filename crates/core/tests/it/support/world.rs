@@ -20,6 +20,8 @@ pub(crate) const SESSION: u64 = 1;
 
 pub(crate) struct World {
     pub(crate) run: Run,
+    /// What the run began with.
+    pub(crate) workflow: Arc<Workflow>,
     pub(crate) now: Timestamp,
     pub(crate) journal: Vec<(Event, Timestamp)>,
     pub(crate) last: Decision,
@@ -35,7 +37,8 @@ impl World {
     pub(crate) fn named(run: &str, definition: Definition) -> Self {
         let workflow = Workflow::new(definition).expect("the definition can be run");
         Self {
-            run: Run::blank(RunId::from(run), workflow),
+            run: Run::blank(RunId::from(run), workflow.clone()),
+            workflow,
             now: Timestamp(1_000_000_000),
             journal: Vec::new(),
             last: Decision::default(),
@@ -212,12 +215,12 @@ impl World {
     /// Folds the journal anew.
     pub(crate) fn replayed(&self) -> Run {
         let journal = self.journal.iter().map(|(event, at)| (event, *at));
-        Run::replay(self.run.id().clone(), self.run.workflow().clone(), journal)
+        Run::replay(self.run.id().clone(), self.workflow.clone(), journal)
     }
 
     /// Reads a snapshot that was made after so many events, and folds the others.
     pub(crate) fn restored(&self, seq: usize, snapshot: &[u8]) -> Run {
-        let run = Run::from_snapshot(self.run.id().clone(), self.run.workflow().clone(), snapshot);
+        let run = Run::from_snapshot(self.run.id().clone(), self.workflow.clone(), snapshot);
         let tail = self.journal[seq..].iter().map(|(event, at)| (event, *at));
         run.expect("a snapshot of this build can be read").fold(tail)
     }
@@ -230,6 +233,8 @@ pub(crate) fn complete(attempt: &AttemptRef, output: Value, to: Vec<Target>) -> 
         writes: Vec::new(),
         snapshot: 0,
         to,
+        children: Vec::new(),
+        defines: Vec::new(),
     })
 }
 
@@ -261,14 +266,19 @@ pub(crate) fn question(position: u32) -> WaitSpec {
 
 /// A wait for a child run.
 pub(crate) fn child(position: u32) -> WaitSpec {
-    let start = ChildStart {
+    wait_for(position, WaitKind::Child(Box::new(child_start())))
+}
+
+/// A child run of a workflow that nobody looks at.
+pub(crate) fn child_start() -> ChildStart {
+    ChildStart {
         run: "".into(),
-        definition: json!({}),
+        definition: json!({ "name": "other" }),
         input: Payload::default(),
         context: serde_json::Map::new(),
         metadata: serde_json::Map::new(),
-    };
-    wait_for(position, WaitKind::Child(Box::new(start)))
+        entry: Some("x".into()),
+    }
 }
 
 pub(crate) fn first() -> Ordinal {

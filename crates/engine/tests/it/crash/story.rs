@@ -176,6 +176,7 @@ impl Performer {
                 input: Arc::new(Value::Null),
                 context: Map::new(),
                 metadata: Map::new(),
+                entry: None,
             }))),
             "once" => self.charge(task).await,
             other => unreachable!("nobody knows how to {other}"),
@@ -214,6 +215,7 @@ fn route(task: &Task) -> Outcome {
             output: Arc::new(json!({ "result": round })),
             writes: vec![Change { key: mark(side, round), value: Some(Arc::new(json!(round))), base: None }],
             to: vec![Target::to("tally")],
+            ..Completion::default()
         }),
         "tally" if round < ROUNDS => Outcome::to(&["head"]),
         "tally" => Outcome::to(&["done"]),

@@ -75,6 +75,7 @@ impl Actor {
                     input: Arc::new(json!({ "rounds": 2 })),
                     context: Map::new(),
                     metadata: Map::new(),
+                    entry: None,
                 };
                 Outcome::Suspend(vec![wait(0, WaitKind::Child(Box::new(start)), Then::Complete)])
             }
@@ -156,6 +157,7 @@ impl Actor {
             output: Arc::new(json!({ "result": number })),
             writes: Vec::new(),
             to,
+            ..Completion::default()
         })
     }
 }
