@@ -247,6 +247,7 @@ pub struct StateMetadata {
 
 /// An execution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and they combine freely")]
 pub struct KeptExecution {
     /// The step.
     pub step: StepName,

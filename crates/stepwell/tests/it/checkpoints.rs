@@ -111,6 +111,7 @@ async fn a_run_goes_on_from_a_file_under_another_name_and_nothing_is_done_again(
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         answer(&run, "Title?", json!("On wells")).await;
         let undisturbed = run.wait().await.unwrap();
+        assert_eq!(run.metrics().await.unwrap().joins, 1);
 
         // Steps were added since.
         let second = essay("restored_workflow", &done).state("thank", ends).build(&engine).unwrap();
