@@ -90,7 +90,9 @@ impl<'e> Arrivals<'e> {
                 let mut names: Vec<&Target> = plain.collect();
                 names.sort_by_key(|target| &target.step);
                 names.dedup_by_key(|target| &target.step);
-                names.iter().for_each(|target| self.comes(&target.step));
+                for target in names {
+                    self.comes(&target.step);
+                }
             }
             Event::StepFailed { to: Some(step), .. } | Event::FailureHandled { to: Some(step), .. } => {
                 self.comes(step);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use stepwell::core::status::{ExecutionStatus, RunStatus};
+use stepwell::core::status::{ExecutionStatus, PauseReason, RunStatus};
 use stepwell::{
     Agent, AgentBuilder, AgentStatus, Ask, Checkpoint, Context, Engine, Leases, Next, Options, Registry,
     Retry, State, StateStatus, StepError, Typed,
@@ -248,7 +248,7 @@ async fn pause_returns_how_the_run_stands() {
         let run = asked(&essay("essay", &done).build(&engine).unwrap()).await;
         let checkpoint = run.pause().await.unwrap();
         assert_eq!((checkpoint.agent_status, checkpoint.completed_states.len()), (AgentStatus::Paused, 2));
-        assert_eq!(checkpoint.pause_reason.map(|reason| reason.as_str()), Some("operator"));
+        assert_eq!(checkpoint.pause_reason, Some(PauseReason::Operator));
         answer(&run, "Title?", json!("On wells")).await;
         assert_eq!(done.counts(), [1, 1, 1, 0]);
         run.resume().await.unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use stepwell_core::ids::{ExecutionRef, RunId, Seq, Timestamp};
+use stepwell_core::ids::{ExecutionRef, RunId, Seq, StepName, Timestamp};
 use stepwell_core::run::checkpoint::Checkpoint;
 use stepwell_core::run::command::{AttemptRef, Command, Create, TimerKey};
 use stepwell_core::run::event::{AttemptStarted, Event, Payload, Target};
@@ -31,7 +31,7 @@ impl Drive {
         decided.unwrap_or_else(|error| panic!("seed {}: {kind} is refused: {error}", self.seed));
     }
 
-    fn to_the_end(&mut self) {
+    fn end(&mut self) {
         for _ in 0..600 {
             if self.run.status().is_terminal() {
                 return;
@@ -58,7 +58,8 @@ impl Drive {
         let (ordinal_no, name) = (ordinal.0, step.as_str().to_owned());
         let started = AttemptStarted { step, execution: ordinal, attempt: work.attempt, session: SESSION };
         self.run.apply(&Event::AttemptStarted(started), self.now);
-        let dice = (self.seed + u64::from(ordinal_no) + name.len() as u64) % 5;
+        let letters: u64 = name.bytes().map(u64::from).sum();
+        let dice = (self.seed + u64::from(ordinal_no) + letters) % 5;
         if dice == 0 {
             self.submit(fail(&attempt, "boom"));
             return true;
@@ -67,7 +68,7 @@ impl Drive {
         let definition = workflow.step(work.step);
         let names = definition.next.known().unwrap_or_default();
         let real: Vec<&str> =
-            names.iter().map(|name| name.as_str()).filter(|name| !name.starts_with('$')).collect();
+            names.iter().map(StepName::as_str).filter(|name| !name.starts_with('$')).collect();
         let goes_on = definition.action == Action::Function && ordinal_no < 3;
         let to = real.iter().take(if goes_on { 2 } else { 0 }).map(|name| Target::to(name)).collect();
         let Command::Complete(mut outcome) = complete(&attempt, json!({ "result": name }), to) else {
@@ -178,7 +179,7 @@ fn play(seed: u64) {
     let keys: BTreeMap<_, _> =
         run.executions().iter().map(|e| ((e.step.clone(), e.ordinal), run.idempotency_key(e))).collect();
     let mut restored = Drive { run: restored(&run, seq, now, seed), now, seed };
-    if seed % 3 == 0 && !restored.run.status().is_terminal() {
+    if seed.is_multiple_of(3) && !restored.run.status().is_terminal() {
         restored.run = self::restored(&restored.run, Seq(5), now, seed);
     }
 
@@ -189,13 +190,13 @@ fn play(seed: u64) {
         }
     }
     if run.status() == RunStatus::Cancelled {
-        restored.to_the_end();
+        restored.end();
         return;
     }
     let mut undisturbed = at_rest(&run, now, seed);
     assert_eq!(outcome(&restored.run), outcome(&undisturbed.run), "seed {seed}: restored, before it goes on");
     for drive in [&mut undisturbed, &mut restored] {
-        drive.to_the_end();
+        drive.end();
     }
     assert_eq!(outcome(&restored.run), outcome(&undisturbed.run), "seed {seed}");
 }
