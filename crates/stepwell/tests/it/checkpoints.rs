@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use stepwell::core::run::wait::WaitKind;
 use stepwell::core::status::{ExecutionStatus, PauseReason, RunStatus};
 use stepwell::{
     Agent, AgentBuilder, AgentStatus, Ask, Checkpoint, Context, Engine, Leases, Next, Options, Registry,
@@ -387,4 +388,86 @@ async fn states_stand_as_their_latest_execution_does() {
     assert!(states["outline"].last_success.is_some() && states["write"].last_success.is_none());
     assert_eq!(run.checkpoint().await.unwrap().state_metadata, states);
     engine.shutdown().await;
+}
+
+/// A child run belongs to the run that began it: a restored run begins its own.
+#[tokio::test]
+async fn a_child_run_that_is_waited_for_is_begun_anew() {
+    let engine = open_in_memory().await;
+    let begun = Arc::new(AtomicU32::new(0));
+    let counted = begun.clone();
+    let child = Agent::new("child")
+        .state("ask", move |cx: Context| {
+            let counted = counted.clone();
+            async move {
+                cx.once("begin", || async { Ok(counted.fetch_add(1, Ordering::SeqCst)) }).await?;
+                let speed: u32 = cx.signal("speed").await?;
+                cx.set("speed", &speed)?;
+                Ok(Next::done())
+            }
+        })
+        .build(&engine)
+        .unwrap();
+    let called = child.clone();
+    let parent = Agent::new("parent")
+        .state("call", move |cx: Context| {
+            let child = called.clone();
+            async move {
+                cx.set("speed", &cx.run_agent(&child, json!({})).await?.get::<u32>("speed")?)?;
+                Ok(Next::done())
+            }
+        })
+        .build(&engine)
+        .unwrap();
+    let run = parent.start(()).await.unwrap();
+    run.rest().await.unwrap();
+    let restored = parent.restore(&run.checkpoint().await.unwrap()).await.unwrap();
+    run.cancel().await.unwrap();
+    restored.resume().await.unwrap();
+    restored.rest().await.unwrap();
+    let waiting = engine.inspect(restored.id()).await.unwrap();
+    let own = waiting.open_waits().iter().find_map(|wait| match &wait.spec.kind {
+        WaitKind::Child(child) => Some(child.run.clone()),
+        _ => None,
+    });
+    engine.signal(&own.unwrap(), "speed", json!(3), None).await.unwrap();
+    assert_eq!(restored.wait().await.unwrap().get("speed").unwrap(), Some(3));
+    assert_eq!(begun.load(Ordering::SeqCst), 2);
+    engine.shutdown().await;
+}
+
+/// States that the other run had added come along, and wait for their functions.
+#[tokio::test]
+async fn states_that_a_run_added_come_along() {
+    let url = "memory:";
+    let split = |cx: Context| async move {
+        cx.add_state(chunk())?;
+        Ok(Next::to("chunk"))
+    };
+    let build = |engine: &Engine| {
+        Agent::new("chunks").add_state(State::new("split", split).next(["chunk*"])).build(engine).unwrap()
+    };
+    let first = crate::support::open(&stepwell::open_store(url).await.unwrap()).await;
+    let run = build(&first).start(()).await.unwrap();
+    run.rest().await.unwrap();
+    let checkpoint = run.checkpoint().await.unwrap();
+    assert_eq!(checkpoint.added_states[0].as_str(), "chunk");
+    first.shutdown().await;
+
+    let second = crate::support::open(&stepwell::open_store(url).await.unwrap()).await;
+    let agent = build(&second);
+    let restored = agent.restore(&checkpoint).await.unwrap();
+    agent.add_state(&restored, chunk()).await.unwrap();
+    restored.resume().await.unwrap();
+    second.signal(restored.id(), "go", json!(1), None).await.unwrap();
+    assert_eq!(restored.wait().await.unwrap().completed_states, ["split", "chunk"]);
+    second.shutdown().await;
+}
+
+fn chunk() -> State {
+    State::new("chunk", |cx: Context| async move {
+        let _: u32 = cx.signal("go").await?;
+        Ok(Next::done())
+    })
+    .next([] as [&str; 0])
 }
