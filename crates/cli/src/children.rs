@@ -140,12 +140,7 @@ pub(crate) async fn open_questions(
     run: &RunId,
 ) -> Result<Vec<WaitRow>, stepwell_store::Error> {
     let root = store.run(run).await?.root;
-    let filter = WaitFilter {
-        state: Some(WaitState::Open),
-        kind: Some("human".into()),
-        root: Some(root.clone()),
-        ..WaitFilter::default()
-    };
+    let filter = WaitFilter { root: Some(root.clone()), ..WaitFilter::open_questions() };
     let found = store.waits(&filter, &Page::first(MOST)).await?.items;
     if *run == root {
         return Ok(found);

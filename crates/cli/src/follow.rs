@@ -375,13 +375,21 @@ fn what_is_awaited(step: &str, spec: &WaitSpec) -> String {
     let until = spec.deadline.map_or_else(String::new, |at| format!(" until {}", shown(at)));
     let default = spec.default.as_ref().map_or_else(String::new, |default| format!(", then {default}"));
     match &spec.kind {
-        WaitKind::Human(question) => format!("  {step} asks{until}{default}: {}", question.prompt),
+        WaitKind::Human(question) => {
+            let again = again(question);
+            format!("  {step} asks{again}{until}{default}: {}", question.prompt)
+        }
         WaitKind::Signal { name } => {
             format!("  {step} waits for signal '{}'{until}{default}", text::line(name))
         }
         WaitKind::Timer => format!("  {step} sleeps{until}"),
         WaitKind::Child(child) => format!("  {step} waits for child run {}", child.run),
     }
+}
+
+/// Returns why a question is asked again, if it is: ` again (too short)`.
+fn again(question: &Question) -> String {
+    question.rejected.as_ref().map_or_else(String::new, |rejected| format!(" again ({})", rejected.message))
 }
 
 /// Returns lines that say what to type to answer a question.

@@ -159,6 +159,8 @@ pub(crate) fn wait(row: &WaitRow) -> Value {
         "default": row.spec.get("default").cloned().unwrap_or(Value::Null),
         "deadline": time_or_null(row.deadline),
         "assignee": row.assignee,
+        "try": question.tries(),
+        "rejected": question.rejected.map(|rejected| json!({ "answer": rejected.answer, "message": rejected.message })),
         "metadata": row.metadata,
         "state": row.state,
         "opened_at": time(row.opened_at),

@@ -1,14 +1,14 @@
 //! One attempt: what its provider is told, how its time is kept, how its outcome comes back.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_core::ids::{Epoch, Ordinal, RunId, StepName, Timestamp};
+use stepwell_core::ids::{Epoch, Ordinal, RunId, StepName, Timestamp, WaitId};
 use stepwell_core::nesting::is_too_deep;
 use stepwell_core::run::Run;
 use stepwell_core::run::command::{AttemptRef, Command, Complete, Fail, Suspend};
@@ -17,13 +17,13 @@ use stepwell_core::run::wait::Resolution;
 use stepwell_core::workflow::Workflow;
 use stepwell_core::workflow::definition::{Action, Step};
 use stepwell_store::{LazyEvent, LeaseRef, Purpose};
-use tokio_util::sync::CancellationToken;
 
 use crate::error::from_store;
 use crate::held::Hold;
 use crate::mailbox::{Cached, Refused};
 use crate::params;
 use crate::provider::{Failure, Outcome, Provider, Task};
+use crate::secrets::Secrets;
 use crate::shared::Shared;
 use crate::slots::Slot;
 
@@ -69,12 +69,16 @@ impl RunInfo {
 /// A wait of this execution that was resolved: what a function that runs again is told.
 #[derive(Clone, Debug)]
 pub struct Resolved {
+    /// Its id.
+    pub wait: WaitId,
     /// Position among the waits of the execution.
     pub position: u32,
     /// Name the function gave it.
     pub name: Option<String>,
     /// `human`, `signal`, `timer` or `child`.
     pub kind: &'static str,
+    /// Until when it was open at most; not told after a retry of the run, which gives everything its time anew.
+    pub deadline: Option<Timestamp>,
     /// How it was resolved.
     pub resolution: Resolution,
 }
@@ -109,6 +113,8 @@ pub struct Reporter {
     pub(crate) shared: Arc<Shared>,
     pub(crate) run: RunId,
     pub(crate) lease: LeaseRef,
+    /// Of this attempt.
+    secrets: Arc<Mutex<Secrets>>,
 }
 
 impl std::fmt::Debug for Reporter {
@@ -168,8 +174,20 @@ impl Reporter {
         self.shared.clock.now()
     }
 
-    /// Journals a `log`, `progress` or `message`, with the next commit or flush.
+    /// Takes note of a secret: what the attempt emits, and its error, show `***` in its place.
+    pub fn keep_secret(&self, text: &str) {
+        self.secrets.lock().expect("no panic happens under this lock").add(text);
+    }
+
+    /// Returns the secrets that the attempt has.
+    pub fn secrets(&self) -> Secrets {
+        self.secrets.lock().expect("no panic happens under this lock").clone()
+    }
+
+    /// Journals a `log`, `progress` or `message`, with the next commit or flush. Secrets of the attempt are masked.
     pub fn emit(&self, kind: &str, data: Value) {
+        let secrets = self.secrets();
+        let data = if secrets.is_empty() { data } else { secrets.mask_value(data) };
         let data = if is_too_deep(&data) { Value::from("(nested too deep to be kept)") } else { data };
         self.shared.lazy.push(LazyEvent {
             run: self.run.clone(),
@@ -230,11 +248,18 @@ pub(crate) fn prepare(
         }
     };
     let deadline = step.timeout_ms.map(|ms| shared.clock.now().plus_ms(ms));
-    let reporter = Reporter { shared: shared.clone(), run: run.id().clone(), lease: lease.clone() };
-    let resolutions = run.resolutions(execution).into_iter().map(|(_, spec, resolution)| Resolved {
+    let reporter = Reporter {
+        shared: shared.clone(),
+        run: run.id().clone(),
+        lease: lease.clone(),
+        secrets: Arc::default(),
+    };
+    let resolutions = run.resolutions(execution).into_iter().map(|(wait, spec, resolution)| Resolved {
+        wait: wait.clone(),
         position: spec.position,
         name: spec.name.clone(),
         kind: spec.kind.as_str(),
+        deadline: spec.deadline.filter(|_| run.opened_in(wait) == Some(run.epoch())),
         resolution: resolution.clone(),
     });
     let open = run.waits_open_for(execution).map(|spec| Opened {
@@ -302,7 +327,11 @@ async fn carry_one_out(shared: &Arc<Shared>, prepared: Prepared) -> Option<Prepa
     let Prepared { provider, task, hold, run, timeout, snapshot, slot, purpose } = prepared;
     let outcome = match task {
         Err(error) => Outcome::from(error),
-        Ok(task) => execute(shared, &provider, task, timeout, &hold.cancel).await,
+        Ok(task) => {
+            let secrets = task.report.secrets.clone();
+            let outcome = execute(shared, &provider, task, timeout, &hold).await;
+            without_secrets(&secrets.lock().expect("no panic happens under this lock"), outcome)
+        }
     };
     if let Outcome::Lost { reason } = &outcome {
         tracing::warn!(%run, execution = %hold.lease.execution, %reason, "an attempt was lost");
@@ -319,34 +348,58 @@ async fn carry_one_out(shared: &Arc<Shared>, prepared: Prepared) -> Option<Prepa
     bring_home(shared, &run, command, &hold.lease, slot).await
 }
 
+fn without_secrets(secrets: &Secrets, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Fail(failure) if !secrets.is_empty() => {
+            Outcome::Fail(Failure { error: secrets.mask_error(failure.error), ..failure })
+        }
+        Outcome::Lost { reason } => Outcome::Lost { reason: secrets.mask(&reason) },
+        Outcome::Fail(_) | Outcome::Complete(_) | Outcome::Suspend(_) => outcome,
+    }
+}
+
 fn was_cancelled(hold: &Hold, outcome: &Outcome) -> bool {
     hold.cancel.is_cancelled() && !matches!(outcome, Outcome::Fail(failure) if failure.timed_out)
 }
 
+/// Carries an attempt out. One that is told to end, since its time is up or nobody wants it any more, is given the
+/// clean-up time and then abandoned: its slot and what it booked are free again, and fencing refuses whatever it brings.
 async fn execute(
     shared: &Arc<Shared>,
     provider: &Arc<dyn Provider>,
     task: Task,
     timeout: Option<Duration>,
-    cancel: &CancellationToken,
+    hold: &Hold,
 ) -> Outcome {
     let (step, deadline) = (task.step.clone(), task.deadline);
     let running = AssertUnwindSafe(provider.execute(task)).catch_unwind();
     let guarded = running.map(|ended| ended.unwrap_or_else(|panic| panicked(&step, &*panic)));
-    let Some(limit) = timeout else { return guarded.await };
     tokio::pin!(guarded);
-    tokio::select! {
+    let time_is_up = async {
+        match deadline {
+            Some(at) => shared.clock.sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    };
+    let is_late = tokio::select! {
         biased;
-        outcome = &mut guarded => outcome,
-        () = shared.clock.sleep_until(deadline.unwrap_or_default()) => {
-            cancel.cancel();
-            // What does not end by itself soon is abandoned; fencing refuses whatever it brings later.
-            let grace = shared.clock.now().plus_ms(shared.options.cleanup_ms);
-            tokio::select! {
-                _ = &mut guarded => {}
-                () = shared.clock.sleep_until(grace) => {}
-            }
-            timed_out(&step, limit)
+        outcome = &mut guarded => return outcome,
+        () = hold.cancel.cancelled() => false,
+        () = time_is_up => true,
+    };
+    hold.cancel.cancel();
+    let grace = shared.clock.now().plus_ms(shared.options.cleanup_ms);
+    let ended = tokio::select! {
+        biased;
+        outcome = &mut guarded => Some(outcome),
+        () = hold.abandon.cancelled() => None,
+        () = shared.clock.sleep_until(grace) => None,
+    };
+    match (timeout.filter(|_| is_late), ended) {
+        (Some(limit), _) => timed_out(&step, limit),
+        (None, Some(outcome)) => outcome,
+        (None, None) => {
+            Outcome::Lost { reason: "it did not end when it was cancelled, and is abandoned".into() }
         }
     }
 }
@@ -359,13 +412,15 @@ fn timed_out(step: &StepName, limit: Duration) -> Outcome {
     Outcome::Fail(Failure { error, timed_out: true, retry_after_ms: None })
 }
 
+/// Returns what a panic said.
+pub fn said_by(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
 fn panicked(step: &StepName, panic: &(dyn std::any::Any + Send)) -> Outcome {
-    let said = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".into());
-    ErrorObject::new(Code::TASK_EXECUTION_FAILED, format!("step '{step}' panicked: {said}"))
+    let message = format!("step '{step}' panicked: {}", said_by(panic));
+    ErrorObject::new(Code::TASK_EXECUTION_FAILED, message)
         .with("exception_type", "panic")
         .with("task_id", step.as_str())
         .into()

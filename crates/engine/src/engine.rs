@@ -195,6 +195,11 @@ impl Engine {
         self.shared.register(workflow, step, function);
     }
 
+    /// Returns which work it takes.
+    pub fn leases(&self) -> &Leases {
+        &self.shared.options.leases
+    }
+
     /// Returns the clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.shared.clock
@@ -481,6 +486,15 @@ impl Engine {
     pub(crate) fn watch_status(&self, run: &RunId) -> Watched<RunStatus> {
         let moves = self.shared.mailbox(run).watch_status();
         Watched { moves, _run: Watching { shared: self.shared.clone(), run: run.clone() } }
+    }
+
+    /// Returns the resources that a step asks for and the pool of this engine has no total of: nobody counts them. An
+    /// engine that takes no work knows nothing about it.
+    pub fn uncounted<'s>(&self, step: &'s Step) -> Vec<&'s str> {
+        if *self.leases() == Leases::None {
+            return Vec::new();
+        }
+        self.shared.pool.uncounted_of(step).collect()
     }
 
     /// Returns what the attempts that are under way have booked of the pool of this engine.

@@ -5,12 +5,15 @@ use std::sync::{Arc, Mutex};
 
 use stepwell_core::ids::{ExecutionRef, RunId};
 use stepwell_store::LeaseRef;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// The attempts under way in this process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Held {
     attempts: Arc<Mutex<Attempts>>,
+    /// One has ended.
+    ended: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -24,6 +27,7 @@ struct Entry {
     number: u64,
     lease: LeaseRef,
     cancel: CancellationToken,
+    abandon: CancellationToken,
 }
 
 /// A lease that is held until this is dropped.
@@ -34,6 +38,8 @@ pub(crate) struct Hold {
     pub(crate) lease: LeaseRef,
     /// Cancelled when the attempt should end.
     pub(crate) cancel: CancellationToken,
+    /// Cancelled when nobody waits any longer for it to end.
+    pub(crate) abandon: CancellationToken,
     number: u64,
 }
 
@@ -43,10 +49,11 @@ impl Held {
         let mut attempts = self.attempts.lock().expect("no panic happens under this lock");
         attempts.next += 1;
         let number = attempts.next;
-        let entry = Entry { number, lease: lease.clone(), cancel: cancel.clone() };
+        let abandon = CancellationToken::new();
+        let entry = Entry { number, lease: lease.clone(), cancel: cancel.clone(), abandon: abandon.clone() };
         attempts.by_execution.insert((run.clone(), lease.execution.clone()), entry);
         drop(attempts);
-        Hold { held: self.clone(), run: run.clone(), lease, cancel, number }
+        Hold { held: self.clone(), run: run.clone(), lease, cancel, abandon, number }
     }
 
     /// Tells an attempt to end.
@@ -55,6 +62,31 @@ impl Held {
         if let Some(entry) = attempts.by_execution.get(&(run.clone(), execution.clone())) {
             entry.cancel.cancel();
         }
+    }
+
+    /// Waits no longer for the attempts of a run that were told to end.
+    pub(crate) fn abandon(&self, run: &RunId) {
+        let attempts = self.attempts.lock().expect("no panic happens under this lock");
+        let own =
+            attempts.by_execution.iter().filter(|((of, _), entry)| of == run && entry.cancel.is_cancelled());
+        own.for_each(|(_, entry)| entry.abandon.cancel());
+    }
+
+    /// Waits until no attempt of a run is under way.
+    pub(crate) async fn all_ended(&self, run: &RunId) {
+        loop {
+            // Registered before it is looked, so that no end falls between.
+            let ended = self.ended.notified();
+            if !self.is_carrying(run) {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    fn is_carrying(&self, run: &RunId) -> bool {
+        let attempts = self.attempts.lock().expect("no panic happens under this lock");
+        attempts.by_execution.keys().any(|(of, _)| of == run)
     }
 
     /// Returns whether a lease is held.
@@ -86,5 +118,7 @@ impl Drop for Hold {
         if attempts.by_execution.get(&key).is_some_and(|entry| entry.number == self.number) {
             attempts.by_execution.remove(&key);
         }
+        drop(attempts);
+        self.held.ended.notify_waiters();
     }
 }

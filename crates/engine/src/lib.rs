@@ -24,6 +24,7 @@ mod outbox;
 pub mod params;
 mod pool;
 mod provider;
+mod secrets;
 mod session;
 mod shared;
 mod slots;
@@ -36,11 +37,12 @@ mod watch;
 pub mod whole_file;
 mod worker;
 
-pub use attempt::{FailureBehind, Opened, Reporter, Resolved, RunInfo};
+pub use attempt::{FailureBehind, Opened, Reporter, Resolved, RunInfo, said_by};
 pub use clock::{Clock, SystemClock};
 pub use engine::{Engine, Leases, Options, Start, Started, new_run_id};
 pub use mailbox::Receipt;
 pub use provider::{
     Completion, Failure, Outcome, Outside, Param, ParamProblem, Provider, Registry, Task, handler_of,
 };
+pub use secrets::Secrets;
 pub use watch::Follow;

@@ -79,12 +79,18 @@ impl Pool {
 
     /// Returns what the steps of a workflow ask for and nobody counts, each once.
     pub(crate) fn uncounted<'w>(&self, workflow: &'w Workflow) -> Vec<&'w str> {
-        let asked = workflow.definition().steps.iter().flat_map(|step| step.resources.iter());
-        let uncounted = asked.filter(|(dimension, amount)| *amount > 0.0 && !self.empty.counts(dimension));
-        let mut names: Vec<&str> = uncounted.map(|(dimension, _)| dimension).collect();
+        let steps = workflow.definition().steps.iter();
+        let mut names: Vec<&str> = steps.flat_map(|step| self.uncounted_of(step)).collect();
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// Returns what a step asks for and nobody counts.
+    pub(crate) fn uncounted_of<'s>(&self, step: &'s Step) -> impl Iterator<Item = &'s str> {
+        let is_uncounted = |dimension: &str, amount| amount > 0.0 && !self.empty.counts(dimension);
+        let asked = step.resources.iter().filter(move |(dimension, amount)| is_uncounted(dimension, *amount));
+        asked.map(|(dimension, _)| dimension)
     }
 
     /// Returns what attempts have booked.
@@ -168,7 +174,7 @@ impl Drop for Booking {
 mod tests {
     use futures_util::FutureExt;
     use proptest::prelude::*;
-    use stepwell_core::workflow::definition::{Definition, Step};
+    use stepwell_core::workflow::definition::Definition;
 
     use super::*;
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::{RunId, Seq};
 use stepwell_core::status::RunStatus;
-use stepwell_store::{Recorded, RunRow};
+use stepwell_store::{Among, Page, Recorded, RunFilter, RunRow};
 use tokio::sync::watch;
 
-use crate::engine::{Engine, Watched};
+use crate::engine::{Engine, Leases, Watched};
 use crate::error::from_store;
+use crate::shared::Shared;
 
 /// However quiet it is, the journal is read so often: a lost wake-up costs no more.
 const POLL: Duration = Duration::from_secs(1);
@@ -113,6 +114,58 @@ impl Engine {
                 () = moved_elsewhere => {}
                 () = tokio::time::sleep(POLL) => {}
             }
+        }
+    }
+
+    /// Waits until the attempts of a run that has ended, this one, have ended too, and those of the runs that it began, as far as
+    /// this process carries them out. Those that ignore that they are cancelled are abandoned when the clean-up time
+    /// since the end of the run is over: that of the engine, if no other is given.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn wind_down(&self, ended: &RunRow, cleanup: Option<Duration>) -> Result<(), ErrorObject> {
+        let Shared { held, clock, options, .. } = &*self.shared;
+        if options.leases == Leases::None {
+            return Ok(());
+        }
+        let cleanup_ms = cleanup.map_or(options.cleanup_ms, |time| time.as_millis() as u64);
+        let end = ended.state.finished_at.unwrap_or_else(|| clock.now());
+        let mut tree = vec![ended.run.clone()];
+        let all_ended = async {
+            let mut at = 0;
+            while let Some(run) = tree.get(at).cloned() {
+                held.all_ended(&run).await;
+                tree.extend(self.cut_short_with(&run).await?);
+                at += 1;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            biased;
+            wound_down = all_ended => return wound_down,
+            () = clock.sleep_until(end.plus_ms(cleanup_ms)) => {}
+        }
+        for run in &tree {
+            held.abandon(run);
+        }
+        Ok(())
+    }
+
+    /// Returns the runs that a run began and that did not complete, when they have ended: with it, if not before.
+    async fn cut_short_with(&self, run: &RunId) -> Result<Vec<RunId>, ErrorObject> {
+        const AT_ONCE: usize = 1_000;
+        let children = RunFilter { among: Among::ChildrenOf(run.clone()), ..RunFilter::default() };
+        let (mut cut_short, mut page) = (Vec::new(), Page::first(AT_ONCE));
+        loop {
+            let found = self.store().runs(&children, &page).await.map_err(|error| from_store(&error))?;
+            for child in found.items.into_iter().filter(|row| row.state.status != RunStatus::Completed) {
+                self.rest(&child.run, false).await?;
+                cut_short.push(child.run);
+            }
+            if found.next.is_none() {
+                return Ok(cut_short);
+            }
+            page.cursor = found.next;
         }
     }
 }

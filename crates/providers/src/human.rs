@@ -102,7 +102,7 @@ fn question(task: &Task) -> Result<WaitSpec, ErrorObject> {
         schema: given("schema"),
         options: given("options"),
         assignee: text("assignee"),
-        settles: false,
+        ..Question::default()
     };
     Ok(WaitSpec {
         deadline,

@@ -64,6 +64,8 @@
 //!
 //! The programs in `examples/` show one subject each, and `complete.rs` all of them together.
 //!
+//! Who answers and steers needs none of these functions: a [`Client`] is the people's side of a store.
+//!
 //! # Workflow files
 //!
 //! Workflows written in YAML or JSON run on the same engine, with the providers that [`registry`] returns.
@@ -89,8 +91,10 @@
 //! ```
 
 mod agent;
+mod client;
 mod context;
 mod error;
+mod inbox;
 mod json;
 mod retry;
 mod run;
@@ -103,10 +107,12 @@ use stepwell_core::workflow::Workflow;
 use stepwell_providers::Written;
 
 pub use agent::{Agent, AgentBuilder, DefinitionError, LintFinding, Need, Next, State};
-pub use context::{Ask, Asked, Context, Typed};
+pub use client::Client;
+pub use context::{Ask, Context, Secret, Typed};
 pub use error::StepError;
+pub use inbox::Asked;
 pub use retry::Retry;
-pub use run::{Checkpoint, DeadLetter, Launch, Metrics, Restoring, Run, RunError, RunResult};
+pub use run::{Checkpoint, DeadLetter, Launch, Metrics, Restoring, Run, RunError, RunResult, RunSummary};
 pub use stepwell_core as core;
 pub use stepwell_core::policy::resources::Resources;
 pub use stepwell_core::run::checkpoint::StateMetadata;
@@ -118,7 +124,7 @@ pub use stepwell_engine::{
 };
 pub use stepwell_providers::http::{AllowPrivate, HttpSettings, UnknownRule};
 pub use stepwell_providers::python::PythonSettings;
-pub use stepwell_store::{Recorded, Store, open as open_store};
+pub use stepwell_store::{Among, Page, Paged, Recorded, RunFilter, Store, WaitFilter, open as open_store};
 
 /// How the providers of a Stepwell work.
 #[derive(Clone, Debug, Default)]

@@ -465,6 +465,13 @@ pub struct WaitFilter {
     pub due_before: Option<Timestamp>,
 }
 
+impl WaitFilter {
+    /// Returns what an inbox shows: questions to people that are open.
+    pub fn open_questions() -> Self {
+        Self { state: Some(WaitState::Open), kind: Some("human".into()), ..Self::default() }
+    }
+}
+
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {

@@ -47,13 +47,11 @@ pub(crate) async fn inbox(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
     let now = super::list::now();
     let due = args.due_before.as_deref().map(|text| moment("--due-before", text, now)).transpose()?;
     let filter = WaitFilter {
-        state: Some(WaitState::Open),
-        kind: Some("human".into()),
         assignee: args.assignee.clone(),
         workflow: args.workflow.clone(),
         metadata: pairs("--metadata", &args.metadata, true)?,
         due_before: due,
-        ..WaitFilter::default()
+        ..WaitFilter::open_questions()
     };
     let Some(opened) = project::open_to_list(shared.store()).await? else {
         if shared.json {
@@ -111,6 +109,10 @@ fn in_full(row: &WaitRow) {
     }
     if let Some(assignee) = &row.assignee {
         output::data(&format!("assignee  {assignee}"));
+    }
+    if let Some(rejected) = &question.rejected {
+        output::data(&format!("try       {}", question.tries()));
+        output::data_message(&format!("rejected  {}: {}", rejected.answer, rejected.message));
     }
     output::data("");
     for line in question.prompt.lines() {

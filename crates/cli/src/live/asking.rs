@@ -56,7 +56,7 @@ impl Asking {
             deadline: spec.deadline,
             default: spec.default.as_deref().cloned(),
             editor: Editor::default(),
-            wrong: Vec::new(),
+            wrong: question.rejected.iter().map(|rejected| rejected.message.clone()).collect(),
             is_sent: false,
             in_full: format!("stepwell inbox {}", text::word(wait.as_str())),
         })

@@ -144,7 +144,8 @@ fn waits_for(wait: &Asked, now: Timestamp) -> String {
     };
     match &wait.spec.kind {
         WaitKind::Human(question) => {
-            format!("{}: {}", until("asks"), question.prompt.lines().next().unwrap_or_default())
+            let asks = if question.rejected.is_some() { "asks again" } else { "asks" };
+            format!("{}: {}", until(asks), question.prompt.lines().next().unwrap_or_default())
         }
         WaitKind::Signal { name } => until(&format!("waits for signal '{name}'")),
         WaitKind::Timer => until("sleeps"),

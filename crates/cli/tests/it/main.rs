@@ -1,6 +1,7 @@
 //! The integration tests of the command line, in one binary: a module per subject.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test may tell what it measured")]
 
+mod agents;
 mod batch;
 mod child_runs;
 mod commands;

@@ -380,12 +380,17 @@ pub enum MemoKind {
 /// A wait that was resolved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResolvedWait {
+    /// Its id, which it keeps.
+    pub wait_id: WaitId,
     /// Position among the waits of its execution.
     pub position: u32,
     /// The life of the run in which it was opened.
     pub epoch: Epoch,
     /// When it was opened.
     pub opened_at: Seconds,
+    /// When it would have timed out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub deadline: Option<Seconds>,
     /// How it was resolved.
     #[serde(flatten)]
     pub how: How,
@@ -487,7 +492,7 @@ pub struct KeptWait {
     pub kind: Awaited,
     /// Position among the waits of its execution.
     pub position: u32,
-    /// How often the question was asked: 1.
+    /// How often the question was asked, with this time.
     pub r#try: u32,
     /// What stands in for an answer after the deadline.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]

@@ -384,6 +384,11 @@ impl Run {
         self.waits.get(id).map(|wait| (&wait.spec, wait.resolution.as_ref()))
     }
 
+    /// Returns in which epoch a wait was opened.
+    pub fn opened_in(&self, id: &WaitId) -> Option<Epoch> {
+        self.waits.get(id).map(|wait| wait.epoch)
+    }
+
     /// Returns the resolved waits of an execution, in the order in which they were opened: what a function that
     /// runs again is told. A failed child and a question that timed out are told in their own epoch only: a retry
     /// of the run asks anew.

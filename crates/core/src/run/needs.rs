@@ -54,6 +54,8 @@ impl Lost<'_> {
 pub(super) enum Standing {
     /// A completion counts and nothing of it is live.
     Completed,
+    /// Failed, and `continue` makes up for it.
+    Accepted,
     /// Failed, timed out or cancelled, and `continue` does not make up for it.
     Failed,
     /// Skipped because of a failure.
@@ -71,10 +73,10 @@ pub(super) enum Standing {
 /// Returns what one need of that kind says: `Some(true)` met, `Some(false)` never, `None` not yet.
 /// Not for `or` and `xor`, which speak together.
 pub(super) fn one(kind: NeedKind, standing: Standing, timed_out: bool) -> Option<bool> {
-    use Standing::{Active, Completed, Failed, Gone, Possible, Skipped, SkippedByFailure};
+    use Standing::{Accepted, Active, Completed, Failed, Gone, Possible, Skipped, SkippedByFailure};
     match (kind, standing) {
         (NeedKind::Parallel, _) => Some(true),
-        (NeedKind::Required | NeedKind::And, Completed) => Some(true),
+        (NeedKind::Required | NeedKind::And, Completed | Accepted) => Some(true),
         (NeedKind::Required | NeedKind::And, Failed | SkippedByFailure | Skipped | Gone) => Some(false),
         (NeedKind::Required | NeedKind::And, Possible | Active) => None,
         (NeedKind::Optional, Active) => None,
@@ -89,14 +91,15 @@ pub(super) fn one(kind: NeedKind, standing: Standing, timed_out: bool) -> Option
 
 /// Returns what all `or` needs of a step say together.
 pub(super) fn any_of(standings: &[Standing]) -> Option<bool> {
-    if standings.contains(&Standing::Completed) {
+    if standings.iter().any(|s| matches!(s, Standing::Completed | Standing::Accepted)) {
         return Some(true);
     }
     let open = standings.iter().any(|s| matches!(s, Standing::Possible | Standing::Active));
     (!open).then_some(false)
 }
 
-/// Returns what all `xor` needs of a step say together.
+/// Returns what all `xor` needs of a step say together. They ask which one completed, so that a failure is none, also
+/// where `continue` makes up for it.
 pub(super) fn one_of(standings: &[Standing]) -> Option<bool> {
     if standings.iter().any(|s| matches!(s, Standing::Possible | Standing::Active)) {
         return None;
@@ -184,7 +187,7 @@ impl Run {
         match latest.map(|execution| (execution.status, execution)) {
             Some((status, _)) if status.is_failure() && state.completions == 0 => {
                 if accepted {
-                    Standing::Completed
+                    Standing::Accepted
                 } else {
                     Standing::Failed
                 }
@@ -230,7 +233,7 @@ impl Run {
 
 fn skip_reason(standing: Standing) -> SkipReason {
     match standing {
-        Standing::Failed | Standing::SkippedByFailure => SkipReason::UpstreamFailed,
+        Standing::Failed | Standing::Accepted | Standing::SkippedByFailure => SkipReason::UpstreamFailed,
         Standing::Skipped | Standing::Completed => SkipReason::NeedSkipped,
         Standing::Gone | Standing::Possible | Standing::Active => SkipReason::NeedsUnmet,
     }

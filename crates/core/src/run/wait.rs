@@ -82,6 +82,33 @@ pub struct Question {
     /// Asked by the engine about an attempt whose outcome is unknown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub settles: bool,
+    /// The last answer that was rejected, if it is asked again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<Box<Rejected>>,
+}
+
+impl Question {
+    /// Returns how many times it has been asked, with this one.
+    ///
+    /// ```
+    /// use stepwell_core::run::wait::Question;
+    ///
+    /// assert_eq!(Question::default().tries(), 1);
+    /// ```
+    pub fn tries(&self) -> u32 {
+        self.rejected.as_ref().map_or(1, |rejected| rejected.times + 1)
+    }
+}
+
+/// An answer that fits its form and that the function which asked would not take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// The answer.
+    pub answer: Payload,
+    /// What is wrong with it, for people.
+    pub message: String,
+    /// How many answers were rejected, with this one.
+    pub times: u32,
 }
 
 /// The child run to start.

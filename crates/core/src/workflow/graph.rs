@@ -264,6 +264,11 @@ impl Graph {
         self.sink
     }
 
+    /// Returns the number of the loop that the step lies on: steps of one number can all come to each other.
+    pub fn loop_of(&self, step: StepIx) -> Option<u32> {
+        self.loops[step.at()]
+    }
+
     /// Returns whether the step lies on a loop that it cannot leave by itself.
     pub fn is_bound_to_loop(&self, step: StepIx) -> bool {
         self.loops[step.at()].is_some() && !self.leaves_loop[step.at()]

@@ -222,7 +222,7 @@ fn waits_go_on_until_the_same_time_under_another_id() {
     assert_eq!(open[0].1.deadline, world.run.open_waits()[0].spec.deadline);
     let told = |world: &World| {
         let told = world.run.resolutions(world.run.execution("ask", first()).unwrap());
-        told.iter().map(|(_, spec, how)| (spec.position, (*how).clone())).collect::<Vec<_>>()
+        told.iter().map(|(id, spec, how)| ((*id).clone(), spec.position, (*how).clone())).collect::<Vec<_>>()
     };
     assert_eq!(told(&again), told(&world));
     resume(&mut again);

@@ -206,8 +206,9 @@ fn assert_table(found: &str, expected: &str) {
 }
 
 // Words of the tables: `starts`, `waits`, `asks` (the predicate is run), skipped because of a failure `upstream`, of a
-// skip `skipped`, of a loss `unmet`; `deadlock` and `over` end the run. A failure under `continue` counts as a
-// completion (spec/gleitzeit.md §1.4). For `or` and `xor` the column says how the second step stands.
+// skip `skipped`, of a loss `unmet`; `deadlock` and `over` end the run. A failure under `continue` meets a need
+// (spec/gleitzeit.md §1.4), but for `xor` it is settled and no completion (spec/fluffy.md §3). For `or` and `xor` the
+// column says how the second step stands.
 
 #[test]
 fn a18_each_kind_against_each_standing_for_a_step_that_its_needs_activate() {
@@ -218,7 +219,7 @@ const BY_NEEDS: &str = "
                  required    and         optional    parallel    sequential  conditional timeout     time passed or:active   or:failed   or:gone     xor:active  xor:failed  xor:gone    xor:done
 completed        starts      starts      starts      starts      starts      asks        starts      starts      starts      starts      starts      waits       starts      starts      skipped
 failed           upstream    upstream    starts      starts      starts      asks        starts      starts      waits       upstream    upstream    waits       upstream    upstream    starts
-failed, continue starts      starts      starts      starts      starts      asks        starts      starts      starts      starts      starts      waits       starts      starts      skipped
+failed, continue starts      starts      starts      starts      starts      asks        starts      starts      starts      starts      starts      waits       upstream    upstream    starts
 failed, route    upstream    upstream    starts      starts      starts      asks        starts      starts      waits       upstream    upstream    waits       upstream    upstream    starts
 failed, stop     over        over        over        over        over        over        over        over        over        over        over        over        over        over        over
 timed out        upstream    upstream    starts      starts      starts      asks        starts      starts      waits       upstream    upstream    waits       upstream    upstream    starts

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode, Url};
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_engine::{Failure, Task};
+use stepwell_engine::{Failure, Secrets, Task};
 
 use super::answer;
 use super::client::Unresolved;
-use super::secrets::{Secrets, endpoint, shown};
+use super::secrets::{endpoint, shown};
 
 /// Why there is no answer, or none that can be taken.
 #[derive(Debug)]

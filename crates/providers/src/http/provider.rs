@@ -8,7 +8,7 @@ use reqwest::Client;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_engine::{Outcome, Param, ParamProblem, Provider, Task};
+use stepwell_engine::{Outcome, Param, ParamProblem, Provider, Secrets, Task};
 use tokio::time::Instant;
 
 use super::answer;
@@ -16,7 +16,7 @@ use super::client::{self, HttpSettings};
 use super::exchange::Exchange;
 use super::failure::Fault;
 use super::request::{self, Asked, Expected};
-use super::secrets::Secrets;
+use super::secrets::secrets_of;
 use crate::params::{self, Kind, Table};
 
 /// A request may take so long unless it says otherwise.
@@ -142,7 +142,7 @@ impl Http {
         // The builder makes a header of user and password in the URL.
         let mut request = client.request(method, url.clone()).headers(headers).build().map_err(unfit)?;
         *request.body_mut() = body.map(Into::into);
-        let secrets = Secrets::of(&url, &request);
+        let secrets = secrets_of(&url, &request);
         let key = HeaderName::from_static("idempotency-key");
         let is_ours = request.method() != reqwest::Method::GET && !request.headers().contains_key(&key);
         if is_ours {

@@ -4,55 +4,34 @@
 //! replaced by `***`.
 
 use reqwest::{Request, Url};
+use stepwell_engine::Secrets;
 use url::form_urlencoded;
 
-/// The values of a request that are secret, the longest first.
-#[derive(Default)]
-pub(super) struct Secrets {
-    values: Vec<String>,
-}
-
-const MASK: &str = "***";
-
-/// What is shorter is not looked for: no secret is so short, and a text would be full of masks.
-const SHORTEST: usize = 4;
-
-impl Secrets {
-    /// Collects the secrets of a request, given the URL as it was written.
-    pub(super) fn of(written: &Url, request: &Request) -> Self {
-        let mut values = Vec::new();
-        for part in [Some(written.username()), written.password()].into_iter().flatten() {
-            // Decoded as the name of a form's field, in which these two would mean something.
-            let name = part.replace('+', "%2B").replace('&', "%26");
-            values.extend(form_urlencoded::parse(name.as_bytes()).map(|(name, _)| name.into_owned()));
-            values.push(part.to_owned());
-        }
-        for pair in written.query().unwrap_or_default().split('&') {
-            for (_, value) in form_urlencoded::parse(pair.as_bytes()).filter(|(name, _)| is_secret(name)) {
-                // As it was written, as a form writes it, and as it is meant.
-                values.extend(pair.split_once('=').map(|(_, written)| written.to_owned()));
-                values.push(form_urlencoded::byte_serialize(value.as_bytes()).collect());
-                values.push(value.into_owned());
-            }
-        }
-        for (_, value) in request.headers().iter().filter(|(name, _)| is_secret(name.as_str())) {
-            let value = String::from_utf8_lossy(value.as_bytes());
-            let behind_the_scheme = value.split_once(' ').map(|(_, rest)| rest.to_owned());
-            let cookies =
-                value.split(';').filter_map(|pair| pair.split_once('=')).map(|(_, value)| value.trim());
-            values.extend(behind_the_scheme.into_iter().chain(cookies.map(str::to_owned)));
+/// Collects the secrets of a request, given the URL as it was written.
+pub(super) fn secrets_of(written: &Url, request: &Request) -> Secrets {
+    let mut values = Vec::new();
+    for part in [Some(written.username()), written.password()].into_iter().flatten() {
+        // Decoded as the name of a form's field, in which these two would mean something.
+        let name = part.replace('+', "%2B").replace('&', "%26");
+        values.extend(form_urlencoded::parse(name.as_bytes()).map(|(name, _)| name.into_owned()));
+        values.push(part.to_owned());
+    }
+    for pair in written.query().unwrap_or_default().split('&') {
+        for (_, value) in form_urlencoded::parse(pair.as_bytes()).filter(|(name, _)| is_secret(name)) {
+            // As it was written, as a form writes it, and as it is meant.
+            values.extend(pair.split_once('=').map(|(_, written)| written.to_owned()));
+            values.push(form_urlencoded::byte_serialize(value.as_bytes()).collect());
             values.push(value.into_owned());
         }
-        values.retain(|value| value.len() >= SHORTEST);
-        // So that no end of one is left standing behind the mask of another.
-        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        Self { values }
     }
-
-    /// Returns a text with every secret in it replaced.
-    pub(super) fn mask(&self, text: &str) -> String {
-        self.values.iter().fold(text.to_owned(), |text, value| text.replace(value, MASK))
+    for (_, value) in request.headers().iter().filter(|(name, _)| is_secret(name.as_str())) {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        let behind_the_scheme = value.split_once(' ').map(|(_, rest)| rest.to_owned());
+        let cookies = value.split(';').filter_map(|pair| pair.split_once('=')).map(|(_, value)| value.trim());
+        values.extend(behind_the_scheme.into_iter().chain(cookies.map(str::to_owned)));
+        values.push(value.into_owned());
     }
+    Secrets::of(values)
 }
 
 /// Returns whether a header or query parameter of that name holds a secret, such as `Authorization` or `X-Api-Key`.
@@ -117,7 +96,7 @@ mod tests {
             .get(written.clone())
             .header("X-Token", "t0ken")
             .header("Cookie", "id=c00kie; a=b");
-        let secrets = Secrets::of(&written, &request.build().expect("a request"));
+        let secrets = secrets_of(&written, &request.build().expect("a request"));
         let said =
             "p%40ss+word p@ss+word k%20ey1 k ey1 k+ey1 t0ken c00kie anna YW5uYTpwQHNzK3dvcmQ= 2222 page";
         assert_eq!(secrets.mask(said), "*** *** *** *** *** *** *** *** *** 2222 page");

@@ -1,12 +1,14 @@
 //! What an agent can do and was hardly meant to: read from its definition, changing nothing.
 //!
-//! One function a finding. Functions cannot be read, so what a state without a declared `next` leads to is not known.
+//! One function a finding. Functions cannot be read, so what a state without a declared `next` leads to is not known, nor
+//! what it does before a question.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use stepwell_core::workflow::definition::{Join, Lifecycle, NeedKind, OnFailure, Step};
 use stepwell_core::workflow::{Graph, Role, StepIx, Workflow};
+use stepwell_engine::Engine;
 
 /// Something that an agent can do and was hardly meant to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,16 +30,18 @@ impl fmt::Display for LintFinding {
 }
 
 /// Returns all findings, in order of definition within each kind.
-pub(super) fn lint(workflow: &Workflow) -> Vec<LintFinding> {
-    let linter = Linter { steps: &workflow.definition().steps, graph: workflow.graph() };
+pub(super) fn lint(workflow: &Workflow, engine: &Engine) -> Vec<LintFinding> {
+    let linter = Linter { steps: &workflow.definition().steps, graph: workflow.graph(), engine };
     let kinds = [
         Linter::unreachable,
         Linter::first_added_is_entry,
         Linter::entry_hidden,
         Linter::opaque_join,
         Linter::shared_handler,
+        Linter::loop_entered_twice,
         Linter::needs_outside_loop,
         Linter::needs_and_route,
+        Linter::advisory_resource,
     ];
     kinds.iter().flat_map(|kind| kind(&linter)).collect()
 }
@@ -45,6 +49,7 @@ pub(super) fn lint(workflow: &Workflow) -> Vec<LintFinding> {
 struct Linter<'a> {
     steps: &'a [Step],
     graph: &'a Graph,
+    engine: &'a Engine,
 }
 
 impl Linter<'_> {
@@ -143,6 +148,38 @@ impl Linter<'_> {
             .collect()
     }
 
+    fn loop_entered_twice(&self) -> Vec<LintFinding> {
+        // What may lead anywhere makes a loop of everything.
+        if self.graph.is_opaque() {
+            return Vec::new();
+        }
+        let mut findings = Vec::new();
+        let mut way_in: HashMap<u32, StepIx> = HashMap::new();
+        for step in self.all() {
+            let Some(number) = self.graph.loop_of(step) else { continue };
+            let outside = |other: StepIx| self.graph.loop_of(other) != Some(number);
+            let is_way_in = self.graph.role(step) == Role::Entry || self.leading_to(step).any(outside);
+            if !is_way_in {
+                continue;
+            }
+            let Some(first) = way_in.get(&number) else {
+                way_in.insert(number, step);
+                continue;
+            };
+            findings.push(LintFinding {
+                code: "loop_entered_twice",
+                step: self.name(step),
+                message: format!(
+                    "the loop of state '{}' is entered there and at '{}'; what its merges wait for depends on who comes first",
+                    self.name(step),
+                    self.name(*first)
+                ),
+                hint: "lead every way in to one state of the loop",
+            });
+        }
+        findings
+    }
+
     fn needs_outside_loop(&self) -> Vec<LintFinding> {
         let mut findings = Vec::new();
         for step in self.steps {
@@ -179,6 +216,27 @@ impl Linter<'_> {
             hint: "take it out of every `next` if its needs are to begin it",
         })
         .collect()
+    }
+
+    fn advisory_resource(&self) -> Vec<LintFinding> {
+        let mut findings = Vec::new();
+        for step in self.steps {
+            let uncounted = self.engine.uncounted(step);
+            if uncounted.is_empty() {
+                continue;
+            }
+            findings.push(LintFinding {
+                code: "advisory_resource",
+                step: step.name.to_string(),
+                message: format!(
+                    "state '{}' asks for {}, which this engine does not count",
+                    step.name,
+                    uncounted.join(", ")
+                ),
+                hint: "say how much there is in `Options::pool`",
+            });
+        }
+        findings
     }
 
     fn all(&self) -> impl Iterator<Item = StepIx> + use<> {

@@ -31,12 +31,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_core::ids::RunId;
+use stepwell_core::ids::{RunId, WaitId};
+use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::Workflow;
 use stepwell_engine::Engine;
 use stepwell_engine::error::from_store;
+use stepwell_store::{Among, Page, RunFilter, WaitFilter};
 
-use crate::run::{Checkpoint, Launch, Restoring, Run, RunResult};
+use crate::inbox::{self, Asked};
+use crate::run::{self, Checkpoint, Launch, Restoring, Run, RunResult};
 use builder::Defaults;
 pub use builder::{AgentBuilder, DefinitionError};
 pub use lint::LintFinding;
@@ -136,6 +139,53 @@ impl Agent {
         Ok(Run::of(self.engine.clone(), id))
     }
 
+    /// Returns the open questions of its runs, oldest first.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn inbox(&self) -> Result<Vec<Asked>, ErrorObject> {
+        let of_this = WaitFilter { workflow: Some(self.workflow.name().to_owned()), ..WaitFilter::default() };
+        inbox::all_of(&**self.engine.store(), &of_this).await
+    }
+
+    /// Answers a question, as [`Run::answer`] does.
+    ///
+    /// # Errors
+    /// As [`Run::answer`].
+    pub async fn answer(&self, wait: &WaitId, answer: impl Serialize) -> Result<(), ErrorObject> {
+        run::answer(&self.engine, wait, &answer, None).await
+    }
+
+    /// Cancels every run of this agent that is not over and that no other run began, and returns how many these were.
+    ///
+    /// # Errors
+    /// The store failed; some may be cancelled.
+    pub async fn cancel_all(&self) -> Result<usize, ErrorObject> {
+        const AT_ONCE: usize = 100;
+        let live = RunFilter {
+            status: vec![RunStatus::Pending, RunStatus::Running, RunStatus::Paused],
+            workflow: Some(self.workflow.name().to_owned()),
+            among: Among::Roots,
+            ..RunFilter::default()
+        };
+        let (mut count, mut page) = (0, Page::first(AT_ONCE));
+        loop {
+            let found = self.engine.store().runs(&live, &page).await.map_err(|error| from_store(&error))?;
+            for row in found.items {
+                match Run::of(self.engine.clone(), row.run).cancel().await {
+                    Ok(()) => count += 1,
+                    // It has ended meanwhile.
+                    Err(error) if error.code == Code::WORKFLOW_INVALID_STATE => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if found.next.is_none() {
+                return Ok(count);
+            }
+            page.cursor = found.next;
+        }
+    }
+
     /// Returns what the agent can do and was hardly meant to: states that nothing leads to, merges that wait longer than they
     /// seem to. It changes nothing, and no finding is an error.
     ///
@@ -157,7 +207,7 @@ impl Agent {
     /// # }
     /// ```
     pub fn lint(&self) -> Vec<LintFinding> {
-        lint::lint(&self.workflow)
+        lint::lint(&self.workflow, &self.engine)
     }
 
     /// Returns the engine that it was built on.

@@ -73,12 +73,13 @@ impl Need {
         Self::of(NeedKind::Timeout { timeout_ms: millis(time) })
     }
 
-    /// One of all needs of this kind must have completed.
+    /// One of all needs of this kind must have completed, or have failed under [`OnFailure::Continue`](crate::OnFailure).
     pub fn or() -> Self {
         Self::of(NeedKind::Or)
     }
 
-    /// Exactly one of all needs of this kind must have completed, when all have ended.
+    /// Exactly one of all needs of this kind must have completed, when all have ended. One that failed has not, whatever
+    /// its [`OnFailure`](crate::OnFailure) says.
     pub fn xor() -> Self {
         Self::of(NeedKind::Xor)
     }

@@ -1,16 +1,16 @@
 //! Questions to people: as states ask them, and as they wait for their answer.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
-use stepwell_core::ids::{Timestamp, WaitId};
-use stepwell_core::run::OpenWait;
+use stepwell_core::ids::Timestamp;
 use stepwell_core::run::event::Payload;
-use stepwell_core::run::wait::{Question, Then, WaitKind, WaitSpec};
+use stepwell_core::run::wait::{Question, Rejected, Then, WaitKind, WaitSpec};
 use stepwell_engine::forms::Form;
 
-use super::system_time;
+use super::check::Check;
 use crate::error::StepError;
 use crate::json::to_json;
 use crate::millis;
@@ -35,26 +35,74 @@ use crate::millis;
 /// # let _ = (approval, choice);
 /// # Ok::<(), stepwell::StepError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct Ask {
     question: Question,
     deadline: Option<Duration>,
     default: Option<Value>,
     pub(super) name: Option<String>,
+    pub(super) check: Option<Check>,
 }
 
 impl Ask {
     /// Asks this. Any JSON is an answer, as long as nothing else is said.
     pub fn new(prompt: impl Into<String>) -> Self {
         let question = Question { prompt: prompt.into(), ..Question::default() };
-        Self { question, deadline: None, default: None, name: None }
+        Self { question, deadline: None, default: None, name: None, check: None }
     }
 
     /// Takes only answers that fit this JSON Schema. The terminal makes a form of it.
     pub fn schema(mut self, schema: Value) -> Self {
         self.question.schema = Some(schema);
         self
+    }
+
+    /// Takes only answers that this type can be read from: its JSON Schema is the form. Needs the feature `schemars`.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry};
+    /// # use serde_json::json;
+    /// use schemars::JsonSchema;
+    /// use serde::{Deserialize, Serialize};
+    /// use stepwell::Ask;
+    ///
+    /// #[derive(Serialize, Deserialize, JsonSchema)]
+    /// struct Approval {
+    ///     approved: bool,
+    ///     /// At most so much.
+    ///     budget: Option<u32>,
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let agent = Agent::new("campaign")
+    ///     .state("approve", |cx: Context| async move {
+    ///         let ask = Ask::new("Shall we?").schema_of::<Approval>();
+    ///         let approval: Approval = cx.ask_human(ask).await?;
+    ///         cx.set("approval", &approval)?;
+    ///         Ok(Next::done())
+    ///     })
+    ///     .build(&engine)?;
+    ///
+    /// let run = agent.start(()).await?;
+    /// run.rest().await?;
+    /// let asked = run.questions().await?.remove(0);
+    /// let wrong = run.answer(&asked.wait, json!({ "budget": 7 })).await.unwrap_err();
+    /// assert_eq!(wrong.message, "the answer does not fit its form: \"approved\" is a required property");
+    /// run.answer(&asked.wait, json!({ "approved": true })).await?;
+    /// assert_eq!(run.wait().await?.context["approval"]["approved"], true);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "schemars")]
+    pub fn schema_of<A: schemars::JsonSchema>(self) -> Self {
+        // Written in place where that is possible, so that a form can be made of it.
+        let settings = schemars::generate::SchemaSettings::draft2020_12()
+            .with(|settings| settings.inline_subschemas = true);
+        self.schema(settings.into_generator().into_root_schema_for::<A>().to_value())
     }
 
     /// Takes only one of these as an answer.
@@ -65,6 +113,52 @@ impl Ask {
         let options = options.into_iter().map(|option| to_json(&option, || "an option".into()));
         self.question.options = Some(Value::Array(options.collect::<Result<_, _>>()?));
         Ok(self)
+    }
+
+    /// Takes only answers of that type for which this returns `Ok`. What it returns else is told to whoever is asked
+    /// again, as is that it panicked.
+    ///
+    /// It is called where the state runs, once per answer, when that has come and fits its form. An answer that is
+    /// rejected stays in the journal with the reason; the question is open again under another id, until the same time. A
+    /// default is not checked.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry};
+    /// # use serde_json::json;
+    /// use stepwell::Ask;
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let agent = Agent::new("booking")
+    ///     .state("nights", |cx: Context| async move {
+    ///         let free = 5; // known only now
+    ///         let ask = Ask::new("How many nights?").check(move |nights: &u32| {
+    ///             if *nights <= free { Ok(()) } else { Err(format!("only {free} are free")) }
+    ///         });
+    ///         cx.set("nights", &cx.ask_human::<u32>(ask).await?)?;
+    ///         Ok(Next::done())
+    ///     })
+    ///     .build(&engine)?;
+    ///
+    /// let run = agent.start(()).await?;
+    /// run.rest().await?;
+    /// run.answer(&run.questions().await?[0].wait, 7).await?;
+    /// run.rest().await?;
+    /// let again = run.questions().await?.remove(0);
+    /// assert_eq!(again.question.rejected.unwrap().message, "only 5 are free");
+    /// run.answer(&again.wait, 3).await?;
+    /// assert_eq!(run.wait().await?.get("nights")?, Some(3));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn check<A: DeserializeOwned>(
+        mut self,
+        check: impl Fn(&A) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.check = Some(Check::new(check));
+        self
     }
 
     /// Says who should answer.
@@ -96,12 +190,28 @@ impl Ask {
         self
     }
 
+    /// Returns the wait for another answer than the one that was rejected, open until the same time.
+    ///
+    /// # Errors
+    /// As [`Ask::into_wait`].
+    pub(super) fn into_wait_again(
+        mut self,
+        position: u32,
+        rejected: Rejected,
+        deadline: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<WaitSpec, StepError> {
+        self.question.rejected = Some(Box::new(rejected));
+        let wait = self.into_wait(position, now)?;
+        Ok(WaitSpec { deadline: deadline.or(wait.deadline), ..wait })
+    }
+
     /// Returns the wait for the answer, asked now.
     ///
     /// # Errors
     /// Nobody could answer it: the schema is none, or there are no options.
     pub(super) fn into_wait(self, position: u32, now: Timestamp) -> Result<WaitSpec, StepError> {
-        let Self { question, deadline, default, name } = self;
+        let Self { question, deadline, default, name, check: _ } = self;
         Form::new(question.schema.as_ref(), question.options.as_ref())?;
         Ok(WaitSpec {
             position,
@@ -111,34 +221,5 @@ impl Ask {
             default: default.map(Payload::new),
             then: Then::Rerun,
         })
-    }
-}
-
-/// A question that waits for its answer; [`Run::questions`](crate::Run::questions) returns them.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Asked {
-    /// Its id: what an answer is given to.
-    pub wait: WaitId,
-    /// The state that asks.
-    pub step: String,
-    /// What is asked, of whom, and what an answer must be.
-    pub question: Question,
-    /// Until when.
-    pub deadline: Option<SystemTime>,
-}
-
-impl Asked {
-    /// Returns the question that a wait is for, if it is one.
-    pub(crate) fn of(wait: &OpenWait<'_>) -> Option<Self> {
-        match &wait.spec.kind {
-            WaitKind::Human(question) => Some(Self {
-                wait: wait.id.clone(),
-                step: wait.execution.step.to_string(),
-                question: question.clone(),
-                deadline: wait.spec.deadline.map(system_time),
-            }),
-            WaitKind::Signal { .. } | WaitKind::Timer | WaitKind::Child(_) => None,
-        }
     }
 }

@@ -1,6 +1,8 @@
 //! What a state sees of its run, and what it leaves there.
 
 mod ask;
+mod check;
+mod secret;
 pub(crate) mod typed;
 mod waits;
 
@@ -21,7 +23,8 @@ use stepwell_engine::{FailureBehind, Task};
 use crate::agent::State;
 use crate::error::StepError;
 use crate::json::{from_json, to_json};
-pub use ask::{Ask, Asked};
+pub use ask::Ask;
+pub use secret::Secret;
 pub use typed::Typed;
 use waits::Waits;
 
@@ -255,7 +258,7 @@ impl Context {
     }
 
     /// Journals a `log`, `progress` or `message`, for those who follow the run. It is not waited for, and lost if the
-    /// process is killed at once.
+    /// process is killed at once. [Secrets](Context::secret) in it are masked.
     ///
     /// # Errors
     /// The data is not JSON, or the attempt has ended.

@@ -15,6 +15,7 @@ use stepwell_core::ids::RunId;
 use stepwell_core::run::event::Payload;
 use stepwell_core::run::wait::{ChildStart, Resolution, Then, WaitKind, WaitSpec};
 use stepwell_core::workflow::definition::Effect;
+use stepwell_engine::Resolved;
 
 use super::Context;
 use super::ask::Ask;
@@ -59,13 +60,12 @@ impl Context {
     ///
     /// # Errors
     /// [`StepError::Suspended`] until there is an answer; `HUMAN_TIMEOUT` if none came in time; the answer is of another
-    /// type, which a schema prevents.
+    /// type, which a schema or a [check](Ask::check) prevents.
     pub fn ask_human<A: DeserializeOwned + Send>(
         &self,
         ask: Ask,
     ) -> impl Future<Output = Result<A, StepError>> + Send + use<A> {
-        let now = self.task().report.now();
-        let answer = self.wait_for("human", ask.name.clone(), |position| ask.into_wait(position, now));
+        let answer = self.wait_for_answer(ask);
         async { from_json(&*answer.await?, || "the answer".into()) }
     }
 
@@ -242,22 +242,37 @@ impl Context {
         Fut: Future<Output = Result<T, StepError>>,
     {
         self.refuse_at_most_once()?;
+        if name.starts_with('$') {
+            return Err(StepError::never_again(format!(
+                "what is done once cannot be called '{name}': names with a '$' are taken"
+            )));
+        }
         let what = || format!("what '{name}' returned");
-        let earlier = self.task().memos.iter();
-        let own = self.with(|left| left.memos.clone())?;
-        if let Some((_, kept)) = earlier.chain(&own).find(|(known, _)| known == name) {
-            return from_json(kept, what);
+        if let Some(kept) = self.recorded(name)? {
+            return from_json(&kept, what);
         }
         let value = act().await?;
-        let kept = to_json(&value, what)?;
-        self.task().report.record(name, kept.clone()).await?;
-        self.with(|left| left.memos.push((name.to_owned(), Payload::new(kept))))?;
+        self.record(name, to_json(&value, what)?).await?;
         Ok(value)
+    }
+
+    /// Returns what is kept under a name.
+    pub(super) fn recorded(&self, name: &str) -> Result<Option<Payload>, StepError> {
+        self.with(|left| {
+            let mut kept = self.task().memos.iter().chain(&left.memos);
+            kept.find(|(known, _)| known == name).map(|(_, value)| value.clone())
+        })
+    }
+
+    /// Keeps something under a name, durably before this returns.
+    pub(super) async fn record(&self, name: &str, value: Value) -> Result<(), StepError> {
+        self.task().report.record(name, value.clone()).await?;
+        self.with(|left| left.memos.push((name.to_owned(), Payload::new(value))))
     }
 
     /// Returns what the wait that the state comes to has brought. While it is open, others beside it are let come to
     /// theirs before this one ends, so that all are open at once.
-    fn wait_for(
+    pub(super) fn wait_for(
         &self,
         kind: &'static str,
         name: Option<String>,
@@ -281,24 +296,47 @@ impl Context {
         name: Option<String>,
         open: impl FnOnce(u32) -> Result<WaitSpec, StepError>,
     ) -> Result<Option<Resolution>, StepError> {
-        self.refuse_at_most_once()?;
-        let task = self.task();
-        let place = self.with(|left| left.waits.next_place(name))?;
-        let same_kind = |known| if known == kind { Ok(()) } else { Err(other_wait(&place, known, kind)) };
-        if let Some(known) =
-            task.resolutions.iter().find(|known| place.is_of(known.name.as_ref(), known.position))
-        {
-            same_kind(known.kind)?;
-            return Ok(Some(known.resolution.clone()));
-        }
-        if let Some(known) = task.open.iter().find(|known| place.is_of(known.name.as_ref(), known.position)) {
-            same_kind(known.kind)?;
-            self.with(|left| left.waits.suspended = true)?;
-        } else {
-            let wait = open(place.position)?;
-            self.with(|left| left.waits.open(wait))?;
+        let place = self.next_place(name)?;
+        self.come_to_place(&place, kind, open)
+    }
+
+    pub(super) fn come_to_place(
+        &self,
+        place: &Place,
+        kind: &'static str,
+        open: impl FnOnce(u32) -> Result<WaitSpec, StepError>,
+    ) -> Result<Option<Resolution>, StepError> {
+        match self.at(place, kind)? {
+            At::Resolved(known) => return Ok(Some(known.resolution.clone())),
+            At::Open => self.with(|left| left.waits.suspended = true)?,
+            At::Nothing => {
+                let wait = open(place.position)?;
+                self.with(|left| left.waits.open(wait))?;
+            }
         }
         Ok(None)
+    }
+
+    /// Returns the place of the wait that the state comes to now.
+    pub(super) fn next_place(&self, name: Option<String>) -> Result<Place, StepError> {
+        self.refuse_at_most_once()?;
+        self.with(|left| left.waits.next_place(name))
+    }
+
+    /// Returns what is known of the wait at a place.
+    pub(super) fn at(&self, place: &Place, kind: &'static str) -> Result<At<'_>, StepError> {
+        let task = self.task();
+        let same_kind = |known| if known == kind { Ok(()) } else { Err(other_wait(place, known, kind)) };
+        // First what is open: before it, answers may have been rejected at the same place.
+        if let Some(open) = task.open.iter().find(|open| place.is_of(open.name.as_ref(), open.position)) {
+            same_kind(open.kind)?;
+            return Ok(At::Open);
+        }
+        let mut resolved = task.resolutions.iter().rev();
+        let known = resolved.find(|known| place.is_of(known.name.as_ref(), known.position));
+        let Some(known) = known else { return Ok(At::Nothing) };
+        same_kind(known.kind)?;
+        Ok(At::Resolved(known))
     }
 
     fn refuse_at_most_once(&self) -> Result<(), StepError> {
@@ -322,7 +360,17 @@ fn other_wait(place: &Place, before: &str, now: &str) -> StepError {
         .into()
 }
 
-fn brought(kind: &str, resolution: Resolution) -> Result<Payload, StepError> {
+/// What is known of the wait at a place.
+pub(super) enum At<'a> {
+    /// It is over.
+    Resolved(&'a Resolved),
+    /// It is still open.
+    Open,
+    /// The state never came to it before.
+    Nothing,
+}
+
+pub(super) fn brought(kind: &str, resolution: Resolution) -> Result<Payload, StepError> {
     let timed_out = if kind == "signal" { Code::SIGNAL_TIMEOUT } else { Code::HUMAN_TIMEOUT };
     match resolution {
         Resolution::Answered { value, .. } | Resolution::Signalled { value, .. } => Ok(value),
@@ -353,7 +401,7 @@ impl Waits {
         Place { position, name }
     }
 
-    fn open(&mut self, wait: WaitSpec) {
+    pub(super) fn open(&mut self, wait: WaitSpec) {
         self.suspended = true;
         let is_open = wait.name.is_some() && self.opened.iter().any(|open| open.name == wait.name);
         if !is_open {
@@ -363,13 +411,13 @@ impl Waits {
 }
 
 /// How a wait is found again: by its name, else by its place among those without one.
-struct Place {
-    position: u32,
+pub(super) struct Place {
+    pub(super) position: u32,
     name: Option<String>,
 }
 
 impl Place {
-    fn is_of(&self, name: Option<&String>, position: u32) -> bool {
+    pub(super) fn is_of(&self, name: Option<&String>, position: u32) -> bool {
         match &self.name {
             Some(own) => name == Some(own),
             None => name.is_none() && position == self.position,

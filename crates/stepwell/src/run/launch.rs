@@ -56,6 +56,7 @@ pub struct Launch<'a, T> {
     run_id: Option<RunId>,
     metadata: Map<String, Value>,
     timeout: Option<Duration>,
+    cleanup: Option<Duration>,
     ends_with: PhantomData<fn() -> T>,
 }
 
@@ -68,6 +69,7 @@ impl<'a, T> Launch<'a, T> {
             run_id: None,
             metadata: Map::new(),
             timeout: None,
+            cleanup: None,
             ends_with: PhantomData,
         }
     }
@@ -92,6 +94,40 @@ impl<'a, T> Launch<'a, T> {
         self
     }
 
+    /// Waits so long for states that are to end, because the run was cancelled, has failed or ran out of time, before they
+    /// are abandoned; in place of what [`Options::cleanup_ms`](crate::Options::cleanup_ms) says, which is 10 s if nobody
+    /// does. It holds for [`Run::wait`] on the run that is returned, and is no part of the run.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State};
+    /// # use std::time::Duration;
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let (finish, finished) = std::sync::mpsc::channel::<()>();
+    /// let finished = std::sync::Mutex::new(finished);
+    /// let agent = Agent::new("stubborn")
+    ///     .add_state(State::blocking("deaf", move |_| {
+    ///         // It never asks whether it is cancelled.
+    ///         let _ = finished.lock().unwrap().recv();
+    ///         Ok(Next::done())
+    ///     }))
+    ///     .build(&engine)?;
+    ///
+    /// let run = agent.start(()).cleanup_timeout(Duration::from_millis(5)).await?;
+    /// run.cancel().await?;
+    /// let cancelled = run.wait().await.unwrap_err(); // although the thread still waits
+    /// assert_eq!(cancelled.error.code.name(), "WORKFLOW_CANCELLED");
+    /// # drop(finish);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cleanup_timeout(mut self, time: Duration) -> Self {
+        self.cleanup = Some(time);
+        self
+    }
+
     async fn launch(self) -> Result<Run, ErrorObject> {
         let input = self.input.map_err(outside_of_states)?;
         let context = first_context(&input)?;
@@ -104,7 +140,7 @@ impl<'a, T> Launch<'a, T> {
         let (run_id, metadata) = (self.run_id, self.metadata);
         let start = Start { input, run_id, metadata, context, ..Start::of(workflow) };
         let id = self.engine.start(start).await?.run;
-        Ok(Run::of(self.engine.clone(), id))
+        Ok(Run { cleanup: self.cleanup, ..Run::of(self.engine.clone(), id) })
     }
 }
 

@@ -6,19 +6,22 @@ mod launch;
 mod metrics;
 mod restore;
 mod result;
+mod summary;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::{RunId, Seq, StepName, WaitId};
 use stepwell_core::run::checkpoint::StateMetadata;
+use stepwell_core::run::event::Event;
 use stepwell_core::status::RunStatus;
 use stepwell_engine::error::from_store;
-use stepwell_engine::{Engine, Follow};
-use stepwell_store::Recorded;
+use stepwell_engine::{Engine, Follow, Leases};
+use stepwell_store::{Recorded, WaitFilter};
 
-use crate::context::Asked;
+use crate::inbox::{self, Asked};
 use crate::json::to_json;
 pub use checkpoint::Checkpoint;
 pub use dead_letter::DeadLetter;
@@ -28,12 +31,12 @@ pub use metrics::Metrics;
 pub use restore::Restoring;
 use result::outside_of_states;
 pub use result::{RunError, RunResult};
+pub use summary::RunSummary;
 
 /// A run. It goes on whether anybody holds this or not; clones are the same run.
 ///
 /// ```
 /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry};
-/// # use serde_json::json;
 /// use stepwell::core::status::RunStatus;
 ///
 /// # #[tokio::main]
@@ -50,7 +53,7 @@ pub use result::{RunError, RunResult};
 ///
 /// let run = agent.start(()).run_id("patient-1").await?;
 /// run.pause().await?;
-/// engine.signal(run.id(), "go", json!(3), None).await?;
+/// run.signal("go", 3).await?;
 /// assert_eq!(run.status().await?, RunStatus::Paused);
 ///
 /// // Here, or in another process that built the agent:
@@ -65,11 +68,13 @@ pub use result::{RunError, RunResult};
 pub struct Run {
     engine: Engine,
     id: RunId,
+    /// None: as the engine says.
+    cleanup: Option<Duration>,
 }
 
 impl Run {
     pub(crate) fn of(engine: Engine, id: RunId) -> Self {
-        Self { engine, id }
+        Self { engine, id, cleanup: None }
     }
 
     /// Returns its id.
@@ -99,8 +104,8 @@ impl Run {
     /// # Errors
     /// The store failed.
     pub async fn questions(&self) -> Result<Vec<Asked>, ErrorObject> {
-        let run = self.engine.inspect(&self.id).await?;
-        Ok(run.open_waits().iter().filter_map(Asked::of).collect())
+        let of_this = WaitFilter { run: Some(self.id.clone()), ..WaitFilter::default() };
+        inbox::all_of(&**self.engine.store(), &of_this).await
     }
 
     /// Answers a question; durable when this returns. Of several answers one is taken.
@@ -109,8 +114,17 @@ impl Run {
     /// `ANSWER_INVALID` if it does not fit, and the question stays open; `WORKFLOW_INVALID_STATE` if it was answered, or its
     /// time is over; or the store failed.
     pub async fn answer(&self, wait: &WaitId, answer: impl Serialize) -> Result<(), ErrorObject> {
-        let answer = to_json(&answer, || "the answer".into()).map_err(outside_of_states)?;
-        self.engine.answer(wait, answer, None).await.map(|_| ())
+        self::answer(&self.engine, wait, &answer, None).await
+    }
+
+    /// Sends it a signal, for the next [`Context::signal`](crate::Context::signal) of that name, which may come later; durable
+    /// when this returns.
+    ///
+    /// # Errors
+    /// The run is over, the value is not JSON, or the store failed.
+    pub async fn signal(&self, name: &str, value: impl Serialize) -> Result<(), ErrorObject> {
+        let value = to_json(&value, || format!("the value of signal '{name}'")).map_err(outside_of_states)?;
+        self.engine.signal(&self.id, name, value, None).await.map(|_| ())
     }
 
     /// Lets nothing begin from now on; what is under way may end. It is durable, and so is what happens meanwhile:
@@ -131,13 +145,31 @@ impl Run {
         self.engine.resume(&self.id, None).await.map(|_| ())
     }
 
-    /// Ends the run. Futures of its states are dropped, what they wait for is closed, and the runs that they began are
-    /// cancelled too.
+    /// Ends the run; durable when this returns. Futures of its states are dropped, what they wait for is closed, and the
+    /// runs that they began are cancelled too. [`Run::wait`] waits until all that has ended in this process.
     ///
     /// # Errors
     /// The run has completed or failed, or the store failed.
     pub async fn cancel(&self) -> Result<(), ErrorObject> {
-        self.engine.cancel(&self.id, None).await.map(|_| ())
+        self.engine.cancel(&self.id, None).await?;
+        if *self.engine.leases() == Leases::None {
+            // Its child runs end with it, also when nobody carries them.
+            self.engine.deliver().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends what goes on or waits of one state, and returns how many executions that were. Their branches end, and nothing
+    /// follows from them; the run goes on with the others.
+    ///
+    /// # Errors
+    /// `WORKFLOW_INVALID_STATE` if the run has no such state or is over; or the store failed.
+    pub async fn cancel_state(&self, name: &str) -> Result<usize, ErrorObject> {
+        let before = self.engine.store().run(&self.id).await.map_err(|error| from_store(&error))?.seq;
+        let taken = self.engine.cancel_step(&self.id, name.into()).await?;
+        let journal = self.events_between(before, taken.seq).await?;
+        let is_one = |known: &&Recorded| matches!(&known.event, Event::StepCancelled { step, .. } if step.as_str() == name);
+        Ok(journal.iter().filter(is_one).count())
     }
 
     /// Tries again what failed in a run that is over, and goes on from there. What completed stays, and so does what was
@@ -198,20 +230,45 @@ impl Run {
     }
 
     async fn journal(&self) -> Result<Vec<Recorded>, ErrorObject> {
-        let journal = self.engine.store().events(&self.id, Seq(0), usize::MAX).await;
+        self.events_between(Seq(0), Seq(u64::MAX)).await
+    }
+
+    async fn events_between(&self, after: Seq, last: Seq) -> Result<Vec<Recorded>, ErrorObject> {
+        let count = usize::try_from(last.0.saturating_sub(after.0)).unwrap_or(usize::MAX);
+        let journal = self.engine.store().events(&self.id, after, count).await;
         journal.map_err(|error| from_store(&error))
     }
 
     /// Waits until the run is over, however long it is paused or waits for people.
     ///
+    /// If it did not complete, this also waits until its states, and those of the runs that it began, have ended in this
+    /// process. One that goes on although it is
+    /// [told to end](crate::Context::is_cancelled) is abandoned when the [clean-up time](Launch::cleanup_timeout) is over:
+    /// what it does later changes nothing. Slots and resources are given back when an attempt ends or is abandoned, limits
+    /// that the store keeps when the run ends.
+    ///
     /// # Errors
     /// It failed or was cancelled; or the store failed.
     pub async fn wait(&self) -> Result<RunResult, RunError> {
-        self.engine.rest(&self.id, false).await?;
+        let ended = self.engine.rest(&self.id, false).await?;
+        if ended.state.status != RunStatus::Completed {
+            self.engine.wind_down(&ended, self.cleanup).await?;
+        }
         let result = RunResult::of(&self.engine.inspect(&self.id).await?);
         match (result.status, result.error.clone()) {
             (RunStatus::Completed, _) | (_, None) => Ok(result),
             (_, Some(error)) => Err(RunError { error, result: Some(Box::new(result)) }),
         }
     }
+}
+
+/// Answers a question, of whichever run.
+pub(crate) async fn answer(
+    engine: &Engine,
+    wait: &WaitId,
+    answer: &impl Serialize,
+    by: Option<&str>,
+) -> Result<(), ErrorObject> {
+    let answer = to_json(answer, || "the answer".into()).map_err(outside_of_states)?;
+    engine.answer(wait, answer, by.map(str::to_owned)).await.map(|_| ())
 }

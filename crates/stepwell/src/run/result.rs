@@ -1,7 +1,7 @@
 //! What came of a run.
 
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -62,6 +62,11 @@ impl RunResult {
             started_at: run.started_at().map(system_time),
             finished_at: run.finished_at().map(system_time),
         }
+    }
+
+    /// Returns how long it took, pauses and waits included; none: it has not begun, or not ended.
+    pub fn duration(&self) -> Option<Duration> {
+        self.finished_at?.duration_since(self.started_at?).ok()
     }
 
     /// Returns the value that the run left under a key.

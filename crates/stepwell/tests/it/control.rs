@@ -8,29 +8,13 @@ use serde_json::json;
 use stepwell::core::error::Code;
 use stepwell::core::run::event::Event;
 use stepwell::core::status::{ExecutionStatus, RunStatus};
-use stepwell::{Agent, Ask, Context, Engine, Next, Retry, Run, State, StepError};
+use stepwell::{Agent, Ask, Context, Engine, Next, Retry, State, StepError};
 use tokio::sync::Semaphore;
 
-use crate::support::{activations, always, leads, on_each_store, open, questions, simulated};
-
-/// Follows a run until an event happened.
-async fn until(run: &Run, happened: impl Fn(&Event) -> bool) {
-    let mut events = run.events();
-    loop {
-        let news = events.next().await.unwrap();
-        assert!(!news.is_empty(), "the run ended before");
-        if news.iter().any(|recorded| happened(&recorded.event)) {
-            return;
-        }
-    }
-}
+use crate::support::{activations, always, leads, on_each_store, open, questions, simulated, started, until};
 
 fn completed(name: &'static str) -> impl Fn(&Event) -> bool {
     move |event| matches!(event, Event::StepCompleted { step, .. } if step.as_str() == name)
-}
-
-fn started(name: &'static str) -> impl Fn(&Event) -> bool {
-    move |event| matches!(event, Event::AttemptStarted(started) if started.step.as_str() == name)
 }
 
 /// Five states in a row, of which the second waits for a permit.
@@ -142,8 +126,6 @@ async fn a30_a_cancelled_run_drops_what_is_under_way_and_takes_nothing_more() {
         let late = engine.answer(&question, json!(true), None).await.unwrap_err();
         assert_eq!(late.code, Code::WORKFLOW_INVALID_STATE);
         assert!(run.resume().await.is_err() && run.pause().await.is_err() && run.retry().await.is_err());
-        // The attempt ends on its own thread: an engine that is shut down has waited for it.
-        engine.shutdown().await;
         assert!(seen.load(Ordering::SeqCst));
     })
     .await;

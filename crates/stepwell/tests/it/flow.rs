@@ -33,7 +33,8 @@ async fn a1_quick_start() {
         assert_eq!(result.get::<String>("result").unwrap().unwrap(), "PROCESSED");
         assert_eq!(activations(&engine, &result).await, ["process_data", "format_data"]);
         assert_eq!(result.completed_states, ["process_data", "format_data"]);
-        assert!(result.started_at <= result.finished_at && result.finished_at.is_some());
+        let took = result.finished_at.unwrap().duration_since(result.started_at.unwrap()).unwrap();
+        assert_eq!(result.duration(), Some(took));
     })
     .await;
 }

@@ -1,8 +1,8 @@
 //! What an agent can do and was hardly meant to.
 
-use stepwell::{Agent, AgentBuilder, Engine, Join, Lifecycle, Need, OnFailure, State};
+use stepwell::{Agent, AgentBuilder, Engine, Join, Lifecycle, Need, OnFailure, Resources, State};
 
-use crate::support::{always, ends, simulated};
+use crate::support::{always, ends, simulated, simulated_with};
 
 /// Returns what is found: `code state`.
 fn found(engine: &Engine, states: Vec<State>) -> Vec<String> {
@@ -73,4 +73,34 @@ async fn needs_that_no_round_meets_again_and_needs_of_routed_states_are_told() {
     assert!(found(&engine, round).is_empty());
     let routed = vec![always("a", &["b"]), always("b", &[]).needs("a", Need::required())];
     assert_eq!(found(&engine, routed), ["needs_and_route b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_with_two_ways_in_is_told() {
+    let engine = simulated().await;
+    let rework = |to: &'static [&'static str]| {
+        vec![
+            always("s", &["research", "outline"]),
+            always("outline", &["draft"]),
+            always("research", to),
+            always("draft", &["review"]),
+            always("review", &["draft", stepwell::END]),
+        ]
+    };
+    assert_eq!(found(&engine, rework(&["review"])), ["loop_entered_twice review"]);
+    assert!(found(&engine, rework(&["draft"])).is_empty());
+    let begun = vec![always("a", &["b"]).entry(), always("b", &["a", stepwell::END]).entry()];
+    assert_eq!(found(&engine, begun), ["loop_entered_twice b"]);
+    assert!(found(&engine, vec![always("a", &["a", stepwell::END])]).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a15_resources_that_nobody_counts_are_told() {
+    let engine = simulated_with(Resources::cpu(4)).await;
+    let state = always("a", &[]).resources(Resources::cpu(1).gpu(1).custom("licences", 2));
+    let agent = Agent::new("books").add_state(state).add_state(always("b", &[])).build(&engine).unwrap();
+    let told: Vec<_> = agent.lint().iter().map(ToString::to_string).collect();
+    let message =
+        "advisory_resource: state 'a' asks for gpu_units, licences, which this engine does not count";
+    assert_eq!(told, [message]);
 }

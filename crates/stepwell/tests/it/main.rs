@@ -4,6 +4,9 @@
 
 mod added_states;
 mod checkpoints;
+mod checks;
+mod cleanup;
+mod client;
 mod context;
 mod control;
 mod definitions;
@@ -11,8 +14,10 @@ mod durable;
 mod examples;
 mod failures;
 mod flow;
+mod forms;
 mod lint;
 mod needs;
 mod other_agents;
+mod secrets;
 mod support;
 mod waits;

@@ -63,6 +63,8 @@ async fn a18_needs_of_each_kind_begin_a_state_or_skip_it() {
         assert!(begins(good("a"), skipped("b"), Need::xor).await);
         assert!(!begins(good("a"), skipped("b"), Need::required).await);
         assert!(!begins(good("a"), good("b"), Need::xor).await);
+        assert!(begins(good("a"), fails("b"), Need::xor).await, "a failure is settled and no completion");
+        assert!(!begins(fails("a"), fails("b"), Need::xor).await);
     })
     .await;
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use stepwell::core::ids::WaitId;
+use stepwell::core::run::event::Event;
 use stepwell::{
     Agent, Context, Engine, Next, Options, Registry, Resources, Run, RunResult, State, StepError, Store,
 };
@@ -15,9 +16,15 @@ use stepwell_engine::testing::SimClock;
 
 /// Tells a story over a store in memory, and the same over a file.
 pub(crate) async fn on_each_store(story: impl AsyncFn(Engine)) {
+    on_each_store_with(&Options::default(), story).await;
+}
+
+/// The same with an engine that works like that.
+pub(crate) async fn on_each_store_with(options: &Options, story: impl AsyncFn(Engine)) {
     let dir = tempfile::tempdir().unwrap();
     for url in ["memory:".to_owned(), format!("sqlite://{}/s.db", dir.path().display())] {
-        let engine = open(&stepwell::open_store(&url).await.unwrap()).await;
+        let kept = stepwell::open_store(&url).await.unwrap();
+        let engine = Engine::open(kept, Registry::default(), options.clone()).await.unwrap();
         story(engine.clone()).await;
         engine.shutdown().await;
     }
@@ -126,6 +133,23 @@ pub(crate) async fn counts(engine: &Engine, result: &RunResult) -> BTreeMap<Stri
 pub(crate) async fn told(engine: &Engine, result: &RunResult) -> String {
     let counts = counts(engine, result).await;
     counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Follows a run until an event happened.
+pub(crate) async fn until(run: &Run, happened: impl Fn(&Event) -> bool) {
+    let mut events = run.events();
+    loop {
+        let news = events.next().await.unwrap();
+        assert!(!news.is_empty(), "the run ended before");
+        if news.iter().any(|recorded| happened(&recorded.event)) {
+            return;
+        }
+    }
+}
+
+/// An attempt of that state has begun.
+pub(crate) fn started(name: &'static str) -> impl Fn(&Event) -> bool {
+    move |event| matches!(event, Event::AttemptStarted(started) if started.step.as_str() == name)
 }
 
 /// Waits until only people or signals can move a run, and returns what it asks people: prompt and wait, in that order.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::context::{Context, value_bytes};
 use crate::error::ErrorObject;
-use crate::ids::{Epoch, StepName, Timestamp};
+use crate::ids::{Epoch, StepName, Timestamp, WaitId};
 use crate::run::checkpoint::{
     Awaited, Checkpoint, FailedAttempt, How, KeptBranch, KeptExecution, KeptToken, KeptWait, Memo, MemoKind,
     Place, ResolvedWait, Seconds, StateMetadata, TimerKind, TokenState, invalid,
@@ -218,37 +218,33 @@ impl Run {
             MemoKind::Timer(kept) => (|_| WaitKind::Timer, kept),
             MemoKind::Child(kept) => (ended_child, kept),
         };
-        let ResolvedWait { position, epoch, opened_at, how, prompt } = kept;
+        let ResolvedWait { wait_id, position, epoch, opened_at, deadline, how, prompt } = kept;
         let spec = WaitSpec {
             position: *position,
             name: memo.name.clone(),
             kind: kind(prompt),
-            deadline: None,
+            deadline: time(*deadline),
             default: None,
             then: Then::Rerun,
         };
-        self.restore_resolved(ix, spec, *epoch, opened_at.0, how.resolution(value));
+        let (child, resolution) = (ChildNews::default(), Some(how.resolution(value)));
+        let wait = Wait { execution: ix, epoch: *epoch, spec, opened_at: opened_at.0, child, resolution };
+        self.restore_resolved(wait_id.clone(), wait);
     }
 
     /// A retry looks at the last wait of an execution that stands for a child run.
     fn restore_child(&mut self, ix: u32, child: &ChildStart, epoch: Epoch) {
         let spec = WaitSpec::step(WaitKind::Child(Box::new(child.clone())));
-        self.restore_resolved(ix, spec, epoch, Timestamp::default(), Resolution::Withdrawn);
+        let (opened_at, news) = (Timestamp::default(), ChildNews::default());
+        let resolution = Some(Resolution::Withdrawn);
+        let wait = Wait { execution: ix, epoch, spec, opened_at, child: news, resolution };
+        self.restore_resolved(self.next_wait_id(), wait);
     }
 
-    fn restore_resolved(
-        &mut self,
-        execution: u32,
-        spec: WaitSpec,
-        epoch: Epoch,
-        opened_at: Timestamp,
-        resolution: Resolution,
-    ) {
-        let (child, resolution) = (ChildNews::default(), Some(resolution));
-        let id = self.next_wait_id();
+    fn restore_resolved(&mut self, id: WaitId, wait: Wait) {
         self.waits_opened += 1;
-        self.executions[execution as usize].waits.push(id.clone());
-        self.waits.insert(id, Wait { execution, epoch, spec, opened_at, child, resolution });
+        self.executions[wait.execution as usize].waits.push(id.clone());
+        self.waits.insert(id, wait);
     }
 
     fn restore_wait(&mut self, ix: u32, kept: &KeptWait) {

@@ -11,7 +11,7 @@ use super::{
     TimerKind, TokenState,
 };
 use crate::context::typed_parts;
-use crate::ids::{Seq, StepName};
+use crate::ids::{Seq, StepName, WaitId};
 use crate::run::command::TimerKey;
 use crate::run::event::Payload;
 use crate::run::token::{Lineage, Token};
@@ -175,7 +175,7 @@ impl Run {
             value: Some(value.clone()),
             kind: MemoKind::Once,
         };
-        let waits = execution.waits.iter().filter_map(|id| resolved(&self.waits[id]));
+        let waits = execution.waits.iter().filter_map(|id| resolved(id, &self.waits[id]));
         execution.memos.iter().map(once).chain(waits).collect()
     }
 
@@ -238,7 +238,7 @@ impl Run {
                 ordinal: execution.ordinal,
                 kind: Awaited::of(&wait.spec.kind),
                 position: wait.spec.position,
-                r#try: 1,
+                r#try: tries(&wait.spec.kind),
                 default: wait.spec.default.clone(),
                 deadline: wait.spec.deadline.map(Seconds),
                 name: wait.spec.name.clone(),
@@ -312,10 +312,17 @@ impl Run {
 }
 
 /// Returns what a function is told of a wait when it runs again; none: it is open, or was withdrawn.
-fn resolved(wait: &Wait) -> Option<Memo> {
+fn resolved(id: &WaitId, wait: &Wait) -> Option<Memo> {
     let (how, value) = How::of(wait.resolution.as_ref()?)?;
-    let (position, epoch, opened_at) = (wait.spec.position, wait.epoch, Seconds(wait.opened_at));
-    let with = |prompt: &str| ResolvedWait { position, epoch, opened_at, how, prompt: prompt.to_owned() };
+    let with = |prompt: &str| ResolvedWait {
+        wait_id: id.clone(),
+        position: wait.spec.position,
+        epoch: wait.epoch,
+        opened_at: Seconds(wait.opened_at),
+        deadline: wait.spec.deadline.map(Seconds),
+        how,
+        prompt: prompt.to_owned(),
+    };
     let kind = match &wait.spec.kind {
         WaitKind::Human(question) => MemoKind::Human(with(&question.prompt)),
         WaitKind::Signal { name } => MemoKind::Signal(with(name)),
@@ -361,5 +368,13 @@ impl FailedAttempt {
             started_at: Seconds(note.started_at),
             ended_at: Seconds(note.ended_at),
         }
+    }
+}
+
+/// Returns how often it has been asked, with this time.
+fn tries(kind: &WaitKind) -> u32 {
+    match kind {
+        WaitKind::Human(question) => question.tries(),
+        WaitKind::Signal { .. } | WaitKind::Timer | WaitKind::Child(_) => 1,
     }
 }

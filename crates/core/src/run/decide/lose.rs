@@ -56,8 +56,7 @@ impl Turn<'_> {
             "required": ["verb"],
             "additionalProperties": false,
         });
-        let question =
-            Question { prompt, schema: Some(schema), options: None, assignee: None, settles: true };
+        let question = Question { prompt, schema: Some(schema), settles: true, ..Question::default() };
         let spec = WaitSpec {
             position: u32::MAX,
             name: None,

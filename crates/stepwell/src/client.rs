@@ -1,0 +1,134 @@
+//! The people's side of a store: what runs there, what it asks, and how it is moved.
+//!
+//! A client carries nothing out and needs no function of any agent. It decides nothing either: what it does is what the
+//! engine lets everybody do, and a worker that has the store open goes on from there.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use stepwell_core::error::ErrorObject;
+use stepwell_core::ids::{RunId, WaitId};
+use stepwell_engine::error::from_store;
+use stepwell_engine::{Engine, Leases, Options, Registry};
+use stepwell_store::{Page, Paged, RunFilter, Store, WaitFilter};
+
+use crate::inbox::{self, Asked};
+use crate::run::{Run, RunSummary, answer};
+
+/// The people's side of a store: lists runs and questions, answers, and steers runs that others carry out.
+///
+/// ```
+/// # use stepwell::{Agent, Ask, Context, Engine, Next, Options, Registry};
+/// use serde_json::json;
+/// use stepwell::core::status::RunStatus;
+/// use stepwell::{Client, Page, RunFilter, WaitFilter};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = stepwell::open_store("memory:").await?;
+/// # let engine = Engine::open(store.clone(), Registry::default(), Options::default()).await?;
+/// # let agent = Agent::new("campaign")
+/// #     .state("approve", |cx: Context| async move {
+/// #         cx.set("approved", &cx.ask_human::<bool>(Ask::new("Shall we?")).await?)?;
+/// #         Ok(Next::done())
+/// #     })
+/// #     .build(&engine)?;
+/// # let carried = agent.start(()).await?;
+/// # carried.rest().await?;
+/// // In a program of its own: Client::open("sqlite://campaigns.db").await?
+/// let client = Client::over(store).await?;
+///
+/// for asked in client.inbox(&WaitFilter::default(), &Page::first(50)).await?.items {
+///     println!("{} of {}: {}", asked.step, asked.run, asked.question.prompt);
+///     client.answer(&asked.wait, true, Some("anna")).await?;
+/// }
+/// # carried.wait().await?;
+/// let completed = RunFilter { status: vec![RunStatus::Completed], ..RunFilter::default() };
+/// for listed in client.runs(&completed, &Page::first(50)).await?.items {
+///     let result = client.run(listed.run_id).await?.wait().await?;
+///     assert_eq!(result.get("approved")?, Some(true));
+/// }
+/// client.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    engine: Engine,
+    owns_store: bool,
+}
+
+impl Client {
+    /// Opens a client over the store that a URL names, which is made if it is a file that is not there.
+    ///
+    /// # Errors
+    /// The URL names no store, or the store cannot be opened.
+    pub async fn open(url: &str) -> Result<Self, ErrorObject> {
+        let store = stepwell_store::open(url).await.map_err(|error| from_store(&error))?;
+        Ok(Self { owns_store: true, ..Self::over(store).await? })
+    }
+
+    /// Opens a client over a store that is open.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn over(store: Arc<dyn Store>) -> Result<Self, ErrorObject> {
+        let options = Options { leases: Leases::None, ..Options::default() };
+        let engine = Engine::open(store, Registry::default(), options).await?;
+        Ok(Self { engine, owns_store: false })
+    }
+
+    /// Lists runs, newest first. The tags of a run are matched by what they contain.
+    ///
+    /// # Errors
+    /// The cursor of the page is none, or the store failed.
+    pub async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Paged<RunSummary>, ErrorObject> {
+        let found = self.engine.store().runs(filter, page).await.map_err(|error| from_store(&error))?;
+        Ok(Paged { items: found.items.into_iter().map(RunSummary::from).collect(), next: found.next })
+    }
+
+    /// Returns a run, to be looked at, waited for and steered.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND` if there is no such run; or the store failed.
+    pub async fn run(&self, run_id: impl Into<RunId>) -> Result<Run, ErrorObject> {
+        let id = run_id.into();
+        self.engine.store().run(&id).await.map_err(|error| from_store(&error))?;
+        Ok(Run::of(self.engine.clone(), id))
+    }
+
+    /// Lists the open questions of all runs, oldest first. Whatever the filter says about it, only questions to people that
+    /// are open are listed.
+    ///
+    /// # Errors
+    /// The cursor of the page is none, or the store failed.
+    pub async fn inbox(&self, filter: &WaitFilter, page: &Page) -> Result<Paged<Asked>, ErrorObject> {
+        inbox::page_of(&**self.engine.store(), filter, page).await
+    }
+
+    /// Answers a question, in somebody's name if one is given; durable when this returns. Of several answers one is taken.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND` if there is no such question; `ANSWER_INVALID` if the answer does not fit, and the question stays
+    /// open; `WORKFLOW_INVALID_STATE` if it was answered, its time is over, or its run has ended; or the store failed.
+    pub async fn answer(
+        &self,
+        wait: &WaitId,
+        answer_given: impl Serialize,
+        by: Option<&str>,
+    ) -> Result<(), ErrorObject> {
+        answer(&self.engine, wait, &answer_given, by).await
+    }
+
+    /// Closes the client, and the store if it was opened with it.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn close(&self) -> Result<(), ErrorObject> {
+        self.engine.shutdown().await;
+        if self.owns_store {
+            self.engine.store().close().await.map_err(|error| from_store(&error))?;
+        }
+        Ok(())
+    }
+}
