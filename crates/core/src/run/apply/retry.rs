@@ -26,7 +26,8 @@ impl Run {
         self.ending = None;
         self.finished_at = None;
         self.updated_at = at;
-        self.session_tick = self.tick;
+        self.begin_session(at);
+        self.await_checkpoint(at);
         self.routed = 0;
         self.deadline = deadline;
         self.set_timer(TimerKey::Run, deadline);
@@ -70,6 +71,7 @@ impl Run {
         execution.judged = None;
         if new_input {
             execution.input_generation = generation;
+            execution.kept_key = None;
         }
         // A failure whose compensation was cut off still has its token.
         self.vacate(ix);
