@@ -35,6 +35,8 @@ impl Run {
             self.input = input.clone();
             self.input_generation += 1;
         }
+        // The run ended before these could begin.
+        self.fresh.extend(self.tokens.not_held(&self.workflow));
         let all = 0..self.executions.len() as u32;
         let revived: Vec<u32> = all.filter(|ix| self.revive(*ix, input.is_some())).collect();
         for ix in revived {
