@@ -433,6 +433,24 @@ impl Engine {
         Ok(self.shared.load(run).await?.run)
     }
 
+    /// Shows a run as it stands. One that has ended in this process, and that somebody follows, is still in memory and not
+    /// loaded again.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND`, or the store.
+    pub async fn show<T: Send>(
+        &self,
+        run: &RunId,
+        show: impl FnOnce(&Run) -> T + Send,
+    ) -> Result<T, ErrorObject> {
+        if let Some(mailbox) = self.shared.known_mailbox(run)
+            && let Some(ended) = mailbox.ended(&self.shared).await
+        {
+            return Ok(show(&ended.run));
+        }
+        Ok(show(&self.shared.load(run).await?.run))
+    }
+
     /// Returns how a run stands, as plain data.
     ///
     /// # Errors

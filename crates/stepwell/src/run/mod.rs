@@ -261,11 +261,13 @@ impl Run {
     /// # Errors
     /// It failed or was cancelled; or the store failed.
     pub async fn wait(&self) -> Result<RunResult, RunError> {
+        // What is followed stays in memory until it has been looked at.
+        let _followed = self.engine.follow(&self.id, Seq(0));
         let ended = self.engine.rest(&self.id, false).await?;
         if ended.state.status != RunStatus::Completed {
             self.engine.wind_down(&ended, self.cleanup).await?;
         }
-        let result = RunResult::of(&self.engine.inspect(&self.id).await?);
+        let result = self.engine.show(&self.id, RunResult::of).await?;
         match (result.status, result.error.clone()) {
             (RunStatus::Completed, _) | (_, None) => Ok(result),
             (_, Some(error)) => Err(RunError { error, result: Some(Box::new(result)) }),

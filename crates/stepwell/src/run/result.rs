@@ -9,7 +9,6 @@ use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::RunId;
 use stepwell_core::run::Run as CoreRun;
 use stepwell_core::status::{ExecutionStatus, RunStatus};
-use stepwell_core::workflow::StepIx;
 
 use crate::context::system_time;
 use crate::context::typed::{self, Typed};
@@ -43,15 +42,27 @@ pub struct RunResult {
     pub finished_at: Option<SystemTime>,
 }
 
+/// What the executions of a state came to.
+#[derive(Clone, Copy, Default)]
+struct CameTo {
+    began: bool,
+    completed: bool,
+    failed: bool,
+}
+
 impl RunResult {
     pub(super) fn of(run: &CoreRun) -> Self {
         let steps = &run.workflow().definition().steps;
-        let named = |holds: &dyn Fn(StepIx) -> bool| {
-            let numbered = steps.iter().enumerate().filter(|(i, _)| holds(StepIx(*i as u32)));
-            numbered.map(|(_, step)| step.name.to_string()).collect()
-        };
-        let any = |step: StepIx, holds: fn(ExecutionStatus) -> bool| {
-            run.executions().iter().any(|execution| execution.step_ix() == step && holds(execution.status))
+        let mut came_to = vec![CameTo::default(); run.workflow().len_with_elements()];
+        for execution in run.executions() {
+            let step = &mut came_to[execution.step_ix().at()];
+            step.began = true;
+            step.completed |= execution.status == ExecutionStatus::Completed;
+            step.failed |= execution.status.is_failure();
+        }
+        let named = |holds: fn(&CameTo) -> bool| {
+            let those = steps.iter().zip(&came_to).filter(|(_, came_to)| holds(came_to));
+            those.map(|(step, _)| step.name.to_string()).collect()
         };
         let context = run.context().values().into_iter();
         Self {
@@ -60,9 +71,9 @@ impl RunResult {
             error: run.error().cloned(),
             output: (**run.output()).clone(),
             context: context.map(|(key, value)| (key.to_owned(), (**value).clone())).collect(),
-            completed_states: named(&|step| any(step, |status| status == ExecutionStatus::Completed)),
-            failed_states: named(&|step| any(step, ExecutionStatus::is_failure)),
-            not_reached: named(&|step| !any(step, |_| true)),
+            completed_states: named(|step| step.completed),
+            failed_states: named(|step| step.failed),
+            not_reached: named(|step| !step.began),
             started_at: run.started_at().map(system_time),
             finished_at: run.finished_at().map(system_time),
         }

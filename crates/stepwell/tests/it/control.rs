@@ -142,7 +142,7 @@ async fn a22_a_failed_run_is_tried_again_and_what_completed_does_not_run_again()
                 if is_broken {
                     return Err(StepError::never_again("broken"));
                 }
-                cx.set("key", cx.idempotency_key())?;
+                cx.set("key", &cx.idempotency_key())?;
                 Ok(Next::done())
             }
         };
