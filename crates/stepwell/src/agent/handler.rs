@@ -12,7 +12,7 @@ use super::builder::Defaults;
 use super::next::Next;
 use crate::context::{Context, Left};
 use crate::error::StepError;
-use crate::function::{self, Ended, carry_out, unless_cancelled};
+use crate::function::{self, Ended, carry_out};
 
 /// The function of a state.
 pub(super) type Handler = Arc<dyn Fn(Context) -> BoxFuture<'static, Result<Next, StepError>> + Send + Sync>;
@@ -26,9 +26,11 @@ where
     F: Fn(Context) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Next, StepError>> + Send + 'static,
 {
+    let function = Arc::new(function);
     Arc::new(move |cx| {
-        let running = function(cx.clone());
-        Box::pin(async move { unless_cancelled(&cx, running).await })
+        let (function, given) = (function.clone(), cx.clone());
+        // What is before its future may block too.
+        Box::pin(async move { function::driven(&cx, async move { function(given).await }).await })
     })
 }
 

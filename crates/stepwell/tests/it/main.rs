@@ -23,5 +23,6 @@ mod pipeline_durable;
 mod pipeline_parts;
 mod secrets;
 mod support;
+mod unruly;
 mod waits;
 mod workflow;
