@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use stepwell::core::error::Code;
 use stepwell::core::status::RunStatus;
-use stepwell::{Agent, Context, END, Join, Next, Priority, Resources, State, StepError};
+use stepwell::{Agent, Context, END, Next, Priority, Resources, State, StepError};
 
 use crate::support::{
     Gauge, activations, always, ends, leads, on_each_store, rounds, run_of, simulated, simulated_with, told,
@@ -138,77 +138,6 @@ async fn a7_a_fast_branch_is_not_held_up_by_a_slow_one_that_leads_elsewhere() {
     )
     .await;
     assert!(*ended.lock().unwrap() < Duration::from_millis(120));
-}
-
-#[tokio::test]
-async fn a8_shapes_run_each_state_as_often_as_they_say() {
-    on_each_store(async |engine| {
-        let shapes: [(&str, Vec<State>); 5] = [
-            (
-                "m when the branch that ends has ended",
-                vec![
-                    always("s", &["a", "b"]),
-                    always("a", &["m"]),
-                    rounds("b", 0, &["m"], &[]),
-                    always("m", &[]),
-                ],
-            ),
-            (
-                "nested forks",
-                vec![
-                    always("s", &["x", "y"]),
-                    always("x", &["x1", "x2"]),
-                    always("x1", &["n"]),
-                    always("x2", &["n"]),
-                    always("n", &["m"]),
-                    always("y", &["m"]),
-                    always("m", &[]),
-                ],
-            ),
-            (
-                "rework one branch",
-                vec![
-                    always("s", &["research", "outline"]),
-                    always("outline", &["draft"]),
-                    always("draft", &["review"]),
-                    always("research", &["review"]),
-                    rounds("review", 2, &["draft"], &["publish"]),
-                    always("publish", &[]),
-                ],
-            ),
-            (
-                "any",
-                vec![
-                    always("s", &["a", "b", "c"]),
-                    always("a", &["m"]),
-                    always("b", &["m"]),
-                    always("c", &["m"]),
-                    always("m", &[]).join(Join::Any),
-                ],
-            ),
-            (
-                "each",
-                vec![
-                    always("s", &["a", "b"]),
-                    always("a", &["m"]),
-                    always("b", &["m"]),
-                    always("m", &[]).join(Join::Each),
-                ],
-            ),
-        ];
-        let expected = [
-            "a 1 b 1 m 1 s 1",
-            "m 1 n 1 s 1 x 1 x1 1 x2 1 y 1",
-            "draft 3 outline 1 publish 1 research 1 review 3 s 1",
-            "a 1 b 1 c 1 m 1 s 1",
-            "a 1 b 1 m 2 s 1",
-        ];
-        for ((shape, states), expected) in shapes.into_iter().zip(expected) {
-            let result = run_of(&engine, states).await;
-            assert_eq!(told(&engine, &result).await, expected, "{shape}");
-        }
-    })
-    .await;
 }
 
 #[tokio::test]
