@@ -27,4 +27,5 @@ mod shapes;
 mod support;
 mod unruly;
 mod waits;
+mod whole;
 mod workflow;
