@@ -180,6 +180,20 @@ impl Context {
     }
 }
 
+/// Returns the type and the fields of a value that knows its type: `{"$type": NAME, "$value": …}`.
+///
+/// ```
+/// use serde_json::json;
+/// use stepwell_core::context::typed_parts;
+/// let ada = json!({ "$type": "User", "$value": { "name": "Ada" } });
+/// assert_eq!(typed_parts(&ada), Some(("User", &json!({ "name": "Ada" }))));
+/// assert_eq!(typed_parts(&json!({ "name": "Ada" })), None);
+/// ```
+pub fn typed_parts(value: &Value) -> Option<(&str, &Value)> {
+    let object = value.as_object().filter(|object| object.len() == 2)?;
+    Some((object.get("$type")?.as_str()?, object.get("$value")?))
+}
+
 /// Returns about how many bytes a value takes in memory.
 pub fn value_bytes(value: &Value) -> usize {
     match value {

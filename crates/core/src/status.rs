@@ -126,3 +126,83 @@ impl ExecutionStatus {
         matches!(self, Self::Failed | Self::TimedOut)
     }
 }
+
+words!(
+    /// Status of a run in the words of agents (spec/fluffy.md §10).
+    ///
+    /// ```
+    /// use stepwell_core::status::{AgentStatus, RunStatus};
+    /// assert_eq!(AgentStatus::from(RunStatus::Pending), AgentStatus::Idle);
+    /// assert_eq!(AgentStatus::from(RunStatus::Paused).as_str(), "paused");
+    /// ```
+    AgentStatus {
+        /// No run, or one that has not started.
+        Idle = "idle",
+        /// Something can move.
+        Running = "running",
+        /// By somebody, or because only people and signals can move it.
+        Paused = "paused",
+        /// Ended well.
+        Completed = "completed",
+        /// Ended with an error.
+        Failed = "failed",
+        /// Ended by request.
+        Cancelled = "cancelled",
+    }
+);
+
+impl From<RunStatus> for AgentStatus {
+    fn from(status: RunStatus) -> Self {
+        match status {
+            RunStatus::Pending => Self::Idle,
+            RunStatus::Running => Self::Running,
+            RunStatus::Paused => Self::Paused,
+            RunStatus::Completed => Self::Completed,
+            RunStatus::Failed => Self::Failed,
+            RunStatus::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+words!(
+    /// Status of a state in the words of agents (spec/fluffy.md §10): that of its latest execution.
+    ///
+    /// ```
+    /// use stepwell_core::status::{ExecutionStatus, StateStatus};
+    /// assert_eq!(StateStatus::from(ExecutionStatus::Retrying), StateStatus::Pending);
+    /// assert_eq!(StateStatus::from(ExecutionStatus::TimedOut).as_str(), "timeout");
+    /// ```
+    StateStatus {
+        /// Never activated, waiting for a place, or for its next attempt.
+        Pending = "pending",
+        /// Waiting for what it needs, or for what it asked.
+        Blocked = "blocked",
+        /// Waiting for a worker.
+        Ready = "ready",
+        /// An attempt is under way.
+        Running = "running",
+        /// Ended well.
+        Completed = "completed",
+        /// Ended with an error.
+        Failed = "failed",
+        /// Ended with an error: its last attempt ran out of time.
+        Timeout = "timeout",
+        /// Ended by request, or never attempted.
+        Cancelled = "cancelled",
+    }
+);
+
+impl From<ExecutionStatus> for StateStatus {
+    fn from(status: ExecutionStatus) -> Self {
+        match status {
+            ExecutionStatus::Pending | ExecutionStatus::Retrying => Self::Pending,
+            ExecutionStatus::Blocked | ExecutionStatus::Waiting => Self::Blocked,
+            ExecutionStatus::Ready => Self::Ready,
+            ExecutionStatus::Running => Self::Running,
+            ExecutionStatus::Completed => Self::Completed,
+            ExecutionStatus::Failed => Self::Failed,
+            ExecutionStatus::TimedOut => Self::Timeout,
+            ExecutionStatus::Cancelled | ExecutionStatus::Skipped => Self::Cancelled,
+        }
+    }
+}

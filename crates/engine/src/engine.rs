@@ -7,8 +7,9 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{CommandId, Ordinal, RunId, Seq, StepName, WaitId, digest_of};
 use stepwell_core::policy::resources::Resources;
 use stepwell_core::run::Run;
-use stepwell_core::run::command::{Command, Create, SettleVerb};
-use stepwell_core::run::event::Payload;
+use stepwell_core::run::checkpoint::Checkpoint;
+use stepwell_core::run::command::{Command, Create, Restore, SettleVerb};
+use stepwell_core::run::event::{Event, Payload};
 use stepwell_core::run::wait::WaitKind;
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::Workflow;
@@ -230,6 +231,7 @@ impl Engine {
             base_dir: start.base_dir,
             entry: None,
             hold: start.hold,
+            restore: None,
         };
         if start.run_id.is_some()
             && let Some(existing) = self.existing(&create).await?
@@ -271,6 +273,28 @@ impl Engine {
         } else {
             Err(run_exists(&create.run, &differs))
         }
+    }
+
+    /// Makes a run of a workflow that goes on from a checkpoint, paused until [`Engine::resume`]; durable when this
+    /// returns. `metadata` goes before the tags of the checkpoint.
+    ///
+    /// # Errors
+    /// `DEFINITION_MISMATCH` if the workflow is not that of the checkpoint, but for its name and steps that were added;
+    /// `CHECKPOINT_INVALID` if parts of the checkpoint do not fit together; everything that [`Engine::start`] refuses.
+    pub async fn restore(
+        &self,
+        workflow: Arc<Workflow>,
+        restore: Restore,
+        metadata: Map<String, Value>,
+    ) -> Result<RunId, ErrorObject> {
+        check_metadata(&metadata)?;
+        let run = self.new_run_id();
+        let outside = Outside { base_dir: None, store: Some(&*self.shared.store) };
+        self.registry().check_outside(&workflow, &outside).await?;
+        self.shared.admit(&run, &workflow)?;
+        let create = Create { metadata, restore: Some(restore), ..Create::new(run.clone(), workflow) };
+        self.command(&run, Command::Create(Box::new(create)), None).await?;
+        Ok(run)
     }
 
     /// Starts a run that was created held.
@@ -408,6 +432,35 @@ impl Engine {
     /// `WORKFLOW_NOT_FOUND`, or the store.
     pub async fn inspect(&self, run: &RunId) -> Result<Run, ErrorObject> {
         Ok(self.shared.load(run).await?.run)
+    }
+
+    /// Returns how a run stands, as plain data.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND`, or the store.
+    pub async fn checkpoint(&self, run: &RunId) -> Result<Checkpoint, ErrorObject> {
+        let loaded = self.shared.load(run).await?;
+        Ok(loaded.run.checkpoint(loaded.seq))
+    }
+
+    /// Returns the last checkpoint that a run with an interval of checkpoints has taken: at its end, or while it ran. The
+    /// journal says where, and is folded up to there.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND`, or the store.
+    pub async fn latest_checkpoint(&self, run: &RunId) -> Result<Option<Checkpoint>, ErrorObject> {
+        let workflow = self.shared.load(run).await?.run.workflow().origin().clone();
+        if workflow.definition().checkpoint_interval_ms.is_none() {
+            return Ok(None);
+        }
+        let journal = self.shared.store.events(run, Seq(0), usize::MAX).await;
+        let journal = journal.map_err(|error| from_store(&error))?;
+        let is_taken = |event: &Event| event.ends_run() || matches!(event, Event::CheckpointTaken);
+        let Some(last) = journal.iter().rposition(|recorded| is_taken(&recorded.event)) else {
+            return Ok(None);
+        };
+        let events = journal[..=last].iter().map(|recorded| (&recorded.event, recorded.at));
+        Ok(Some(Run::replay(run.clone(), workflow, events).checkpoint(journal[last].seq)))
     }
 
     /// Delivers the messages between runs that wait in the store, and those that come of them. An engine that leases work

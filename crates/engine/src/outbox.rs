@@ -107,6 +107,7 @@ async fn deliver(shared: &Arc<Shared>, undelivered: Undelivered) -> Result<(), E
                 base_dir,
                 entry,
                 hold: false,
+                restore: None,
             };
             bring(shared, &target, Command::Create(Box::new(create)), id, Some(row.root)).await
         }

@@ -9,10 +9,24 @@ use std::path::{Path, PathBuf};
 /// Writes a file, durably. One that was there keeps its permissions; a link stays, and what it leads to is written.
 pub fn write(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let path = &place_of(path)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // What a new file may be is cut down by the umask of the process.
     let known = path.metadata().ok().map(|known| known.permissions());
-    let permissions = known.clone().unwrap_or_else(|| Permissions::from_mode(0o666));
+    // What a new file may be is cut down by the umask of the process.
+    replace(path, 0o666, known, write)
+}
+
+/// Writes a file as [`write`] does, which nobody but its owner may read or write, also if it was there.
+pub fn write_private(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    replace(&place_of(path)?, 0o600, None, write)
+}
+
+fn replace(
+    path: &Path,
+    mode: u32,
+    known: Option<Permissions>,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let permissions = known.clone().unwrap_or_else(|| Permissions::from_mode(mode));
     let mut temporary = tempfile::Builder::new();
     temporary.prefix(".stepwell-").suffix(".tmp").permissions(permissions);
     let temporary = temporary.tempfile_in(directory)?;

@@ -10,7 +10,7 @@ use stepwell::core::error::Code;
 use stepwell::{Agent, Context, END, Engine, Next, Options, Priority, Registry, Resources, State, StepError};
 
 async fn plan(_: Context) -> Result<Next, StepError> {
-    Ok(Next::each("train_model", ["small", "medium", "large", "huge"])?)
+    Next::each("train_model", ["small", "medium", "large", "huge"])
 }
 
 #[tokio::main]
@@ -58,7 +58,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
         .build(&engine)?;
     let refused = greedy.run(()).await.unwrap_err();
     assert_eq!(refused.error.code, Code::RESOURCE_EXHAUSTED);
-    println!("{refused}");
+    assert_eq!(refused.to_string(), "step 'train' asks for 2 of gpu, and the resource pool has 1");
     engine.shutdown().await;
     Ok(())
 }

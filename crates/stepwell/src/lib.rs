@@ -152,9 +152,11 @@ pub use pipeline::{
     Branch, BranchFailure, Human, Map, Merge, Parallel, Pipeline, Refine, RefinementCheck, Repeat, Step,
 };
 pub use retry::Retry;
-pub use run::{DeadLetter, Launch, Metrics, Run, RunError, RunResult, RunSummary};
+pub use run::{Checkpoint, DeadLetter, Launch, Metrics, Restoring, Run, RunError, RunResult, RunSummary};
 pub use stepwell_core as core;
 pub use stepwell_core::policy::resources::Resources;
+pub use stepwell_core::run::checkpoint::StateMetadata;
+pub use stepwell_core::status::{AgentStatus, StateStatus};
 pub use stepwell_core::workflow::definition::{END, Effect, Join, Lifecycle, OnFailure, Priority, Reducer};
 pub use stepwell_engine::{
     Engine, FailureBehind, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, batch,

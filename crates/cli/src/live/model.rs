@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use stepwell_core::ids::{ExecutionRef, Ordinal, RunId, StepName, Timestamp, WaitId};
 use stepwell_core::run::Run;
+use stepwell_core::run::checkpoint::Checkpoint;
 use stepwell_core::run::event::{Activation, Event, SkipReason};
 use stepwell_core::run::view::view;
 use stepwell_core::run::wait::{Resolution, WaitSpec};
@@ -250,6 +251,7 @@ impl Model {
                 let newest = said.lines().rev().find(|line| !line.trim().is_empty());
                 self.says(step, *execution, few(newest.unwrap_or_default()));
             }
+            Event::RunRestored { checkpoint } => self.restored(checkpoint, at),
             Event::RunCreated { .. }
             | Event::MemoRecorded { .. }
             | Event::FailureHandled { .. }
@@ -258,7 +260,8 @@ impl Model {
             | Event::NeedAsked { .. }
             | Event::NeedJudged { .. }
             | Event::Conflict { .. }
-            | Event::TokenAbsorbed { .. } => {}
+            | Event::TokenAbsorbed { .. }
+            | Event::CheckpointTaken => {}
         }
         None
     }
@@ -343,6 +346,23 @@ impl Model {
         fan.ended += u32::from(status.is_terminal());
         fan.failed += u32::from(status.is_failure());
         fan.live += u32::from(is_live(status));
+    }
+
+    /// Shows what another run had done that this one goes on from.
+    fn restored(&mut self, checkpoint: &Checkpoint, at: Timestamp) {
+        self.status = RunStatus::Running;
+        self.began = Some(at);
+        for kept in &checkpoint.executions {
+            let of = kept
+                .element
+                .map(|element| (StepName::from(kept.step.as_str().trim_end_matches("[]")), element.of));
+            self.exists(&kept.step, kept.ordinal, of);
+            if kept.status.is_terminal() {
+                self.ends(&kept.step, kept.ordinal, kept.status, at);
+            } else {
+                self.turns(&kept.step, kept.ordinal, kept.status);
+            }
+        }
     }
 
     fn child(&mut self, wait: &WaitId, paused: bool) {

@@ -4,6 +4,7 @@
 mod activate;
 mod attempt;
 mod element;
+mod restore;
 mod retry;
 mod wait;
 
@@ -71,6 +72,7 @@ impl Run {
             error: None,
             output: null,
             timers: std::collections::BTreeMap::new(),
+            session_start: None,
             fresh: Vec::new(),
             moved: Vec::new(),
             fans: Vec::new(),
@@ -135,6 +137,8 @@ impl Run {
                 self.base_dir.clone_from(base_dir);
                 self.entry.clone_from(entry);
             }
+            // It was checked before it was journaled.
+            Event::RunRestored { checkpoint } => drop(self.restore(checkpoint, at)),
             Event::RunStarted { deadline } => self.run_started(*deadline, at),
             Event::StepsDefined { steps } => self.steps_defined(steps, at),
             Event::StepActivated { step, execution, by, blocked } => {
@@ -282,15 +286,17 @@ impl Run {
                 self.status = RunStatus::Paused;
                 self.pause_reason = Some(*reason);
                 self.updated_at = at;
+                self.set_timer(TimerKey::Checkpoint, None);
             }
             Event::RunResumed { reason, .. } => {
                 if *reason == PauseReason::Operator {
                     self.operator_paused = false;
-                    self.session_tick = self.tick;
+                    self.begin_session(at);
                 }
                 self.status = RunStatus::Running;
                 self.pause_reason = None;
                 self.updated_at = at;
+                self.await_checkpoint(at);
             }
             Event::RunRetried { epoch, input, deadline, .. } => {
                 self.run_retried(*epoch, input.as_ref(), *deadline, at);
@@ -307,6 +313,7 @@ impl Run {
                 self.error = Some(cancelled(reason.as_deref()));
                 self.run_ended(RunStatus::Cancelled, at);
             }
+            Event::CheckpointTaken => self.await_checkpoint(at),
             Event::Conflict { .. } | Event::Emitted { .. } => {}
         }
         self.turns += u32::from(self.waits_for_input() != asked);
@@ -322,7 +329,8 @@ impl Run {
         self.status = RunStatus::Running;
         self.started_at = Some(at);
         self.updated_at = at;
-        self.session_tick = self.tick;
+        self.begin_session(at);
+        self.await_checkpoint(at);
         self.deadline = deadline;
         self.set_timer(TimerKey::Run, deadline);
         let workflow = self.workflow.clone();
@@ -330,6 +338,17 @@ impl Run {
             self.steps[step.at()].needs = NeedsState::Waiting { cursor: ANY_NEED };
             self.start_need_timers(step, at);
         }
+    }
+
+    /// From here on counts what needs with lifecycle `session` look at.
+    fn begin_session(&mut self, at: Timestamp) {
+        self.session_tick = self.tick;
+        self.session_start = Some(at);
+    }
+
+    fn await_checkpoint(&mut self, at: Timestamp) {
+        let interval = self.workflow.definition().checkpoint_interval_ms;
+        self.set_timer(TimerKey::Checkpoint, interval.map(|ms| at.plus_ms(ms)));
     }
 
     fn steps_defined(&mut self, steps: &[Step], at: Timestamp) {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::context::Change;
 use crate::error::ErrorObject;
 use crate::ids::{CommandId, Ordinal, RunId, StepName, Timestamp, WaitId};
+use crate::run::checkpoint::Checkpoint;
 use crate::run::event::{Parent, Payload, Target};
 use crate::run::wait::{ChildStart, WaitSpec};
 use crate::workflow::Workflow;
@@ -194,6 +195,17 @@ pub struct Create {
     pub entry: Option<StepName>,
     /// Stays `pending` until `Start`.
     pub hold: bool,
+    /// Where it goes on from; it is paused until `Resume` then, and takes its context and input from there.
+    pub restore: Option<Restore>,
+}
+
+/// Where a new run goes on from.
+#[derive(Clone, Debug)]
+pub struct Restore {
+    /// How another run stood.
+    pub checkpoint: Arc<Checkpoint>,
+    /// The definition may be another, as long as steps with something live are in it.
+    pub allow_changes: bool,
 }
 
 impl Create {
@@ -209,7 +221,14 @@ impl Create {
             base_dir: None,
             entry: None,
             hold: false,
+            restore: None,
         }
+    }
+
+    /// Returns a run of that workflow that goes on from a checkpoint.
+    pub fn restored(run: RunId, workflow: Arc<Workflow>, checkpoint: Arc<Checkpoint>) -> Self {
+        let restore = Some(Restore { checkpoint, allow_changes: false });
+        Self { restore, ..Self::new(run, workflow) }
     }
 }
 
@@ -294,4 +313,6 @@ pub enum TimerKey {
     Need(StepName, StepName),
     /// The time of the next attempt, where it must queue for a place.
     Retry(StepName, Ordinal),
+    /// The next checkpoint.
+    Checkpoint,
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::context::{Write, value_bytes};
 use crate::error::ErrorObject;
 use crate::ids::{Epoch, ExecutionRef, Ordinal, RunId, StepName, Timestamp, WaitId};
+use crate::run::checkpoint::Checkpoint;
 use crate::run::wait::{Resolution, WaitSpec};
 use crate::status::PauseReason;
 use crate::workflow::definition::Step;
@@ -47,6 +48,11 @@ pub enum Event {
         /// The step it begins with; none: the entries of its definition.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         entry: Option<StepName>,
+    },
+    /// It stands where another run stood. Second event of the journal of a run that was made of a checkpoint.
+    RunRestored {
+        /// How the other run stood.
+        checkpoint: Arc<Checkpoint>,
     },
     /// Its entries have tokens.
     RunStarted {
@@ -348,6 +354,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// A checkpoint is taken here: how the run stands with this event.
+    CheckpointTaken,
     /// A log line, progress or message of an attempt; lazy, without effect on the run.
     Emitted {
         /// The step.
@@ -461,6 +469,7 @@ impl Event {
     pub(crate) fn value_bytes(&self) -> usize {
         match self {
             Self::RunCreated { input, .. } => value_bytes(input),
+            Self::RunRestored { checkpoint } => checkpoint.value_bytes(),
             Self::StepCompleted { output, writes, to, .. } => {
                 let payloads = to.iter().filter_map(|target| target.payload.as_deref());
                 value_bytes(output)
@@ -479,6 +488,7 @@ impl Event {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::RunCreated { .. } => "RunCreated",
+            Self::RunRestored { .. } => "RunRestored",
             Self::RunStarted { .. } => "RunStarted",
             Self::StepsDefined { .. } => "StepsDefined",
             Self::StepActivated { .. } => "StepActivated",
@@ -511,6 +521,7 @@ impl Event {
             Self::RunCompleted { .. } => "RunCompleted",
             Self::RunFailed { .. } => "RunFailed",
             Self::RunCancelled { .. } => "RunCancelled",
+            Self::CheckpointTaken => "CheckpointTaken",
             Self::Emitted { .. } => "Emitted",
         }
     }

@@ -90,6 +90,9 @@ pub struct Execution {
     pub(super) routed_failure: bool,
     #[serde(rename = "ig", default, skip_serializing_if = "is_default")]
     pub(super) input_generation: u32,
+    /// Its idempotency key in the run that a checkpoint was taken of.
+    #[serde(rename = "k", default, skip_serializing_if = "is_default")]
+    pub(super) kept_key: Option<Box<str>>,
     /// What the predicate of its conditional needs said.
     #[serde(rename = "j", default, skip_serializing_if = "is_default")]
     pub(super) judged: Option<bool>,
@@ -185,6 +188,7 @@ impl Execution {
             compensates: None,
             routed_failure: false,
             input_generation: 0,
+            kept_key: None,
             judged: None,
             judging: false,
             fan: None,

@@ -7,6 +7,7 @@
 //! Start reading at `decide/mod.rs` for what may be asked, at `apply.rs` for what it does.
 
 mod apply;
+pub mod checkpoint;
 pub mod command;
 mod decide;
 mod due;
@@ -97,6 +98,8 @@ pub struct Run {
     output: Payload,
     /// What the store's clock must wake the run for.
     timers: BTreeMap<TimerKey, Timestamp>,
+    /// When it last began, was resumed or retried.
+    session_start: Option<Timestamp>,
     /// Tokens that arrived and were not looked at yet.
     fresh: Vec<u32>,
     /// Steps whose state changed, for the needs of their dependents: (step, its execution, by a failure).
@@ -421,9 +424,12 @@ impl Run {
         execution.failure_of.map(|ix| &self.executions[ix as usize])
     }
 
-    /// Returns the key under which a step's effects are made only once: stable over attempts, restarts and
-    /// epochs, new when a retry replaces the input.
+    /// Returns the key under which a step's effects are made only once: stable over attempts, restarts, epochs and
+    /// checkpoints, new when a retry replaces the input.
     pub fn idempotency_key(&self, execution: &Execution) -> String {
+        if let Some(kept) = &execution.kept_key {
+            return kept.to_string();
+        }
         let ordinal = execution.ordinal.0.to_le_bytes();
         let generation = execution.input_generation.to_le_bytes();
         crate::ids::digest(

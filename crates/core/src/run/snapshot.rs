@@ -23,7 +23,7 @@ use crate::workflow::definition::Step;
 use crate::workflow::{StepIx, Workflow};
 
 /// Grows with every change of what is kept or of what it means, also when the change is one of the fold.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// What is kept of a run.
 #[derive(Serialize, Deserialize)]
@@ -65,6 +65,7 @@ struct Form<'r> {
     signal_ids: Vec<[Cow<'r, str>; 3]>,
     tick: u64,
     session_tick: u64,
+    session_start: Option<Timestamp>,
     routed: u32,
     failure: Option<u32>,
     ending: Option<u32>,
@@ -145,6 +146,7 @@ impl Run {
             signal_ids,
             tick: self.tick,
             session_tick: self.session_tick,
+            session_start: self.session_start,
             routed: self.routed,
             failure: self.failure,
             ending: self.ending,
@@ -190,6 +192,7 @@ impl Run {
                 .collect(),
             tick: form.tick,
             session_tick: form.session_tick,
+            session_start: form.session_start,
             routed: form.routed,
             failure: form.failure,
             ending: form.ending,

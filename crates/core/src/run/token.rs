@@ -45,6 +45,13 @@ pub(crate) struct Token {
     pub(crate) failure_of: Option<u32>,
 }
 
+impl Token {
+    /// Returns whether it may have to wait for others where it arrives.
+    fn is_held(&self, workflow: &Workflow) -> bool {
+        self.payload.is_none() && workflow.step(self.step).join == Join::All
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct GroupKey {
     step: StepIx,
@@ -114,7 +121,7 @@ impl Tokens {
         self.next_token += 1;
         self.enter(token.step, &token.lineage, true);
         *at_step(&mut self.arrived_at, token.step) += 1;
-        if token.payload.is_none() && workflow.step(token.step).join == Join::All {
+        if token.is_held(workflow) {
             let watch = self.joins.entry(token.step).or_default();
             watch.rank = workflow.graph().rank(token.step);
             watch.held.push(id);
@@ -132,6 +139,12 @@ impl Tokens {
     /// Returns an arrived token.
     pub(crate) fn get(&self, id: u32) -> Option<&Token> {
         self.arrived.get(&id)
+    }
+
+    /// Returns the arrived tokens that wait for no others: what they arrived at can begin.
+    pub(crate) fn not_held(&self, workflow: &Workflow) -> Vec<u32> {
+        let all = self.arrived.iter();
+        all.filter(|(_, token)| !token.is_held(workflow)).map(|(id, _)| *id).collect()
     }
 
     /// Takes one arrived token away.

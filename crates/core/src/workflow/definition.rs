@@ -36,6 +36,9 @@ pub struct Definition {
     /// Wall clock of a run from its start, waits included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// A checkpoint is taken so often while a run runs; none: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_interval_ms: Option<u64>,
     /// Bound on routed executions of a run; entries and steps activated by their needs do not count.
     #[serde(default = "default_max_steps")]
     pub max_steps: u32,
@@ -66,6 +69,7 @@ impl Definition {
             metadata: Map::new(),
             max_concurrent: None,
             timeout_ms: None,
+            checkpoint_interval_ms: None,
             max_steps: Self::DEFAULT_MAX_STEPS,
             reducers: BTreeMap::new(),
             limits: BTreeMap::new(),

@@ -2,6 +2,7 @@
 
 pub mod condition;
 pub mod definition;
+mod differences;
 mod elements;
 mod graph;
 pub mod path;
@@ -19,6 +20,7 @@ use crate::ids::{StepName, digest};
 use crate::nesting::{MAX_NESTING, is_too_deep};
 use crate::spelling::distance;
 use definition::{Definition, NeedKind, OnFailure, Step, Successors};
+pub use differences::differences;
 pub use graph::{Graph, Role, StepIx};
 
 /// A definition that can be run: checked, indexed, with its version. Immutable.
@@ -261,6 +263,11 @@ impl template::Names for Workflow {
 }
 
 impl Definition {
+    /// Returns the hash of what it declares.
+    pub(crate) fn version(&self) -> String {
+        hashes(self).0
+    }
+
     fn deserialize_value(value: &Value) -> Result<Self, ErrorObject> {
         use serde::Deserialize;
         Self::deserialize(value).map_err(|error| {
@@ -403,6 +410,10 @@ fn check_settings(definition: &Definition, problems: &mut Vec<Problem>) {
     }
     if definition.timeout_ms == Some(0) {
         problems.push(problem("timeout".into(), None, "the timeout must be more than 0".into()));
+    }
+    if definition.checkpoint_interval_ms == Some(0) {
+        let message = "the interval of checkpoints must be more than 0";
+        problems.push(problem("checkpoint_interval".into(), None, message.into()));
     }
     for (i, step) in definition.steps.iter().enumerate() {
         if step.timeout_ms == Some(0) {

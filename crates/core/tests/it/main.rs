@@ -6,6 +6,7 @@
 
 mod added_steps;
 mod bounds;
+mod checkpoints;
 mod child_routes;
 mod context;
 mod definitions;

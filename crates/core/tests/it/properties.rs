@@ -2,6 +2,7 @@
 //! repeated ones among them.
 
 mod definitions;
+mod restored;
 mod watch;
 
 use std::collections::HashSet;

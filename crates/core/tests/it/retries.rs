@@ -5,8 +5,9 @@ use serde_json::json;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::policy::retry::{Backoff, RetryPolicy};
 use stepwell_core::run::command::{Command, Fail};
+use stepwell_core::run::event::Target;
 use stepwell_core::status::RunStatus;
-use stepwell_core::workflow::definition::Step;
+use stepwell_core::workflow::definition::{Definition, Step};
 
 use crate::support::{Rng, World, fail_with, seeds};
 
@@ -116,4 +117,19 @@ fn a23_the_time_of_the_next_attempt_is_a_fact_of_the_journal() {
     world.wait_ms(200);
     let (before, after) = (world.run.due().work, world.replayed().due().work);
     assert_eq!((before[0].attempt, before[0].not_before), (after[0].attempt, after[0].not_before));
+}
+
+#[test]
+fn what_a_failed_run_had_not_begun_begins_in_the_next_epoch() {
+    let steps = vec![Step::function("s").next(&["chunk"]), Step::function("chunk").next(&[])];
+    let mut world = World::of(Definition { max_steps: 2, ..Definition::new("test", steps) });
+    let payloads = (0..3).map(|number| Target::with_payload("chunk", number)).collect();
+    world.done_with("s", json!(null), payloads);
+    assert_eq!((world.status(), world.error_code()), (RunStatus::Failed, Some(Code::MAX_STEPS)));
+    world.ok(Command::Retry { input: None, reason: None });
+    assert_eq!(world.count("chunk"), 3, "the third was never begun");
+    for _ in 0..3 {
+        world.done("chunk", &[]);
+    }
+    assert_eq!(world.status(), RunStatus::Completed);
 }

@@ -78,6 +78,13 @@ impl AgentBuilder {
         self
     }
 
+    /// Takes a checkpoint so often while a run runs, and one at its end; [`Run::latest_checkpoint`](crate::Run::latest_checkpoint)
+    /// returns the last one. No run needs any to survive its process.
+    pub fn checkpoint_interval(mut self, time: Duration) -> Self {
+        self.definition.checkpoint_interval_ms = Some(millis(time));
+        self
+    }
+
     /// Limits the time of an attempt of every state that says nothing about it.
     pub fn state_timeout(mut self, time: Duration) -> Self {
         self.defaults.state_timeout_ms = Some(millis(time));

@@ -39,7 +39,7 @@ use stepwell_engine::error::from_store;
 use stepwell_store::{Among, Page, RunFilter, WaitFilter};
 
 use crate::inbox::{self, Asked};
-use crate::run::{self, Launch, Run, RunResult};
+use crate::run::{self, Checkpoint, Launch, Restoring, Run, RunResult};
 use builder::Defaults;
 pub use builder::{AgentBuilder, DefinitionError};
 pub use lint::LintFinding;
@@ -106,6 +106,22 @@ impl Agent {
     /// It cannot be begun.
     pub fn start(&self, input: impl Serialize) -> Launch<'_, Run> {
         Launch::of_agent(&self.engine, &self.workflow, &input)
+    }
+
+    /// Makes a run of this agent that goes on where another stood, which may have been of an agent of another name. It is
+    /// paused until [`Run::resume`]; one that had completed is completed, and one that had failed or was cancelled goes on
+    /// as after a [retry](Run::retry).
+    ///
+    /// What was completed stays, and no state is told or asked anything twice. What was under way is attempted again, and
+    /// what waits goes on waiting, until the same time, under other ids. Runs that it waits for are begun anew. States may
+    /// have been added since; those of the checkpoint must be as they were, unless
+    /// [changes are allowed](Restoring::allow_changes).
+    ///
+    /// # Errors
+    /// `DEFINITION_MISMATCH` naming what differs; `CHECKPOINT_INVALID` if parts of the checkpoint do not fit together; or
+    /// the store failed.
+    pub fn restore(&self, checkpoint: &Checkpoint) -> Restoring<'_> {
+        Restoring::new(&self.engine, &self.workflow, checkpoint)
     }
 
     /// Returns a run of this agent by its id, whoever began it.

@@ -5,6 +5,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use stepwell_core::context::typed_parts;
 
 use crate::error::StepError;
 use crate::json::{from_json, to_json};
@@ -37,16 +38,11 @@ pub(crate) fn with_name<T: Typed>(value: &T, what: impl Fn() -> String) -> Resul
 
 /// Returns the name of the type that a value knows, if it knows one.
 pub(crate) fn name_of(value: &Value) -> Option<&str> {
-    parts(value).map(|(name, _)| name)
+    typed_parts(value).map(|(name, _)| name)
 }
 
 /// Reads a value as that type; none: it knows another, or none.
 pub(crate) fn read<T: Typed>(value: &Value, what: impl Fn() -> String) -> Result<Option<T>, StepError> {
-    let Some((_, value)) = parts(value).filter(|(name, _)| *name == T::NAME) else { return Ok(None) };
+    let Some((_, value)) = typed_parts(value).filter(|(name, _)| *name == T::NAME) else { return Ok(None) };
     from_json(value, what).map(Some)
-}
-
-fn parts(value: &Value) -> Option<(&str, &Value)> {
-    let object = value.as_object().filter(|object| object.len() == 2)?;
-    Some((object.get("$type")?.as_str()?, object.get("$value")?))
 }

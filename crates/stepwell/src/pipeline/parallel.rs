@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use stepwell_core::ids::StepName;
+use stepwell_core::run::event::Payload;
 use stepwell_core::workflow::definition::OnFailure;
 
 use super::exit::{Exit, target};
@@ -14,7 +15,6 @@ use super::merge::{Merge, merge};
 use super::site::Site;
 use super::stage::{Work, ended, work};
 use super::{Part, Pipeline, forks, parts_of};
-use stepwell_core::run::event::Payload;
 
 /// Several branches side by side, each given what comes in. The output is an object: what each branch came to, by its name.
 ///

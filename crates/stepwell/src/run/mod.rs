@@ -1,16 +1,20 @@
 //! Runs: begun, steered, waited for, and what came of them.
 
+mod checkpoint;
 mod dead_letter;
 mod launch;
 mod metrics;
+mod restore;
 mod result;
 mod summary;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_core::ids::{RunId, Seq, WaitId};
+use stepwell_core::ids::{RunId, Seq, StepName, WaitId};
+use stepwell_core::run::checkpoint::StateMetadata;
 use stepwell_core::run::event::Event;
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::Workflow;
@@ -20,10 +24,12 @@ use stepwell_store::{Recorded, WaitFilter};
 
 use crate::inbox::{self, Asked};
 use crate::json::to_json;
+pub use checkpoint::Checkpoint;
 pub use dead_letter::DeadLetter;
 pub use launch::Launch;
 pub(crate) use launch::first_context;
 pub use metrics::Metrics;
+pub use restore::Restoring;
 use result::outside_of_states;
 pub use result::{RunError, RunResult};
 pub use summary::RunSummary;
@@ -133,12 +139,13 @@ impl Run {
     }
 
     /// Lets nothing begin from now on; what is under way may end. It is durable, and so is what happens meanwhile:
-    /// answers, signals and times that pass are kept for later.
+    /// answers, signals and times that pass are kept for later. Returns how the run stands with that.
     ///
     /// # Errors
     /// The run is over, or the store failed.
-    pub async fn pause(&self) -> Result<(), ErrorObject> {
-        self.engine.pause(&self.id, None).await.map(|_| ())
+    pub async fn pause(&self) -> Result<Checkpoint, ErrorObject> {
+        self.engine.pause(&self.id, None).await?;
+        self.checkpoint().await
     }
 
     /// Goes on after [`Run::pause`].
@@ -206,6 +213,31 @@ impl Run {
     /// The store failed.
     pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, ErrorObject> {
         Ok(DeadLetter::of(self.journal().await?))
+    }
+
+    /// Returns how the run stands, as plain data.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn checkpoint(&self) -> Result<Checkpoint, ErrorObject> {
+        Ok(self.engine.checkpoint(&self.id).await?.into())
+    }
+
+    /// Returns the last checkpoint that it took by itself, if its agent has an
+    /// [interval](crate::AgentBuilder::checkpoint_interval): at its end, or while it ran.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn latest_checkpoint(&self) -> Result<Option<Checkpoint>, ErrorObject> {
+        Ok(self.engine.latest_checkpoint(&self.id).await?.map(Checkpoint::from))
+    }
+
+    /// Returns how each state stands, by its name.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn states(&self) -> Result<BTreeMap<StepName, StateMetadata>, ErrorObject> {
+        Ok(self.engine.inspect(&self.id).await?.states())
     }
 
     async fn journal(&self) -> Result<Vec<Recorded>, ErrorObject> {

@@ -194,6 +194,8 @@ async fn numbers_of_a_run_count_what_its_journal_holds() {
     assert_eq!(metrics.count(ExecutionStatus::Completed), 5);
     assert_eq!((metrics.attempts, metrics.retries, metrics.max_running), (6, 1, 3));
     assert_eq!((metrics.conflicts, metrics.absorbed), (1, 2));
+    assert_eq!((metrics.total(), metrics.joins), (5, 0));
+    assert!(metrics.run_time >= Duration::from_millis(40), "four attempts of 10 ms: {metrics:?}");
 }
 
 #[tokio::test]

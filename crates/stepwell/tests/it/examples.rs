@@ -20,6 +20,7 @@ macro_rules! examples {
 }
 
 examples! {
+    checkpoints at "../../examples/checkpoints.rs"
     complete at "../../examples/complete.rs"
     content_pipeline at "../../examples/content_pipeline.rs"
     data_pipeline at "../../examples/data_pipeline.rs"

@@ -33,7 +33,10 @@ impl Run {
         element.failed_attempts.clear();
         element.stale = false;
         element.rerun = false;
-        element.input_generation = generation;
+        if element.input_generation != generation {
+            element.input_generation = generation;
+            element.kept_key = None;
+        }
         if let Some(fan) = &mut self.executions[of as usize].fan {
             if fan.elements.len() == index as usize {
                 fan.elements.push(ix);

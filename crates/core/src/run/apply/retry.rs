@@ -26,7 +26,8 @@ impl Run {
         self.ending = None;
         self.finished_at = None;
         self.updated_at = at;
-        self.session_tick = self.tick;
+        self.begin_session(at);
+        self.await_checkpoint(at);
         self.routed = 0;
         self.deadline = deadline;
         self.set_timer(TimerKey::Run, deadline);
@@ -34,6 +35,8 @@ impl Run {
             self.input = input.clone();
             self.input_generation += 1;
         }
+        // The run ended before these could begin.
+        self.fresh.extend(self.tokens.not_held(&self.workflow));
         let all = 0..self.executions.len() as u32;
         let revived: Vec<u32> = all.filter(|ix| self.revive(*ix, input.is_some())).collect();
         for ix in revived {
@@ -70,6 +73,7 @@ impl Run {
         execution.judged = None;
         if new_input {
             execution.input_generation = generation;
+            execution.kept_key = None;
         }
         // A failure whose compensation was cut off still has its token.
         self.vacate(ix);

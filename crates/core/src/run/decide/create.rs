@@ -10,6 +10,9 @@ impl Turn<'_> {
         if self.run.exists() {
             return Err(self.refuse("exists", format!("run {} exists", self.run.id())));
         }
+        if let Some(restore) = &create.restore {
+            return self.restore(create, restore);
+        }
         let definition = create.workflow.definition();
         create.workflow.check_entry(create.entry.as_ref())?;
         let mut metadata = definition.metadata.clone();

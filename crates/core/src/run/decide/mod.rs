@@ -15,6 +15,7 @@ mod fail;
 mod lose;
 mod pause;
 mod progress;
+mod restore;
 mod retry;
 mod settle;
 mod signal;

@@ -415,7 +415,7 @@ impl Turn<'_> {
         self.fail_run(ErrorObject::new(Code::DEADLOCK, message).with("blocked", blocked));
     }
 
-    fn end_run(&mut self) {
+    pub(super) fn end_run(&mut self) {
         if let Some(failed) = self.run.failure {
             let error = self.run_error(failed);
             self.emit(Event::RunFailed { error });

@@ -12,12 +12,17 @@ impl Turn<'_> {
         if !self.run.can_be_retried() {
             return Err(self.refuse("not_failed", self.nothing_to_retry()));
         }
+        self.open_epoch(input, note);
+        Ok(())
+    }
+
+    /// Lets what failed live again.
+    pub(super) fn open_epoch(&mut self, input: Option<Payload>, note: Option<String>) {
         let deadline = self.run.workflow.definition().timeout_ms.map(|ms| self.at.plus_ms(ms));
         let epoch = Epoch(self.run.epoch.0 + 1);
         self.emit(Event::RunRetried { epoch, input, deadline, note });
         self.begin_children_again();
         self.look_at_all_needs();
-        Ok(())
     }
 
     /// Lets new child runs go the branches whose child runs did not complete.

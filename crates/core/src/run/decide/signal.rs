@@ -29,7 +29,7 @@ impl Turn<'_> {
             .iter()
             .filter(|(_, wait)| wait.resolution.is_none() && !wait.has_expired(self.at))
             .filter(|(_, wait)| matches!(&wait.spec.kind, WaitKind::Signal { name } if name == signal))
-            .min_by_key(|(id, wait)| (wait.opened_at, (*id).clone()))
+            .min_by_key(|(id, wait)| (wait.opened_at, wait.execution, wait.spec.position, (*id).clone()))
             .map(|(id, _)| id.clone())
     }
 }

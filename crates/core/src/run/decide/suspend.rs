@@ -4,6 +4,7 @@ use super::{MessageBody, Refusal, Turn};
 use crate::error::{Code, ErrorObject};
 use crate::ids::{RunId, StepName, WaitId, digest};
 use crate::nesting::{is_too_deep, too_deep};
+use crate::run::Run;
 use crate::run::command::Suspend;
 use crate::run::event::{Event, Parent};
 use crate::run::wait::{Resolution, WaitKind, WaitSpec};
@@ -66,11 +67,9 @@ impl Turn<'_> {
     }
 
     pub(super) fn open_wait(&mut self, ix: u32, mut spec: WaitSpec) -> WaitId {
-        let run = &self.run;
-        let counter = run.waits_opened.to_le_bytes();
-        let wait = WaitId::from(format!("wait_{}", digest(&[run.id.as_str().as_bytes(), &counter], 10)));
+        let wait = self.run.next_wait_id();
         if let WaitKind::Child(child) = &mut spec.kind {
-            child.run = self.child_id(ix, spec.position);
+            child.run = self.run.child_id(ix, spec.position);
             self.start_child(&wait, &spec);
         }
         let at = self.step_ref(ix);
@@ -78,23 +77,7 @@ impl Turn<'_> {
         wait
     }
 
-    /// A child's id is the same whenever it is asked for again: parent, step, ordinal, position, epoch.
-    fn child_id(&self, ix: u32, position: u32) -> RunId {
-        let (run, execution) = (&self.run, self.run.exec(ix));
-        let hash = digest(
-            &[
-                run.id.as_str().as_bytes(),
-                execution.step.as_str().as_bytes(),
-                &execution.ordinal.0.to_le_bytes(),
-                &position.to_le_bytes(),
-                &run.epoch.0.to_le_bytes(),
-            ],
-            10,
-        );
-        RunId::from(format!("run_{hash}"))
-    }
-
-    fn start_child(&mut self, wait: &WaitId, spec: &WaitSpec) {
+    pub(super) fn start_child(&mut self, wait: &WaitId, spec: &WaitSpec) {
         let WaitKind::Child(child) = &spec.kind else { return };
         let depth = self.run.parent.as_ref().map_or(0, |parent| parent.depth) + 1;
         let body = MessageBody::StartChild {
@@ -153,5 +136,29 @@ impl Turn<'_> {
     /// Returns whether an execution is let go and waits.
     pub(super) fn is_waiting(&self, ix: u32) -> bool {
         self.run.exec(ix).status == ExecutionStatus::Waiting
+    }
+}
+
+impl Run {
+    /// Returns the id of the next wait.
+    pub(in crate::run) fn next_wait_id(&self) -> WaitId {
+        let counter = self.waits_opened.to_le_bytes();
+        WaitId::from(format!("wait_{}", digest(&[self.id.as_str().as_bytes(), &counter], 10)))
+    }
+
+    /// A child's id is the same whenever it is asked for again: parent, step, ordinal, position, epoch.
+    pub(in crate::run) fn child_id(&self, ix: u32, position: u32) -> RunId {
+        let execution = self.exec(ix);
+        let hash = digest(
+            &[
+                self.id.as_str().as_bytes(),
+                execution.step.as_str().as_bytes(),
+                &execution.ordinal.0.to_le_bytes(),
+                &position.to_le_bytes(),
+                &self.epoch.0.to_le_bytes(),
+            ],
+            10,
+        );
+        RunId::from(format!("run_{hash}"))
     }
 }

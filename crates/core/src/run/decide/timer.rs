@@ -24,6 +24,7 @@ impl Turn<'_> {
                 self.fail_run(error);
             }
             TimerKey::Wait(wait) => self.pass_deadline(wait),
+            TimerKey::Checkpoint => self.emit(Event::CheckpointTaken),
             TimerKey::Need(step, need) => {
                 self.emit(Event::NeedTimedOut { step: step.clone(), need: need.clone() });
             }

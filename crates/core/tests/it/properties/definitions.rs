@@ -28,6 +28,7 @@ pub(super) fn random(rng: &mut Rng) -> Definition {
     definition.max_concurrent = rng.chance(35).then(|| 1 + rng.below(3) as u32);
     definition.timeout_ms = rng.chance(15).then_some(2_000);
     definition.max_steps = if rng.chance(10) { 5 } else { 60 };
+    definition.checkpoint_interval_ms = (definition.max_steps == 5).then_some(400);
     definition.reducers.insert("sum".into(), Reducer::Sum);
     definition.reducers.insert("list".into(), Reducer::Extend);
     definition
