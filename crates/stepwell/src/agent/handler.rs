@@ -60,8 +60,10 @@ impl Provider for Function {
         let judges = task.judges;
         let cx = Context::new(task);
         if judges {
-            let holds = |holds, _: &mut Left| Ok(Ended { output: Value::Bool(holds), ..Ended::default() });
-            return carry_out(cx.clone(), async { self.holds(&cx) }, holds).await;
+            let (conditions, given) = (self.conditions.clone(), cx.clone());
+            let judged = function::driven(&cx, async move { all_hold(&conditions, &given) });
+            let end = |holds, _: &mut Left| Ok(Ended { output: Value::Bool(holds), ..Ended::default() });
+            return carry_out(cx.clone(), judged, end).await;
         }
         carry_out(cx.clone(), async { (self.handler)(cx.clone()).await }, |next, left| {
             self.end(&cx, next, left)
@@ -79,13 +81,13 @@ impl Function {
         }
         Ok(Ended { output: Value::Null, to: next.targets, children, defines })
     }
+}
 
-    fn holds(&self, cx: &Context) -> Result<bool, StepError> {
-        for condition in &self.conditions {
-            if !condition(cx)? {
-                return Ok(false);
-            }
+fn all_hold(conditions: &[Condition], cx: &Context) -> Result<bool, StepError> {
+    for condition in conditions {
+        if !condition(cx)? {
+            return Ok(false);
         }
-        Ok(true)
     }
+    Ok(true)
 }

@@ -93,9 +93,10 @@ pub(super) fn ended(output: Value, to: Vec<Target>) -> Ended {
 
 /// Returns work that waits for nothing.
 pub(super) fn work(act: impl Fn(Context, Input) -> Result<Ended, StepError> + Send + Sync + 'static) -> Work {
+    let act = Arc::new(act);
     Arc::new(move |cx, input| {
-        let ended = act(cx, input);
-        Box::pin(async { ended })
+        let (act, given) = (act.clone(), cx.clone());
+        Box::pin(async move { crate::function::driven(&cx, async move { act(given, input) }).await })
     })
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use stepwell::core::error::Code;
 use stepwell::core::status::RunStatus;
 use stepwell::{
-    Agent, Context, Engine, Next, Options, Pipeline, Resources, Run, RunError, State, Step, StepError,
+    Agent, Branch, Context, END, Engine, Need, Next, Options, Pipeline, Resources, Run, RunError, State,
+    Step, StepError,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -200,6 +201,31 @@ async fn a_step_of_a_pipeline_that_never_yields_ends_with_its_time() {
         let other = beside(&engine).await;
         let pipeline = Pipeline::new("unruly").then(step).build(&engine).unwrap();
         assert_eq!(pipeline.run(()).await.unwrap_err().error.code, Code::TASK_TIMEOUT);
+        assert_eq!(goes_on(&engine, &other).await, Some(true));
+        deaf.comes_late(&engine).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_predicate_and_a_choice_that_never_yield_end_with_the_time_of_their_run() {
+    let soon = Duration::from_millis(20);
+    on_each_store_with(&impatient(), async |engine| {
+        let other = beside(&engine).await;
+        let deaf = Deaf::new();
+        let block = deaf.block();
+        let need = Need::conditional(move |cx| block(cx).map(|_| true));
+        let ends = |_: Context| async { Ok(Next::done()) };
+        let judged = State::new("b", ends).needs("a", need).next([END]);
+        let agent = Agent::new("unruly").add_state(State::new("a", ends).next([END])).add_state(judged);
+        let judging = agent.build(&engine).unwrap().run(()).timeout(soon).await.unwrap_err();
+        assert_eq!(judging.error.code, Code::WORKFLOW_TIMEOUT);
+
+        let block = deaf.block();
+        let branch = Branch::on("way", move |(): &(), cx| block(cx).map(|_| "left"));
+        let pipeline = Pipeline::new("unruly").then(branch.case("left", Pipeline::new("nothing")));
+        let choosing = pipeline.build(&engine).unwrap().run(()).timeout(soon).await.unwrap_err();
+        assert_eq!(choosing.error.code, Code::WORKFLOW_TIMEOUT);
         assert_eq!(goes_on(&engine, &other).await, Some(true));
         deaf.comes_late(&engine).await;
     })
