@@ -75,7 +75,7 @@ async fn a_life_that_is_ended() {
     let run = waiting(&engine).start(()).run_id("r1").await.unwrap();
     run.rest().await.unwrap();
     std::fs::write(Path::new(&project).join("ready"), "").unwrap();
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Begins a process that runs the agent below, and returns it when the run waits.

@@ -478,7 +478,9 @@ pub(super) fn needs_cycles(definition: &Definition, index: &HashMap<StepName, St
                     let from = path.iter().position(|(s, _)| *s == need).expect("it is on the path");
                     let cycle: Vec<usize> = path[from..].iter().map(|(s, _)| *s).collect();
                     if cycle.len() == 1 || cycle.iter().any(|step| !is_told[*step]) {
-                        cycle.iter().for_each(|step| is_told[*step] = true);
+                        for step in &cycle {
+                            is_told[*step] = true;
+                        }
                         cycles.push(rotate(cycle));
                     }
                 }

@@ -61,9 +61,9 @@ impl Provider for Function {
         let cx = Context::new(task);
         if judges {
             let (conditions, given) = (self.conditions.clone(), cx.clone());
-            let judged = function::driven(&cx, async move { all_hold(&conditions, &given) });
+            let running = function::driven(&cx, async move { all_hold(&conditions, &given) });
             let end = |holds, _: &mut Left| Ok(Ended { output: Value::Bool(holds), ..Ended::default() });
-            return carry_out(cx.clone(), judged, end).await;
+            return carry_out(cx.clone(), running, end).await;
         }
         carry_out(cx.clone(), async { (self.handler)(cx.clone()).await }, |next, left| {
             self.end(&cx, next, left)

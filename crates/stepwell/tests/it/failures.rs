@@ -40,7 +40,7 @@ async fn attempts_of(engine: &Engine, state: State) -> Vec<(Timestamp, Timestamp
         match recorded.event {
             Event::AttemptStarted(_) => attempts.push((recorded.at, recorded.at)),
             Event::AttemptFailed { .. } | Event::StepFailed { .. } => {
-                attempts.last_mut().unwrap().1 = recorded.at
+                attempts.last_mut().unwrap().1 = recorded.at;
             }
             _ => {}
         }

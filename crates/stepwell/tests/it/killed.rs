@@ -70,7 +70,7 @@ async fn a_life_that_is_ended() {
         }
         other => panic!("{other:?}"),
     }
-    is_ready(dir).await
+    is_ready(dir).await;
 }
 
 fn begin(story: &str, dir: &Path) -> Child {
