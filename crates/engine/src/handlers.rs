@@ -24,7 +24,9 @@ impl Handlers {
     }
 
     pub(crate) fn add(&self, workflow: &str, step: &str, function: Arc<dyn Provider>) {
-        self.added_mut().insert(function_handler(workflow, step), function);
+        let replaced = self.added_mut().insert(function_handler(workflow, step), function);
+        // Only now, without the lock: what the function holds is the host's, and may panic or come back here as it goes.
+        drop(replaced);
     }
 
     /// Returns who carries out work of that handler.
@@ -54,5 +56,38 @@ impl Handlers {
 
     fn added(&self) -> RwLockReadGuard<'_, Functions> {
         self.added.read().expect("no panic happens under this lock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::provider::{Outcome, Task};
+
+    struct Bomb;
+
+    #[async_trait::async_trait]
+    impl Provider for Bomb {
+        async fn execute(&self, _: Task) -> Outcome {
+            unreachable!("nobody runs it")
+        }
+    }
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("not like this");
+        }
+    }
+
+    #[test]
+    fn a_function_that_panics_as_it_is_replaced_harms_nobody() {
+        let handlers = Handlers::new(Registry::default());
+        handlers.add("a", "s", Arc::new(Bomb));
+        let replaced = catch_unwind(AssertUnwindSafe(|| handlers.add("a", "s", Arc::new(Bomb))));
+        assert!(replaced.is_err());
+        assert_eq!(handlers.names().len(), 1);
+        std::mem::forget(handlers);
     }
 }

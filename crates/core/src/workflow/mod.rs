@@ -191,6 +191,24 @@ impl Workflow {
         self.index.get(name).copied()
     }
 
+    /// Returns whether it has that step, the same in everything.
+    ///
+    /// # Errors
+    /// `WORKFLOW_VALIDATION_FAILED` if it has another of that name.
+    ///
+    /// ```
+    /// use stepwell_core::workflow::{Workflow, definition::{Definition, Step}};
+    /// let workflow = Workflow::new(Definition::new("essay", vec![Step::function("draft")])).unwrap();
+    /// assert_eq!(workflow.has(&Step::function("draft")), Ok(true));
+    /// assert_eq!(workflow.has(&Step::function("publish")), Ok(false));
+    /// assert!(workflow.has(&Step::function("draft").next(&[])).is_err());
+    /// ```
+    pub fn has(&self, step: &Step) -> Result<bool, ErrorObject> {
+        let Some(known) = self.find(step.name.as_str()) else { return Ok(false) };
+        refuse_other(self.step(known), step)?;
+        Ok(true)
+    }
+
     /// Returns a step by its index.
     pub fn step(&self, ix: StepIx) -> &Step {
         let declared = self.definition.steps.len();
@@ -274,6 +292,19 @@ impl Definition {
             ErrorObject::new(Code::WORKFLOW_VALIDATION_FAILED, format!("not a workflow definition: {error}"))
         })
     }
+}
+
+/// Refuses a step to be added that differs from the known one of its name.
+///
+/// # Errors
+/// `WORKFLOW_VALIDATION_FAILED` if it does.
+pub(crate) fn refuse_other(known: &Step, step: &Step) -> Result<(), ErrorObject> {
+    if known == step {
+        return Ok(());
+    }
+    let message = format!("step '{}' cannot be added: another of that name is there", step.name);
+    let error = ErrorObject::new(Code::WORKFLOW_VALIDATION_FAILED, message);
+    Err(error.with("task_id", step.name.as_str()))
 }
 
 /// Returns one error for all problems: their own code if they share one, else `WORKFLOW_VALIDATION_FAILED`.
