@@ -23,7 +23,7 @@ use crate::forms;
 use crate::mailbox::{Receipt, Refused};
 use crate::provider::{Outside, Provider, Registry};
 use crate::shared::Shared;
-use crate::{outbox, session, timers, worker};
+use crate::{outbox, pulse, session, timers, worker};
 
 /// Attempts that are cancelled when the engine ends have so long to notice.
 const ABORT_MS: u64 = 1_000;
@@ -175,6 +175,7 @@ impl Engine {
             worker::spawn(&shared, session);
             timers::spawn(&shared);
             outbox::spawn(&shared);
+            pulse::start(&shared);
         }
         worker::spawn_flush(&shared);
         Ok(Self { shared })

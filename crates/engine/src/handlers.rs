@@ -28,10 +28,12 @@ impl Handlers {
     }
 
     pub(crate) fn add(&self, workflow: &str, step: &str, function: Arc<dyn Provider>) {
-        let mut added = self.added_mut();
-        if added.insert(function_handler(workflow, step), function).is_none() {
+        let replaced = self.added_mut().insert(function_handler(workflow, step), function);
+        if replaced.is_none() {
             *self.names.write().expect("no panic happens under this lock") = None;
         }
+        // Only now, without a lock: what the function holds is the host's, and may panic or come back here as it goes.
+        drop(replaced);
     }
 
     /// Returns who carries out work of that handler.
@@ -67,5 +69,38 @@ impl Handlers {
 
     fn added(&self) -> RwLockReadGuard<'_, Functions> {
         self.added.read().expect("no panic happens under this lock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::provider::{Outcome, Task};
+
+    struct Bomb;
+
+    #[async_trait::async_trait]
+    impl Provider for Bomb {
+        async fn execute(&self, _: Task) -> Outcome {
+            unreachable!("nobody runs it")
+        }
+    }
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("not like this");
+        }
+    }
+
+    #[test]
+    fn a_function_that_panics_as_it_is_replaced_harms_nobody() {
+        let handlers = Handlers::new(Registry::default());
+        handlers.add("a", "s", Arc::new(Bomb));
+        let replaced = catch_unwind(AssertUnwindSafe(|| handlers.add("a", "s", Arc::new(Bomb))));
+        assert!(replaced.is_err());
+        assert!(handlers.names().contain("fn:a/s"));
+        std::mem::forget(handlers);
     }
 }

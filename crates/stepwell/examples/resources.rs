@@ -58,7 +58,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
         .build(&engine)?;
     let refused = greedy.run(()).await.unwrap_err();
     assert_eq!(refused.error.code, Code::RESOURCE_EXHAUSTED);
-    assert_eq!(refused.to_string(), "step 'train' asks for 2 of gpu, and the resource pool has 1");
+    assert_eq!(refused.to_string(), "step 'train' asks for 2 of gpu_units, and the resource pool has 1");
     engine.shutdown().await;
     Ok(())
 }

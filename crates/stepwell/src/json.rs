@@ -1,4 +1,5 @@
-//! Values as JSON. What JSON cannot hold is an error, where `serde_json` would write `null` for a number that is none.
+//! Values as JSON. What JSON cannot hold is an error, where `serde_json` would write `null` for a number that is none, and
+//! so is what is nested deeper than any value may be, where it would overflow the stack.
 
 use std::fmt::{self, Display};
 
@@ -7,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::ser::{self, Serialize};
 use serde_json::Value;
 use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::nesting::MAX_NESTING;
 
 use crate::error::StepError;
 
@@ -19,7 +21,7 @@ pub(crate) fn to_json(
         let message = format!("{} cannot be kept as JSON: {reason}", what());
         StepError::from(ErrorObject::new(Code::TASK_RESULT_INVALID, message))
     };
-    value.serialize(Finite).map_err(|error| refused(&error))?;
+    value.serialize(Fits { levels: MAX_NESTING }).map_err(|error| refused(&error))?;
     serde_json::to_value(value).map_err(|error| refused(&error))
 }
 
@@ -34,30 +36,42 @@ pub(crate) fn from_json<T: DeserializeOwned>(
     })
 }
 
-/// Goes through a value and finds numbers that are none.
-struct Finite;
+/// Goes through a value and finds numbers that are none, and lists and objects within too many others.
+#[derive(Clone, Copy)]
+struct Fits {
+    /// So many levels may follow.
+    levels: usize,
+}
 
 #[derive(Debug)]
-struct NotFinite(String);
+struct Misfit(String);
 
-impl Display for NotFinite {
+impl Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for NotFinite {}
+impl std::error::Error for Misfit {}
 
-impl ser::Error for NotFinite {
+impl ser::Error for Misfit {
     fn custom<T: Display>(message: T) -> Self {
         Self(message.to_string())
     }
 }
 
-type Found = Result<(), NotFinite>;
+type Found = Result<(), Misfit>;
 
 fn finite(number: f64) -> Found {
-    if number.is_finite() { Ok(()) } else { Err(NotFinite(format!("{number} is not a finite number"))) }
+    if number.is_finite() { Ok(()) } else { Err(Misfit(format!("{number} is not a finite number"))) }
+}
+
+impl Fits {
+    fn within(self) -> Result<Self, Misfit> {
+        let levels = self.levels.checked_sub(1);
+        let too_deep = || Misfit(format!("it is nested deeper than {MAX_NESTING} levels"));
+        Ok(Self { levels: levels.ok_or_else(too_deep)? })
+    }
 }
 
 /// Values without parts that are always fine.
@@ -69,9 +83,9 @@ macro_rules! fine {
     };
 }
 
-impl Serializer for Finite {
+impl Serializer for Fits {
     type Ok = ();
-    type Error = NotFinite;
+    type Error = Misfit;
     type SerializeSeq = Self;
     type SerializeTuple = Self;
     type SerializeTupleStruct = Self;
@@ -112,19 +126,19 @@ impl Serializer for Finite {
         _: &'static str,
         value: &T,
     ) -> Found {
-        value.serialize(self)
+        value.serialize(self.within()?)
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Self, NotFinite> {
-        Ok(self)
+    fn serialize_seq(self, _: Option<usize>) -> Result<Self, Misfit> {
+        self.within()
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Self, NotFinite> {
-        Ok(self)
+    fn serialize_tuple(self, _: usize) -> Result<Self, Misfit> {
+        self.within()
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, NotFinite> {
-        Ok(self)
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, Misfit> {
+        self.within()
     }
 
     fn serialize_tuple_variant(
@@ -133,16 +147,16 @@ impl Serializer for Finite {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self, NotFinite> {
-        Ok(self)
+    ) -> Result<Self, Misfit> {
+        self.within()?.within()
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Self, NotFinite> {
-        Ok(self)
+    fn serialize_map(self, _: Option<usize>) -> Result<Self, Misfit> {
+        self.within()
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, NotFinite> {
-        Ok(self)
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, Misfit> {
+        self.within()
     }
 
     fn serialize_struct_variant(
@@ -151,20 +165,20 @@ impl Serializer for Finite {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self, NotFinite> {
-        Ok(self)
+    ) -> Result<Self, Misfit> {
+        self.within()?.within()
     }
 }
 
 /// Values with parts: each part is looked at.
 macro_rules! parts {
     ($($compound:ident $method:ident($($key:ty)?))+) => {
-        $(impl ser::$compound for Finite {
+        $(impl ser::$compound for Fits {
             type Ok = ();
-            type Error = NotFinite;
+            type Error = Misfit;
 
             fn $method<T: Serialize + ?Sized>(&mut self $(, _: $key)?, value: &T) -> Found {
-                value.serialize(Finite)
+                value.serialize(*self)
             }
 
             fn end(self) -> Found {
@@ -183,16 +197,16 @@ parts! {
     SerializeStructVariant serialize_field(&'static str)
 }
 
-impl ser::SerializeMap for Finite {
+impl ser::SerializeMap for Fits {
     type Ok = ();
-    type Error = NotFinite;
+    type Error = Misfit;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, _: &T) -> Found {
         Ok(())
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Found {
-        value.serialize(Finite)
+        value.serialize(*self)
     }
 
     fn end(self) -> Found {
@@ -229,6 +243,15 @@ mod tests {
     fn numbers_out_of_range_and_keys_that_are_no_text_are_refused() {
         assert!(refused(u128::MAX).ends_with("number out of range"));
         assert!(refused(BTreeMap::from([((1, 2), 3)])).ends_with("key must be a string"));
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_refused_and_overflows_nothing() {
+        let nested = |levels| (0..levels).fold(Value::Null, |inner, _| Value::Array(vec![inner]));
+        assert!(to_json(&nested(MAX_NESTING), String::new).is_ok());
+        let what = "context key 'n' cannot be kept as JSON: it is nested deeper than 100 levels";
+        assert_eq!(refused(nested(MAX_NESTING + 1)), what);
+        assert_eq!(refused(Some(nested(5_000))), what);
     }
 
     #[test]

@@ -106,9 +106,8 @@ impl Workflow {
         check_nesting(&definition, &mut problems);
         check_names(&definition, &index, &mut problems);
         elements::check(&definition, &index, &mut problems);
-        if let Some(cycle) = graph::needs_cycle(&definition, &index) {
-            problems.push(cycle_problem(&definition, &cycle));
-        }
+        let cycles = graph::needs_cycles(&definition, &index);
+        problems.extend(cycles.iter().map(|cycle| cycle_problem(&definition, cycle)));
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -190,6 +189,24 @@ impl Workflow {
     /// Returns the index of a step, element steps included.
     pub fn find(&self, name: &str) -> Option<StepIx> {
         self.index.get(name).copied()
+    }
+
+    /// Returns whether it has that step, the same in everything.
+    ///
+    /// # Errors
+    /// `WORKFLOW_VALIDATION_FAILED` if it has another of that name.
+    ///
+    /// ```
+    /// use stepwell_core::workflow::{Workflow, definition::{Definition, Step}};
+    /// let workflow = Workflow::new(Definition::new("essay", vec![Step::function("draft")])).unwrap();
+    /// assert_eq!(workflow.has(&Step::function("draft")), Ok(true));
+    /// assert_eq!(workflow.has(&Step::function("publish")), Ok(false));
+    /// assert!(workflow.has(&Step::function("draft").next(&[])).is_err());
+    /// ```
+    pub fn has(&self, step: &Step) -> Result<bool, ErrorObject> {
+        let Some(known) = self.find(step.name.as_str()) else { return Ok(false) };
+        refuse_other(self.step(known), step)?;
+        Ok(true)
     }
 
     /// Returns a step by its index.
@@ -275,6 +292,19 @@ impl Definition {
             ErrorObject::new(Code::WORKFLOW_VALIDATION_FAILED, format!("not a workflow definition: {error}"))
         })
     }
+}
+
+/// Refuses a step to be added that differs from the known one of its name.
+///
+/// # Errors
+/// `WORKFLOW_VALIDATION_FAILED` if it does.
+pub(crate) fn refuse_other(known: &Step, step: &Step) -> Result<(), ErrorObject> {
+    if known == step {
+        return Ok(());
+    }
+    let message = format!("step '{}' cannot be added: another of that name is there", step.name);
+    let error = ErrorObject::new(Code::WORKFLOW_VALIDATION_FAILED, message);
+    Err(error.with("task_id", step.name.as_str()))
 }
 
 /// Returns one error for all problems: their own code if they share one, else `WORKFLOW_VALIDATION_FAILED`.

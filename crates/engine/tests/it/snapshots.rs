@@ -176,7 +176,7 @@ async fn a_snapshot_knows_what_other_processes_have_leased() {
     let one = TestEngine::over(store.clone(), ScriptedProvider::default()).await;
     let other = TestEngine::over(store.clone(), ScriptedProvider::default()).await;
     let step = |name: &str| Step::provided(name, "test/v1", "test/do", json!({}));
-    let names: Vec<String> = (0..1_500).map(|i| format!("b{i}")).collect();
+    let names: Vec<String> = (0..3_000).map(|i| format!("b{i}")).collect();
     let mut steps = vec![step("first")];
     steps.extend(names.iter().map(|name| step(name).needs(&["first"])));
     let all: Vec<&str> = names.iter().map(String::as_str).collect();

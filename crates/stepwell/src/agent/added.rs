@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stepwell_core::error::ErrorObject;
 use stepwell_core::workflow::definition::{Definition, Step};
-use stepwell_core::workflow::problems_error;
+use stepwell_core::workflow::{Workflow, problems_error};
 use stepwell_engine::Task;
 
 use super::Agent;
@@ -17,7 +17,9 @@ use crate::run::Run;
 impl Context {
     /// Adds a state to this run, together with everything else that the state it is called in leaves behind: if that fails,
     /// nothing was added. It begins when a route names it, at once if it is an [entry](State::entry), or when what it
-    /// needs is met. The other runs of the agent do not have it.
+    /// needs is met. The other runs of the agent do not have it. If the agent has the very same state, that one stays, with
+    /// its function. The functions of added states are found by their names: what differs from run to run belongs into the
+    /// context or a payload, for two runs that add a state of one name share the function that was given last.
     ///
     /// A state that declares its [`next`](State::next) may name states that it adds, or a pattern for them.
     ///
@@ -76,8 +78,11 @@ impl Agent {
         check(known.workflow().definition(), &state.step)?;
         let (step, function) = state.into_parts(&self.defaults);
         let name = step.name.clone();
+        let is_own = is_own(known.workflow(), &step)?;
         self.engine.define(run.id(), vec![step]).await?;
-        self.engine.register(self.workflow.name(), name.as_str(), Arc::new(function));
+        if !is_own {
+            self.engine.register(self.workflow.name(), name.as_str(), Arc::new(function));
+        }
         Ok(())
     }
 }
@@ -95,13 +100,27 @@ pub(super) fn take_in(
         defaults.complete(state, is_there);
         check(workflow.definition(), &state.step)?;
     }
+    // All are looked at before the first gets its function, which other runs have as well.
+    let own: Vec<bool> =
+        states.iter().map(|state| is_own(workflow, &state.step)).collect::<Result<_, _>>()?;
     let mut steps = Vec::with_capacity(states.len());
-    for state in states {
+    for (state, is_own) in states.into_iter().zip(own) {
         let (step, function) = state.into_parts(defaults);
-        task.report.register(workflow.name(), &step, Arc::new(function))?;
+        if !is_own {
+            task.report.register(workflow.name(), &step, Arc::new(function))?;
+        }
         steps.push(step);
     }
     Ok(steps)
+}
+
+/// Returns whether a run has a step that nobody added to it: the function of such a one belongs to all runs of the agent.
+///
+/// # Errors
+/// The run has another step of that name.
+fn is_own(workflow: &Workflow, step: &Step) -> Result<bool, ErrorObject> {
+    let was_added = || workflow.added_steps().iter().any(|added| added.name == step.name);
+    Ok(workflow.has(step)? && !was_added())
 }
 
 /// Holds one more state to what those of the agent were held to.

@@ -143,3 +143,24 @@ async fn an_added_state_is_held_to_the_pool_and_to_what_the_agent_says() {
     assert!(state.executions().iter().all(|e| e.status != ExecutionStatus::Cancelled));
     engine.shutdown().await;
 }
+
+#[tokio::test]
+async fn adding_a_state_that_the_agent_has_leaves_its_function_to_all_runs() {
+    on_each_store(async |engine| {
+        let add = |cx: Context| async move {
+            let other = |_: Context| async { Err(StepError::never_again("another function")) };
+            match cx.get::<String>("adds")?.as_deref() {
+                Some("the same") => cx.add_state(State::new("end", other))?,
+                Some("another") => cx.add_state(State::new("end", other).next(["begin"]))?,
+                _ => {}
+            }
+            Ok(Next::to("end"))
+        };
+        let agent = Agent::new("adder").state("begin", add).state("end", ends).build(&engine).unwrap();
+        let refused = agent.run(json!({ "adds": "another" })).await.unwrap_err();
+        assert_eq!(refused.error.message, "step 'end' cannot be added: another of that name is there");
+        agent.run(json!({ "adds": "the same" })).await.unwrap();
+        agent.run(()).await.unwrap();
+    })
+    .await;
+}

@@ -81,6 +81,8 @@ async fn a12_another_agent_goes_on_from_the_named_state_in_a_run_of_its_own() {
         );
         assert_eq!(run.executions().len(), 1, "it began there and nowhere else");
         assert_eq!(run.workflow().version(), other.workflow().version());
+        let parent = engine.inspect(&result.run_id).await.unwrap();
+        assert!(parent.finished_at() >= run.finished_at(), "the parent ends after it");
     })
     .await;
 }

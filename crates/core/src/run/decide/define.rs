@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{Refusal, Turn};
-use crate::error::{Code, ErrorObject};
+use crate::error::ErrorObject;
 use crate::run::event::{Activation, Event};
 use crate::status::RunStatus;
 use crate::workflow::definition::Step;
-use crate::workflow::{Role, Workflow, problems_error};
+use crate::workflow::{Role, Workflow, problems_error, refuse_other};
 
 /// Steps that a run has not got yet, and its workflow with them.
 pub(super) struct Addition {
@@ -30,17 +30,12 @@ impl Turn<'_> {
         let workflow = &self.run.workflow;
         let mut new: Vec<Step> = Vec::new();
         for step in steps {
-            let name = step.name.as_str();
-            let known = workflow.find(name).map(|ix| workflow.step(ix));
-            match known.or_else(|| new.iter().find(|other| other.name == step.name)) {
+            if workflow.has(step)? {
+                continue;
+            }
+            match new.iter().find(|other| other.name == step.name) {
+                Some(other) => refuse_other(other, step)?,
                 None => new.push(step.clone()),
-                Some(known) if known == step => {}
-                Some(_) => {
-                    let message = format!("step '{name}' cannot be added: another of that name is there");
-                    return Err(
-                        ErrorObject::new(Code::WORKFLOW_VALIDATION_FAILED, message).with("task_id", name)
-                    );
-                }
             }
         }
         if new.is_empty() {
