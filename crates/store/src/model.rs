@@ -448,7 +448,7 @@ pub struct RunFilter {
     pub pause_reason: Option<PauseReason>,
     /// Of that workflow name.
     pub workflow: Option<String>,
-    /// Whose metadata contains this (spec/flujo.md §3.3).
+    /// Whose metadata contains this: each of its keys, objects by containment, all else by equality.
     pub metadata: Map<String, Value>,
     /// Created then or later.
     pub since: Option<Timestamp>,

@@ -38,7 +38,7 @@ pub use summary::RunSummary;
 ///
 /// ```
 /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry};
-/// use stepwell::core::status::RunStatus;
+/// use stepwell::RunStatus;
 ///
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -102,7 +102,8 @@ impl Run {
         Ok(row.map_err(|error| from_store(&error))?.state.status)
     }
 
-    /// Waits until it is over, or paused: by somebody, or because only people and signals can move it. Returns which.
+    /// Waits until it is over, or paused: by somebody, or because only people and signals can move it. Returns which. A run
+    /// that sleeps, or waits for its next attempt, does not rest. Whether people can move it, [`Run::questions`] tells.
     ///
     /// # Errors
     /// The store failed.

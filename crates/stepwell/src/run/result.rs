@@ -117,7 +117,8 @@ pub(super) fn outside_of_states(error: StepError) -> ErrorObject {
     error.into_error().expect("only states wait")
 }
 
-/// A run that did not complete, or that could not be begun or followed.
+/// A run that did not complete, or that could not be begun or followed. It shows itself with the hint of its error, if that
+/// has one.
 ///
 /// ```
 /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State, StepError};
@@ -135,6 +136,16 @@ pub(super) fn outside_of_states(error: StepError) -> ErrorObject {
 /// assert_eq!(failed.to_string(), "step 'a': no bread");
 /// assert_eq!(failed.error.code.name(), "TASK_EXECUTION_FAILED");
 /// assert_eq!(failed.result.unwrap().failed_states, ["a"]);
+///
+/// let agent = Agent::new("essay")
+///     .state("write", |_: Context| async { Ok(Next::to("pubish")) })
+///     .state("publish", |_: Context| async { Ok(Next::done()) })
+///     .build(&engine)?;
+/// let failed = agent.run(()).await.unwrap_err();
+/// assert_eq!(
+///     failed.to_string(),
+///     "step 'write' names 'pubish', which no step is named (did you mean 'publish'?)"
+/// );
 /// # Ok(())
 /// # }
 /// ```
@@ -148,7 +159,9 @@ pub struct RunError {
 
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
+        self.error.fmt(f)?;
+        let Some(hint) = &self.error.hint else { return Ok(()) };
+        write!(f, " ({hint})")
     }
 }
 
