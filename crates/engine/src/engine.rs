@@ -68,7 +68,7 @@ pub enum Leases {
 pub struct Options {
     /// Which work it takes.
     pub leases: Leases,
-    /// Attempts at once.
+    /// Attempts at once; at least 1, if it takes work.
     pub slots: usize,
     /// The resources that attempts book. A dimension that is not named here is not counted, whatever steps ask for.
     pub pool: Resources,
@@ -147,7 +147,8 @@ impl Engine {
     /// Opens an engine over a store with the clock of the system.
     ///
     /// # Errors
-    /// The store cannot be reached, or `CONFIGURATION_ERROR` for a pool with amounts that none can be.
+    /// The store cannot be reached, or `CONFIGURATION_ERROR` for a pool with amounts that none can be, or no slots
+    /// for the work it takes.
     pub async fn open(
         store: Arc<dyn Store>,
         registry: Registry,

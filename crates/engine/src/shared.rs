@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use futures_util::StreamExt;
-use stepwell_core::error::ErrorObject;
+use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{CommandId, ExecutionRef, RunId};
 use stepwell_core::run::Changes;
 use stepwell_core::run::command::Command;
@@ -117,6 +117,13 @@ impl Shared {
         options: Options,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ErrorObject> {
+        if options.slots == 0 && options.leases != Leases::None {
+            let error = ErrorObject::new(
+                Code::CONFIGURATION_ERROR,
+                "an engine that takes work needs at least 1 slot",
+            );
+            return Err(error.with_hint("`Leases::None` is for an engine that takes none"));
+        }
         Ok(Self {
             slots: Slots::new(options.slots),
             pool: Pool::new(&options.pool)?,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use stepwell_core::error::ErrorObject;
-use stepwell_core::ids::Seq;
+use stepwell_core::ids::{Seq, Timestamp};
 use stepwell_core::run::Run;
 use stepwell_core::run::checkpoint::Checkpoint;
 use stepwell_core::run::command::{Command, Create, TimerKey};
 use stepwell_core::run::event::Event;
-use stepwell_core::run::wait::WaitKind;
+use stepwell_core::run::wait::{WaitKind, WaitSpec};
 use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
 use stepwell_core::workflow::Workflow;
 use stepwell_core::workflow::definition::{Definition, Effect, Need, NeedKind, OnFailure, Step};
@@ -149,8 +149,14 @@ fn parts_that_do_not_fit_together_are_refused() {
         ("/tick", json!(u64::MAX), "counts more"),
         ("/executions/0/attempt", json!(u32::MAX), "counts more"),
         ("/executions/1/ordinal", json!(2), "`executions[1].ordinal`"),
-        ("/executions/2/status", json!("waiting"), "waits, but for nothing"),
-        ("/executions/2/status", json!("retrying"), "`executions[2].due`"),
+        ("/agent_status", json!("completed"), "`agent_status` is completed, but `executions[1]`"),
+        ("/agent_status", json!("failed"), "`agent_status` is failed, but `executions[1]`"),
+        ("/agent_status", json!("idle"), "`agent_status` is idle"),
+        ("/started_at", Value::Null, "`started_at` is missing"),
+        ("/tokens", json!([]), "`executions[1]` is running, but has no token"),
+        ("/executions/1/status", json!("completed"), "`tokens[1]` is active"),
+        ("/executions/1/status", json!("waiting"), "waits, but for nothing"),
+        ("/executions/1/status", json!("retrying"), "`executions[1].due`"),
         ("/tokens/0/lineage/0/fork/ordinal", json!(9), "`tokens[0].lineage`"),
         ("/tokens/1/ordinal", json!(9), "`tokens[1].ordinal`"),
         ("/failed_by", json!({ "step": "write", "ordinal": 7 }), "`failed_by`"),
@@ -159,6 +165,31 @@ fn parts_that_do_not_fit_together_are_refused() {
         let message = refused(pointer, value);
         assert!(message.contains(told), "{pointer}: {message}");
     }
+}
+
+#[test]
+fn waits_that_nothing_could_end_are_refused() {
+    let mut world = World::steps(vec![Step::function("a")]);
+    let until = Some(Timestamp(2_000_000_000));
+    let naps = [0, 1].map(|position| WaitSpec { deadline: until, ..wait_for(position, WaitKind::Timer) });
+    world.asks("a", naps.into());
+    let text: Value = serde_json::from_str(&taken(&world).to_json()).unwrap();
+    let refused = |change: &dyn Fn(&mut Value)| {
+        let mut changed = text.clone();
+        change(&mut changed);
+        let checkpoint = Checkpoint::from_json(&changed.to_string()).unwrap();
+        let definition = Definition::new("test", vec![Step::function("a")]);
+        restore(&checkpoint, definition, false).err().expect("it is refused").message
+    };
+    let message = refused(&|it| it["waits"][1]["deadline"] = Value::Null);
+    assert!(message.contains("`waits[1].deadline` is missing"), "{message}");
+    let message = refused(&|it| it["waits"][0] = it["waits"][1].clone());
+    assert!(message.contains("`waits[1]` is the second at its place"), "{message}");
+    let message = refused(&|it| {
+        it["executions"][0]["status"] = json!("failed");
+        it["tokens"] = json!([]);
+    });
+    assert!(message.contains("`waits[0]` is open, but its execution is over"), "{message}");
 }
 
 #[test]

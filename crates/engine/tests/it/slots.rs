@@ -9,7 +9,7 @@ use stepwell_core::run::event::Event;
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::definition::{Definition, Priority, Step};
 use stepwell_engine::testing::{ScriptedProvider, TestEngine};
-use stepwell_engine::{Options, Outcome};
+use stepwell_engine::{Engine, Leases, Options, Outcome, Registry};
 use stepwell_store::{MemoryStore, Recorded, Store};
 
 const NAP: Duration = Duration::from_millis(40);
@@ -112,4 +112,15 @@ async fn what_a_step_completes_although_its_worker_is_shut_down_counts() {
     let row = test.run(Definition::new("stubborn", vec![Step::function("stubborn")])).await;
     assert_eq!(row.state.status, RunStatus::Completed);
     assert_eq!(test.view(&row.run, "stubborn").await["result"], json!("done"));
+}
+
+#[tokio::test]
+async fn an_engine_that_takes_work_without_a_slot_for_it_is_refused() {
+    let open = |leases| {
+        let options = Options { slots: 0, leases, ..Options::default() };
+        Engine::open(Arc::new(MemoryStore::default()), Registry::default(), options)
+    };
+    let error = open(Leases::All).await.err().expect("its runs would stand still for ever");
+    assert_eq!(error.code.name(), "CONFIGURATION_ERROR");
+    open(Leases::None).await.unwrap().shutdown().await;
 }

@@ -3,6 +3,8 @@
 //! Steps that its definition does not have are left out with all that has ended of them; whoever decides sees to it
 //! that nothing live stands there.
 
+mod fit;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -28,16 +30,14 @@ use crate::workflow::{Role, StepIx};
 /// Where everything is that a checkpoint names.
 type Known = HashMap<Place, u32>;
 
-/// Counts of a checkpoint are no larger, so that a run can go on counting.
-const MOST: u32 = 1 << 30;
-
 impl Run {
     /// Takes over how another run stood.
     ///
     /// # Errors
     /// `CHECKPOINT_INVALID` naming what does not fit together; the run is half made then.
     pub(in crate::run) fn restore(&mut self, from: &Checkpoint, at: Timestamp) -> Result<(), ErrorObject> {
-        check_counts(from)?;
+        fit::check_counts(from)?;
+        fit::check_status(from)?;
         self.tick = self.tick.max(from.tick);
         self.epoch = from.epoch;
         if from.started_at.is_some() {
@@ -49,7 +49,9 @@ impl Run {
         self.context = Arc::new(Context::new(shared_state(from)?));
         let known = self.restore_executions(&from.executions)?;
         self.restore_tokens(&from.tokens, &known)?;
+        fit::check_tokens(from)?;
         self.restore_waits(from, &known)?;
+        fit::check_waits(from)?;
         self.restore_signals(from);
         self.restore_steps(from, at)?;
         for (i, kept) in from.executions.iter().enumerate() {
@@ -383,20 +385,6 @@ impl Run {
         let step = self.workflow.find(step.as_str());
         step.is_some_and(|step| self.workflow.step(step).needs.iter().any(|known| known.step == *need))
     }
-}
-
-fn check_counts(from: &Checkpoint) -> Result<(), ErrorObject> {
-    let executions =
-        from.executions.iter().flat_map(|one| [one.attempt, one.losses, one.epoch.0, one.next_item]);
-    let steps = from.state_metadata.values().map(|state| state.completions);
-    let most = executions.chain(steps).chain([from.epoch.0, from.routed]).max();
-    if most > Some(MOST) || from.tick > u64::from(MOST) << 16 {
-        return Err(invalid("it counts more than any run can have done"));
-    }
-    if from.epoch.0 == 0 {
-        return Err(invalid("`epoch` begins with 1"));
-    }
-    Ok(())
 }
 
 /// Returns the context, with the types that values know put to them.
