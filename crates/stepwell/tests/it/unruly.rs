@@ -19,7 +19,8 @@ fn impatient() -> Options {
     Options { cleanup_ms: 20, pool: Resources::cpu(8), ..Options::default() }
 }
 
-/// A run of several states that begins before another, and ends after it.
+/// A run that waits when another begins, and goes on and ends after it. One that is under way at that moment may stand still as
+/// long as the thread is blocked (docs/roadmap.md).
 async fn beside(engine: &Engine) -> Run {
     let waits = |cx: Context| async move {
         cx.signal::<bool>("go").await?;
@@ -31,7 +32,9 @@ async fn beside(engine: &Engine) -> Run {
         Ok(Next::done())
     };
     let agent = Agent::new("beside").state("waits", waits).state("last", last).build(engine).unwrap();
-    agent.start(()).await.unwrap()
+    let run = agent.start(()).await.unwrap();
+    run.rest().await.unwrap();
+    run
 }
 
 /// Runs a state that books a unit and leads to `b`, beside another run. Returns what it ended with.
