@@ -27,7 +27,15 @@ impl Cache {
 
     /// Takes note that a run was used and how large it is now; 0: it is gone.
     pub(crate) fn note(&self, run: &RunId, bytes: usize) {
-        let mut entries = self.entries.lock().expect("no panic happens under this lock");
+        let mut guard = self.entries.lock().expect("no panic happens under this lock");
+        let entries = &mut *guard;
+        let newest = entries.used;
+        if let Some((_, size)) = entries.by_run.get_mut(run).filter(|(used, _)| *used == newest && bytes > 0)
+        {
+            entries.bytes = entries.bytes - *size + bytes;
+            *size = bytes;
+            return;
+        }
         if let Some((used, size)) = entries.by_run.remove(run) {
             entries.by_use.remove(&used);
             entries.bytes -= size;

@@ -23,7 +23,7 @@ use crate::forms;
 use crate::mailbox::{Receipt, Refused};
 use crate::provider::{Outside, Provider, Registry};
 use crate::shared::Shared;
-use crate::{outbox, session, timers, worker};
+use crate::{outbox, pulse, session, timers, worker};
 
 /// Attempts that are cancelled when the engine ends have so long to notice.
 const ABORT_MS: u64 = 1_000;
@@ -176,6 +176,7 @@ impl Engine {
             worker::spawn(&shared, session);
             timers::spawn(&shared);
             outbox::spawn(&shared);
+            pulse::start(&shared);
         }
         worker::spawn_flush(&shared);
         Ok(Self { shared })
@@ -432,6 +433,24 @@ impl Engine {
     /// `WORKFLOW_NOT_FOUND`, or the store.
     pub async fn inspect(&self, run: &RunId) -> Result<Run, ErrorObject> {
         Ok(self.shared.load(run).await?.run)
+    }
+
+    /// Shows a run as it stands. One that has ended in this process, and that somebody follows, is still in memory and not
+    /// loaded again.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND`, or the store.
+    pub async fn show<T: Send>(
+        &self,
+        run: &RunId,
+        show: impl FnOnce(&Run) -> T + Send,
+    ) -> Result<T, ErrorObject> {
+        if let Some(mailbox) = self.shared.known_mailbox(run)
+            && let Some(ended) = mailbox.ended(&self.shared).await
+        {
+            return Ok(show(&ended.run));
+        }
+        Ok(show(&self.shared.load(run).await?.run))
     }
 
     /// Returns how a run stands, as plain data.

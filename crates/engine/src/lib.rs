@@ -24,6 +24,7 @@ mod outbox;
 pub mod params;
 mod pool;
 mod provider;
+mod pulse;
 mod secrets;
 mod session;
 mod shared;

@@ -145,10 +145,7 @@ impl Mailbox {
 
     fn is_idle(&self) -> bool {
         let queue = self.queue.lock().expect("no panic happens under this lock");
-        !queue.draining
-            && queue.waiting.is_empty()
-            && self.seen.receiver_count() == 0
-            && self.status.receiver_count() == 0
+        !queue.draining && queue.waiting.is_empty() && !self.is_followed()
     }
 
     fn take(&self) -> Vec<Submission> {
@@ -180,22 +177,40 @@ impl Mailbox {
                 snapshots::keep_up(&shared, &cached.run, cached.seq, &cached.snapshot);
             }
         }
-        let forget = state.as_ref().is_none_or(|cached| {
-            !cached.exists || cached.run.status().is_terminal() || cached.run.status() == RunStatus::Paused
-        });
-        if forget {
+        let rests = state.as_ref().is_none_or(Cached::rests);
+        // Who follows it looks at what it came to.
+        let has_ended = |cached: &Cached| cached.exists && cached.run.status().is_terminal();
+        if rests && !(self.is_followed() && state.as_ref().is_some_and(has_ended)) {
             *state = None;
         }
-        let bytes = state.as_ref().map_or(0, |cached| cached.run.size_bytes_hint());
+        let moving = state.as_ref().filter(|_| !rests);
+        let bytes = moving.map_or(0, |cached| cached.run.size_bytes_hint());
         drop(state);
         shared.cache.note(&self.run, bytes);
-        shared.forget_idle(&self, forget);
+        shared.forget_idle(&self, rests);
         next
     }
 
-    /// Returns whether the run is in memory, or being worked on.
+    /// Returns whether the run goes on in memory, or is being worked on.
     pub(crate) fn is_in_use(&self) -> bool {
-        self.state.try_lock().map_or(true, |state| state.is_some())
+        self.state.try_lock().map_or(true, |state| state.as_ref().is_some_and(|cached| !cached.rests()))
+    }
+
+    fn is_followed(&self) -> bool {
+        self.seen.receiver_count() > 0 || self.status.receiver_count() > 0
+    }
+
+    /// Returns the run if it has ended and is still in memory, as it is in the store.
+    pub(crate) async fn ended(
+        &self,
+        shared: &Arc<Shared>,
+    ) -> Option<tokio::sync::MappedMutexGuard<'_, Cached>> {
+        let state = self.state.lock().await;
+        let ended = state.as_ref().filter(|cached| cached.run.status().is_terminal())?;
+        if ended.is_behind(shared).await {
+            return None;
+        }
+        tokio::sync::MutexGuard::try_map(state, Option::as_mut).ok()
     }
 
     /// Drops the run from memory; the next who needs it loads it.
@@ -501,6 +516,11 @@ fn refuse_some(waiting: &mut Vec<Submission>, why: &Refused, which: impl Fn(&Sub
 
 impl Cached {
     /// Returns whether the store has a newer revision. A store that cannot say is asked again by whoever loads.
+    /// Returns whether nothing of it goes on: it has ended, or waits for people.
+    fn rests(&self) -> bool {
+        !self.exists || self.run.status().is_terminal() || self.run.status() == RunStatus::Paused
+    }
+
     async fn is_behind(&self, shared: &Arc<Shared>) -> bool {
         self.exists && shared.store.run(self.run.id()).await.map_or(true, |row| row.revision != self.revision)
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use stepwell_core::context::{Change, Context};
 use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::{Ordinal, StepName, Timestamp};
+use stepwell_core::run::IdempotencyKey;
 use stepwell_core::run::event::{Payload, Target};
 use stepwell_core::run::wait::{ChildStart, WaitSpec};
 use stepwell_core::workflow::definition::{Action, Step};
@@ -131,7 +132,7 @@ pub struct Task {
     /// Which attempt: 1, 2, 3 …
     pub attempt: u32,
     /// The key under which its effects are made only once.
-    pub idempotency_key: String,
+    pub idempotency_key: IdempotencyKey,
     /// Method, such as `python/execute`; the step's name for a function.
     pub method: String,
     /// Parameters with `${…}` resolved.
@@ -341,5 +342,8 @@ pub fn handler_of(workflow: &Workflow, step: StepIx) -> String {
 
 pub(crate) fn function_handler(workflow: &str, step: &str) -> String {
     // A name may hold a slash: that of the workflow must not be read as part of the step's.
-    format!("fn:{}/{step}", workflow.replace('%', "%25").replace('/', "%2F"))
+    if workflow.contains(['%', '/']) {
+        return format!("fn:{}/{step}", workflow.replace('%', "%25").replace('/', "%2F"));
+    }
+    ["fn:", workflow, "/", step].concat()
 }

@@ -158,6 +158,12 @@ impl Shared {
         mailboxes.by_run.entry(run.clone()).or_insert_with(|| Mailbox::new(run.clone())).clone()
     }
 
+    /// Returns the mailbox of a run if it has one.
+    pub(crate) fn known_mailbox(&self, run: &RunId) -> Option<Arc<Mailbox>> {
+        let mailboxes = self.mailboxes.lock().expect("no panic happens under this lock");
+        mailboxes.by_run.get(run).cloned()
+    }
+
     /// Lets runs go that nobody needs in memory: this one if it rests, and others if there are too many.
     pub(crate) fn forget_idle(&self, mailbox: &Arc<Mailbox>, rests: bool) {
         let surplus = self.cache.surplus();

@@ -20,7 +20,7 @@ use crate::shared::Shared;
 const EVENT_BYTES: u64 = 64;
 
 /// A shorter tail is folded within some milliseconds; most runs end before they ever need a snapshot.
-const SHORT: u64 = 3_000 * EVENT_BYTES;
+const SHORT: u64 = 8_000 * EVENT_BYTES;
 
 /// A tail outgrows a snapshot when it is so many times as large. So all snapshots of a run together cost a fixed share
 /// of its journal, and to load a run costs no more than a few times what its state does.

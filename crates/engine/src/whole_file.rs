@@ -14,7 +14,7 @@ pub fn write(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) 
     replace(path, 0o666, known, write)
 }
 
-/// Writes a file as [`write`] does, which nobody but its owner may read or write, also if it was there.
+/// Writes a file as [`write()`] does, which nobody but its owner may read or write, also if it was there.
 pub fn write_private(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     replace(&place_of(path)?, 0o600, None, write)
 }
@@ -41,7 +41,7 @@ fn replace(
     File::open(directory)?.sync_all()
 }
 
-/// Returns the file that a path means, for [`write`]. It is to be a file or nothing: a device or a pipe would be replaced, a link that
+/// Returns the file that a path means, for [`write()`]. It is to be a file or nothing: a device or a pipe would be replaced, a link that
 /// leads to nothing too.
 pub fn place_of(path: &Path) -> io::Result<PathBuf> {
     match path.symlink_metadata() {

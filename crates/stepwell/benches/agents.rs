@@ -1,8 +1,9 @@
-//! What agents cost: per state of a chain, for many agents at once, for a fan with its merge, and to be built.
+//! What agents cost: per state of a chain, for many agents at once, for a fan with its merge, to be built, and while they wait
+//! for people.
 //!
 //! `cargo bench -p stepwell --bench agents`. Goals: 5 µs a state in a chain of 1 000 in memory; 1 000 agents of three states in
-//! 0.3 s in memory and 1 s durable; a fan of 1 000 and its merge in 50 ms in memory; 10 000 states built in 0.3 s
-//! (spec/fluffy.md §12, A40).
+//! 0.3 s in memory and 1 s durable; a fan of 1 000 and its merge in 50 ms in memory; 10 000 states built in 0.3 s; 100 000 runs
+//! that wait for a person in less than 50 MiB (spec/fluffy.md §12, A39, A40).
 #![allow(clippy::print_stdout, missing_docs, reason = "a bench prints its numbers")]
 
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::json;
-use stepwell::{Agent, AgentBuilder, Context, Engine, Next, Options, Registry, State, Store};
+use stepwell::core::status::RunStatus;
+use stepwell::{Agent, AgentBuilder, Ask, Context, Engine, Next, Options, Registry, State, Store};
 
 /// Every number is the best of so many.
 const TIMES: usize = 5;
@@ -53,7 +55,38 @@ async fn main() {
     .await;
     println!("10 000 states built: {:.3} s", took.as_secs_f64());
     memory.shutdown().await;
+    wait_for_people(&durable).await;
     durable.shutdown().await;
+}
+
+/// Starts 100 000 runs that ask a person, and tells by how much this process has grown.
+async fn wait_for_people(engine: &Engine) {
+    const RUNS: usize = 100_000;
+    const AT_ONCE: usize = 500;
+    let ask = |cx: Context| async move {
+        cx.ask_human::<String>(Ask::new("Shall we?")).await?;
+        Ok(Next::done())
+    };
+    let agent = Agent::new("asking").state("ask", ask).build(engine).expect("an agent");
+    let (before, began) = (resident(), Instant::now());
+    for _ in 0..RUNS / AT_ONCE {
+        let waiting = (0..AT_ONCE).map(|_| async {
+            let run = agent.start(()).await.expect("it begins");
+            assert_eq!(run.rest().await, Ok(RunStatus::Paused));
+        });
+        join_all(waiting).await;
+    }
+    let grown = resident().saturating_sub(before) as f64 / f64::from(1 << 20);
+    let took = began.elapsed().as_secs_f64();
+    println!("fsync: {RUNS} runs wait for a person after {took:.1} s, in {grown:.1} MiB more than before");
+}
+
+/// Returns the memory of this process that is in RAM, in bytes.
+fn resident() -> u64 {
+    const PAGE: u64 = 4_096;
+    let text = std::fs::read_to_string("/proc/self/statm").expect("Linux says how much memory is used");
+    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.expect("its second number is the resident size") * PAGE
 }
 
 async fn engine(url: &str) -> Engine {

@@ -6,9 +6,9 @@ use std::error::Error;
 use std::time::Duration;
 
 use serde_json::json;
-use stepwell::core::status::RunStatus;
 use stepwell::{
-    Agent, AgentBuilder, AgentStatus, Checkpoint, Context, Engine, Next, Options, Registry, StepError,
+    Agent, AgentBuilder, AgentStatus, Checkpoint, Context, Engine, Next, Options, Registry, RunStatus,
+    StepError,
 };
 
 async fn collect(cx: Context) -> Result<Next, StepError> {

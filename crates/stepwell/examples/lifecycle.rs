@@ -4,8 +4,7 @@
 
 use std::error::Error;
 
-use stepwell::core::status::{ExecutionStatus, RunStatus};
-use stepwell::{Agent, Context, Engine, Next, Options, Registry, StepError};
+use stepwell::{Agent, Context, Engine, ExecutionStatus, Next, Options, Registry, RunStatus, StepError};
 
 fn process_data() -> Result<u32, std::num::ParseIntError> {
     "seven".parse()

@@ -17,6 +17,7 @@ async fn format_data(cx: Context) -> Result<Next, StepError> {
     Ok(Next::done())
 }
 
+#[expect(clippy::print_stdout, reason = "the first example shows what came of it")]
 #[tokio::main]
 pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     let store = stepwell::open_store("memory:").await?;
@@ -28,7 +29,9 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
         .build(&engine)?;
     let result = agent.run(()).await?;
 
-    assert_eq!(result.get::<String>("result")?.as_deref(), Some("PROCESSED"));
+    let text: String = result.get("result")?.unwrap_or_default();
+    println!("run {} is {}: {text}", result.run_id, result.status);
+    assert_eq!(text, "PROCESSED");
     engine.shutdown().await;
     Ok(())
 }

@@ -6,8 +6,9 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use stepwell::core::error::Code;
-use stepwell::{Agent, Context, END, Engine, Next, Options, Priority, Registry, Resources, State, StepError};
+use stepwell::{
+    Agent, Code, Context, END, Engine, Next, Options, Priority, Registry, Resources, State, StepError,
+};
 
 async fn plan(_: Context) -> Result<Next, StepError> {
     Next::each("train_model", ["small", "medium", "large", "huge"])
@@ -58,7 +59,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
         .build(&engine)?;
     let refused = greedy.run(()).await.unwrap_err();
     assert_eq!(refused.error.code, Code::RESOURCE_EXHAUSTED);
-    assert_eq!(refused.to_string(), "step 'train' asks for 2 of gpu, and the resource pool has 1");
+    assert_eq!(refused.error.message, "step 'train' asks for 2 of gpu_units, and the resource pool has 1");
     engine.shutdown().await;
     Ok(())
 }

@@ -6,9 +6,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use serde_json::json;
-use stepwell::core::error::Code;
-use stepwell::core::status::RunStatus;
-use stepwell::{Agent, Context, END, Engine, Next, Options, Registry, State, StepError};
+use stepwell::{Agent, Code, Context, END, Engine, Next, Options, Registry, RunStatus, State, StepError};
 
 async fn wait_for_go(cx: Context) -> Result<Next, StepError> {
     let speed: u32 = cx.signal("go").await?;

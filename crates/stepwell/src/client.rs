@@ -20,8 +20,7 @@ use crate::run::{Run, RunSummary, answer};
 /// ```
 /// # use stepwell::{Agent, Ask, Context, Engine, Next, Options, Registry};
 /// use serde_json::json;
-/// use stepwell::core::status::RunStatus;
-/// use stepwell::{Client, Page, RunFilter, WaitFilter};
+/// use stepwell::{Client, Page, RunFilter, RunStatus, WaitFilter};
 ///
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

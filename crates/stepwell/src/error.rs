@@ -8,7 +8,23 @@ use stepwell_core::error::{Code, ErrorObject};
 /// Why a state has no [`Next`](crate::Next) to return.
 ///
 /// `?` makes one of every error. It remembers the type, so that a [`Retry`](crate::Retry) can name those that are tried
-/// once.
+/// once. A `Box<dyn Error>` and an `anyhow::Error` are no errors themselves:
+///
+/// ```
+/// use std::error::Error;
+/// use stepwell::StepError;
+///
+/// fn fetch() -> Result<String, Box<dyn Error>> {
+///     Err("no network".into())
+/// }
+///
+/// fn work() -> Result<String, StepError> {
+///     fetch().map_err(|error| StepError::new(error.to_string()))
+/// }
+/// assert_eq!(work().unwrap_err().into_error().unwrap().message, "no network");
+/// ```
+///
+/// What is worth another attempt is for the function to say:
 ///
 /// ```
 /// use stepwell::StepError;
@@ -66,8 +82,7 @@ impl StepError {
     /// Returns whether it is a failure of that code.
     ///
     /// ```
-    /// use stepwell::StepError;
-    /// use stepwell::core::error::Code;
+    /// use stepwell::{Code, StepError};
     ///
     /// assert!(StepError::new("no answer").is(Code::TASK_EXECUTION_FAILED));
     /// assert!(!StepError::Suspended.is(Code::HUMAN_TIMEOUT));

@@ -8,6 +8,7 @@ use stepwell_core::run::event::Target;
 use stepwell_core::run::wait::ChildStart;
 use stepwell_core::workflow::definition::Step;
 use stepwell_engine::{Completion, Outcome};
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::context::{Context, Left};
 use crate::error::StepError;
@@ -49,28 +50,49 @@ pub(crate) async fn carry_out<T>(
     Outcome::Complete(Completion { output, writes, to, children, defines })
 }
 
-/// Drives a future until it ends or its attempt is cancelled, which drops it.
-pub(crate) async fn unless_cancelled<T>(
+/// Lets the runtime drive a future until it ends or its attempt is cancelled, which drops it. It is a task of its own, so
+/// that one that blocks its thread keeps nobody from ending its attempt.
+pub(crate) async fn driven<T: Send + 'static>(
     cx: &Context,
-    running: impl Future<Output = Result<T, StepError>>,
+    running: impl Future<Output = Result<T, StepError>> + Send + 'static,
 ) -> Result<T, StepError> {
-    tokio::select! {
+    let mut driven = Driven(tokio::spawn(running));
+    let ended = tokio::select! {
         biased;
-        ended = running => ended,
-        () = cx.task().cancel.cancelled() => Err(cancelled()),
-    }
+        ended = &mut driven.0 => ended,
+        () = cx.task().cancel.cancelled() => {
+            driven.0.abort();
+            // What it holds is dropped by then.
+            (&mut driven.0).await
+        }
+    };
+    joined(ended)
 }
 
 /// Runs a function that blocks its thread on one of those that may.
 pub(crate) async fn blocking<T: Send + 'static>(
     function: impl FnOnce() -> Result<T, StepError> + Send + 'static,
 ) -> Result<T, StepError> {
-    match tokio::task::spawn_blocking(function).await {
+    joined(tokio::task::spawn_blocking(function).await)
+}
+
+/// Returns what a task ended with; its panic goes on here.
+fn joined<T>(ended: Result<Result<T, StepError>, JoinError>) -> Result<T, StepError> {
+    match ended {
         Ok(ended) => ended,
         Err(gone) => match gone.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(cancelled()),
         },
+    }
+}
+
+/// A task that ends when nobody waits for it any more, as soon as it yields.
+struct Driven<T>(JoinHandle<T>);
+
+impl<T> Drop for Driven<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -4,6 +4,27 @@
 //! There is no service to run. An [`Engine`] works over a [`Store`], which is one SQLite file, or memory for tests; every
 //! outcome is on disk before the next step begins.
 //!
+//! | What you want | What to use |
+//! |---|---|
+//! | functions that decide what comes next, fork, meet again and loop | [`Agent`], [`State`], [`Next`] |
+//! | steps that follow each other, each given what the last one returned | [`Pipeline`], [`Step`] |
+//! | a workflow file in YAML or JSON | [`Workflow::load`], over an engine with [`registry`] |
+//! | to ask a person | [`Context::ask_human`], [`Human`] in a pipeline |
+//! | to wait for a signal or a time | [`Context::signal`], [`Context::sleep`] |
+//! | to do something once, whatever is tried again | [`Context::once`], [`Context::idempotency_key`] |
+//! | to try again, and to say what a failure does | [`Retry`], [`OnFailure`], [`State::compensation`] |
+//! | to run another agent | [`Context::run_agent`], [`Next::agent`] |
+//! | to pause, cancel, follow and try a run again | [`Run`], which `start` and `find` return |
+//! | to list runs and answer questions from another program | [`Client`] |
+//! | to carry a run to another store, or on under another name | [`Checkpoint`], [`Agent::restore`] |
+//! | to add states while a run goes on | [`Context::add_state`], [`Agent::add_state`] |
+//!
+//! # What is promised
+//!
+//! *A step is attempted at least once; its outcome is committed exactly once; an acknowledged answer, signal or command is
+//! never lost.* That holds for what the store survives: `sqlite://PATH` a killed process and a loss of power,
+//! `sqlite://PATH?durability=crash` a killed process, `memory:` nothing.
+//!
 //! # Agents: functions that name their next step
 //!
 //! An [`Agent`] is a set of functions. Each is given a [`Context`], in which it finds what others left and leaves
@@ -16,6 +37,7 @@
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = stepwell::open_store("memory:").await?; // or sqlite://essays.db
+//! // Functions need no provider; workflow files need those of `stepwell::registry`.
 //! let engine = Engine::open(store, Registry::default(), Options::default()).await?;
 //!
 //! let agent = Agent::new("essay")
@@ -62,7 +84,11 @@
 //! `agent.run(…).run_id("essay-1")` finds it again. A state that was under way is tried once more; what was finished never
 //! runs again.
 //!
-//! The programs in `examples/` show one subject each, and `complete.rs` all of them together.
+//! What a function does may change from one start to the next; a state that is gone cannot go on. A run that stands at one
+//! waits, and says nothing, until a process builds the agent with a state of that name.
+//!
+//! The programs in `examples/` show one subject each, and `complete.rs` all of them together. They check themselves: one
+//! that ends without a panic did what it says.
 //!
 //! Who answers and steers needs none of these functions: a [`Client`] is the people's side of a store.
 //!
@@ -123,6 +149,16 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Errors
+//!
+//! A function fails with a [`StepError`], which `?` makes of every error. A run that did not complete is a [`RunError`], which
+//! has its [`RunResult`]; an agent or a pipeline that cannot be built is a [`DefinitionError`]. Everything else fails with an
+//! [`ErrorObject`]: its [`Code`], which has a page, its message, and in its `hint` what to do about it.
+//!
+//! # Features
+//!
+//! `schemars`, off by default: [`Ask::schema_of`], the form of an answer from a Rust type.
 
 mod agent;
 mod client;
@@ -154,9 +190,12 @@ pub use pipeline::{
 pub use retry::Retry;
 pub use run::{Checkpoint, DeadLetter, Launch, Metrics, Restoring, Run, RunError, RunResult, RunSummary};
 pub use stepwell_core as core;
+pub use stepwell_core::error::{Code, ErrorObject};
+pub use stepwell_core::ids::{RunId, WaitId};
 pub use stepwell_core::policy::resources::Resources;
 pub use stepwell_core::run::checkpoint::StateMetadata;
-pub use stepwell_core::status::{AgentStatus, StateStatus};
+pub use stepwell_core::run::wait::Question;
+pub use stepwell_core::status::{AgentStatus, ExecutionStatus, PauseReason, RunStatus, StateStatus};
 pub use stepwell_core::workflow::definition::{END, Effect, Join, Lifecycle, OnFailure, Priority, Reducer};
 pub use stepwell_engine::{
     Engine, FailureBehind, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, batch,

@@ -1,5 +1,6 @@
 //! Plain data that crosses the border of a store.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -213,8 +214,8 @@ pub struct LeaseRequest {
     pub now: Timestamp,
     /// At most so many items.
     pub max: usize,
-    /// Only items with one of these handlers; none: all. A trailing `*` matches any ending.
-    pub handlers: Option<Vec<String>>,
+    /// Only items with one of these handlers; none: all.
+    pub handlers: Option<Arc<Handlers>>,
     /// Only items of this tree of runs.
     pub root: Option<RunId>,
     /// Only items that fit in there together, and none past an earlier one that lacks what it asks for.
@@ -224,12 +225,37 @@ pub struct LeaseRequest {
 impl LeaseRequest {
     /// Returns whether it asks for work of that handler.
     pub(crate) fn handles(&self, handler: &str) -> bool {
-        self.handlers.as_ref().is_none_or(|list| {
-            list.iter().any(|known| match known.strip_suffix('*') {
-                Some(prefix) => handler.starts_with(prefix),
-                None => known == handler,
-            })
-        })
+        self.handlers.as_ref().is_none_or(|known| known.contain(handler))
+    }
+}
+
+/// The handlers that a worker has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Handlers {
+    exact: HashSet<String>,
+    prefixes: Vec<String>,
+}
+
+impl Handlers {
+    /// Returns whether that one is among them.
+    pub fn contain(&self, handler: &str) -> bool {
+        self.exact.contains(handler) || self.prefixes.iter().any(|prefix| handler.starts_with(prefix))
+    }
+}
+
+/// A name with a `*` behind stands for all that begin like it.
+impl<S: Into<String>> FromIterator<S> for Handlers {
+    fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
+        let mut handlers = Self::default();
+        for mut name in names.into_iter().map(Into::into) {
+            if name.ends_with('*') {
+                name.pop();
+                handlers.prefixes.push(name);
+            } else {
+                handlers.exact.insert(name);
+            }
+        }
+        handlers
     }
 }
 
@@ -422,7 +448,7 @@ pub struct RunFilter {
     pub pause_reason: Option<PauseReason>,
     /// Of that workflow name.
     pub workflow: Option<String>,
-    /// Whose metadata contains this (spec/flujo.md §3.3).
+    /// Whose metadata contains this: each of its keys, objects by containment, all else by equality.
     pub metadata: Map<String, Value>,
     /// Created then or later.
     pub since: Option<Timestamp>,

@@ -13,6 +13,7 @@ mod decide;
 mod due;
 pub mod event;
 mod execution;
+mod idempotency;
 mod needs;
 mod queue;
 pub(crate) mod snapshot;
@@ -36,6 +37,7 @@ pub use decide::{Decision, Message, MessageBody};
 pub use due::{Changes, Due, Task, Work};
 use event::{AttemptStarted, Event, Parent, Payload};
 pub use execution::{AttemptNote, Execution};
+pub use idempotency::IdempotencyKey;
 use queue::Queue;
 use token::Tokens;
 use wait::{Resolution, WaitKind, WaitSpec};
@@ -426,16 +428,16 @@ impl Run {
 
     /// Returns the key under which a step's effects are made only once: stable over attempts, restarts, epochs and
     /// checkpoints, new when a retry replaces the input.
-    pub fn idempotency_key(&self, execution: &Execution) -> String {
+    pub fn idempotency_key(&self, execution: &Execution) -> IdempotencyKey {
         if let Some(kept) = &execution.kept_key {
-            return kept.to_string();
+            return IdempotencyKey::Kept(kept.clone());
         }
-        let ordinal = execution.ordinal.0.to_le_bytes();
-        let generation = execution.input_generation.to_le_bytes();
-        crate::ids::digest(
-            &[self.id.as_str().as_bytes(), execution.step.as_str().as_bytes(), &ordinal, &generation],
-            16,
-        )
+        IdempotencyKey::Of {
+            run: self.id.clone(),
+            step: execution.step.clone(),
+            ordinal: execution.ordinal,
+            generation: execution.input_generation,
+        }
     }
 
     /// Returns about how many bytes the run takes in memory, from counts kept on the way.

@@ -440,8 +440,9 @@ fn by_rank(definition: &Definition) -> Vec<StepIx> {
     steps
 }
 
-/// Returns a cycle among needs, first and last equal, beginning at the step defined first.
-pub(super) fn needs_cycle(definition: &Definition, index: &HashMap<StepName, StepIx>) -> Option<Vec<StepIx>> {
+/// Returns the cycles among needs, first and last equal, each beginning at the step defined first. Of those whose steps are all in
+/// others, only a step that needs itself is returned: there could be very many.
+pub(super) fn needs_cycles(definition: &Definition, index: &HashMap<StepName, StepIx>) -> Vec<Vec<StepIx>> {
     // A step that needs itself is a cycle of any kind; a need that is only drawn closes no other.
     let closes = |i: usize, need: &Need| {
         need.kind != NeedKind::Parallel || index.get(&need.step) == Some(&StepIx(i as u32))
@@ -453,6 +454,8 @@ pub(super) fn needs_cycle(definition: &Definition, index: &HashMap<StepName, Ste
     let needs: Vec<Vec<StepIx>> = definition.steps.iter().enumerate().map(of).collect();
     // 0 unseen, 1 on the path, 2 done. A path of (step, next need to look at), so no recursion.
     let mut colour = vec![0u8; needs.len()];
+    let mut cycles = Vec::new();
+    let mut is_told = vec![false; needs.len()];
     for start in 0..needs.len() {
         let mut path: Vec<(usize, usize)> = Vec::new();
         if colour[start] == 0 {
@@ -473,13 +476,19 @@ pub(super) fn needs_cycle(definition: &Definition, index: &HashMap<StepName, Ste
                 }
                 1 => {
                     let from = path.iter().position(|(s, _)| *s == need).expect("it is on the path");
-                    return Some(rotate(path[from..].iter().map(|(s, _)| *s).collect()));
+                    let cycle: Vec<usize> = path[from..].iter().map(|(s, _)| *s).collect();
+                    if cycle.len() == 1 || cycle.iter().any(|step| !is_told[*step]) {
+                        for step in &cycle {
+                            is_told[*step] = true;
+                        }
+                        cycles.push(rotate(cycle));
+                    }
                 }
                 _ => {}
             }
         }
     }
-    None
+    cycles
 }
 
 /// Turns a cycle so that it begins and ends with the step defined first.

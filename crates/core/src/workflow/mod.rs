@@ -106,9 +106,8 @@ impl Workflow {
         check_nesting(&definition, &mut problems);
         check_names(&definition, &index, &mut problems);
         elements::check(&definition, &index, &mut problems);
-        if let Some(cycle) = graph::needs_cycle(&definition, &index) {
-            problems.push(cycle_problem(&definition, &cycle));
-        }
+        let cycles = graph::needs_cycles(&definition, &index);
+        problems.extend(cycles.iter().map(|cycle| cycle_problem(&definition, cycle)));
         if !problems.is_empty() {
             return Err(problems);
         }

@@ -88,10 +88,14 @@ pub(super) fn find(
     versions.sort_unstable();
     let Some((_, newest)) = versions.last() else {
         let near = nearest(name, known.iter().map(|k| split_version(k).0));
-        let hint = near.map_or_else(
-            || format!("registered: {}", known.join(", ")),
-            |near| format!("did you mean '{near}'?"),
-        );
+        let hint = match near {
+            Some(near) => format!("did you mean '{near}'?"),
+            None if known.is_empty() => {
+                "this engine has no providers: open it with those that `stepwell::registry` returns"
+                    .to_owned()
+            }
+            None => format!("registered: {}", known.join(", ")),
+        };
         let problem = Problem::new(path.clone(), at, format!("no provider speaks '{asked}'"))
             .code(Code::PROTOCOL_NOT_FOUND)
             .hint(hint)

@@ -96,11 +96,11 @@ impl Hooks for Longest {
 async fn a_long_run_is_loaded_from_a_snapshot_and_its_tail() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let first = TestEngine::over(store.clone(), script()).await;
-    let run = start(&first, 2_000).await;
+    let run = start(&first, 5_000).await;
     assert_eq!(first.rest(&run).await.state.status, RunStatus::Paused);
     first.engine.shutdown().await;
     let journaled = first.journal(&run).await.len();
-    assert!(journaled > 6_000, "{journaled} events");
+    assert!(journaled > 15_000, "{journaled} events");
 
     let hooked = Arc::new(HookedStore { inner: store.clone(), hooks: Longest::default() });
     let second = TestEngine::over(hooked.clone(), script()).await;
@@ -176,7 +176,7 @@ async fn a_snapshot_knows_what_other_processes_have_leased() {
     let one = TestEngine::over(store.clone(), ScriptedProvider::default()).await;
     let other = TestEngine::over(store.clone(), ScriptedProvider::default()).await;
     let step = |name: &str| Step::provided(name, "test/v1", "test/do", json!({}));
-    let names: Vec<String> = (0..1_500).map(|i| format!("b{i}")).collect();
+    let names: Vec<String> = (0..3_000).map(|i| format!("b{i}")).collect();
     let mut steps = vec![step("first")];
     steps.extend(names.iter().map(|name| step(name).needs(&["first"])));
     let all: Vec<&str> = names.iter().map(String::as_str).collect();

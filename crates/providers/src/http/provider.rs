@@ -146,7 +146,8 @@ impl Http {
         let key = HeaderName::from_static("idempotency-key");
         let is_ours = request.method() != reqwest::Method::GET && !request.headers().contains_key(&key);
         if is_ours {
-            let value = HeaderValue::from_str(&task.idempotency_key).expect("a key is hexadecimal digits");
+            let value = HeaderValue::from_str(&task.idempotency_key.to_string())
+                .expect("a key is hexadecimal digits");
             request.headers_mut().insert(key.clone(), value);
         }
         let allow = self.settings.allow_private.clone();

@@ -106,7 +106,7 @@ impl Provider for Python {
         let limit = script.timeout;
         let ended = self.pool.run(script, task.cancel.clone()).await;
         let was_lost = matches!(ended, Err(PythonFailure::ParentLost { .. }));
-        self.suspects.note(&task.idempotency_key, was_lost);
+        self.suspects.note(&task.idempotency_key.to_string(), was_lost);
         match ended {
             Ok(done) => Outcome::output(json!({
                 "result": done.result, "output": done.output, "stderr": done.stderr, "success": true,
@@ -161,7 +161,7 @@ impl Python {
             bindings,
             timeout: params::limit(task, DEFAULT_TIMEOUT),
             base_dir: self.isolation.base_dir(task.run.base_dir.as_deref()),
-            alone: self.suspects.contain(&task.idempotency_key),
+            alone: self.suspects.contain(&task.idempotency_key.to_string()),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::builder::Defaults;
 use super::next::Next;
 use crate::context::{Context, Left};
 use crate::error::StepError;
-use crate::function::{self, Ended, carry_out, unless_cancelled};
+use crate::function::{self, Ended, carry_out};
 
 /// The function of a state.
 pub(super) type Handler = Arc<dyn Fn(Context) -> BoxFuture<'static, Result<Next, StepError>> + Send + Sync>;
@@ -26,9 +26,11 @@ where
     F: Fn(Context) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Next, StepError>> + Send + 'static,
 {
+    let function = Arc::new(function);
     Arc::new(move |cx| {
-        let running = function(cx.clone());
-        Box::pin(async move { unless_cancelled(&cx, running).await })
+        let (function, given) = (function.clone(), cx.clone());
+        // What is before its future may block too.
+        Box::pin(async move { function::driven(&cx, async move { function(given).await }).await })
     })
 }
 
@@ -58,8 +60,10 @@ impl Provider for Function {
         let judges = task.judges;
         let cx = Context::new(task);
         if judges {
-            let holds = |holds, _: &mut Left| Ok(Ended { output: Value::Bool(holds), ..Ended::default() });
-            return carry_out(cx.clone(), async { self.holds(&cx) }, holds).await;
+            let (conditions, given) = (self.conditions.clone(), cx.clone());
+            let running = function::driven(&cx, async move { all_hold(&conditions, &given) });
+            let end = |holds, _: &mut Left| Ok(Ended { output: Value::Bool(holds), ..Ended::default() });
+            return carry_out(cx.clone(), running, end).await;
         }
         carry_out(cx.clone(), async { (self.handler)(cx.clone()).await }, |next, left| {
             self.end(&cx, next, left)
@@ -77,13 +81,13 @@ impl Function {
         }
         Ok(Ended { output: Value::Null, to: next.targets, children, defines })
     }
+}
 
-    fn holds(&self, cx: &Context) -> Result<bool, StepError> {
-        for condition in &self.conditions {
-            if !condition(cx)? {
-                return Ok(false);
-            }
+fn all_hold(conditions: &[Condition], cx: &Context) -> Result<bool, StepError> {
+    for condition in conditions {
+        if !condition(cx)? {
+            return Ok(false);
         }
-        Ok(true)
     }
+    Ok(true)
 }

@@ -71,6 +71,7 @@ pub use state::State;
 ///
 /// let result = agent.run(()).await?;
 /// assert_eq!(result.get::<String>("result")?.unwrap(), "PROCESSED");
+/// assert_eq!(agent.name(), "my_workflow");
 /// engine.shutdown().await;
 /// # Ok(())
 /// # }
@@ -124,7 +125,8 @@ impl Agent {
         Restoring::new(&self.engine, &self.workflow, checkpoint)
     }
 
-    /// Returns a run of this agent by its id, whoever began it.
+    /// Returns a run of this agent by its id, whoever began it. It may have begun with other states: one that this agent does
+    /// not have waits for its function.
     ///
     /// # Errors
     /// `WORKFLOW_NOT_FOUND` if there is no such run, or it is of another workflow; or the store failed.
@@ -206,6 +208,11 @@ impl Agent {
     /// Returns the engine that it was built on.
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Returns the name that its runs are listed by.
+    pub fn name(&self) -> &str {
+        self.workflow.name()
     }
 
     /// Returns the workflow that it is.

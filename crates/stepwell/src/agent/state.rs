@@ -48,7 +48,21 @@ pub struct State {
 }
 
 impl State {
-    /// Returns a state whose function is a future.
+    /// Returns a state whose function is a future. When it should end early, it is dropped.
+    ///
+    /// What blocks its thread, or computes for long without an `await`, belongs in [`State::blocking`]: here it takes a thread
+    /// of the runtime from everything else, and cannot be dropped. Its attempt ends with its time all the same, after the
+    /// [clean-up time](crate::Options::cleanup_ms), and what it brings later is refused; on a runtime of one thread, all waits.
+    ///
+    /// ```
+    /// use stepwell::{Context, Next, State};
+    ///
+    /// let state = State::new("greet", |cx: Context| async move {
+    ///     cx.set("greeting", "hello")?;
+    ///     Ok(Next::done())
+    /// });
+    /// # let _ = state;
+    /// ```
     pub fn new<F, Fut>(name: &str, function: F) -> Self
     where
         F: Fn(Context) -> Fut + Send + Sync + 'static,

@@ -46,7 +46,9 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// Asks this. Any JSON is an answer, as long as nothing else is said.
+    /// Asks this. Any JSON is an answer, as long as nothing else is said: one of another type than the state reads is taken,
+    /// fails it, and fails it again when the run is tried again. A [schema](Ask::schema), [options](Ask::options) or a
+    /// [check](Ask::check) refuses such an answer, and the question stays open.
     pub fn new(prompt: impl Into<String>) -> Self {
         let question = Question { prompt: prompt.into(), ..Question::default() };
         Self { question, deadline: None, default: None, name: None, check: None }

@@ -242,8 +242,8 @@ impl Context {
 
     /// Returns a key that is the same for every attempt of this execution, also after a crash: give it to services that
     /// take such a key, and what they do is done once.
-    pub fn idempotency_key(&self) -> &str {
-        &self.task().idempotency_key
+    pub fn idempotency_key(&self) -> String {
+        self.task().idempotency_key.to_string()
     }
 
     /// Returns when the attempt runs out of time, if it has a limit.

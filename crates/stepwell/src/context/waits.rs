@@ -243,7 +243,7 @@ impl Context {
     ///
     /// async fn order(cx: Context) -> Result<Next, StepError> {
     ///     let receipt: String = cx.once("charge", || async { Ok("receipt 17".to_owned()) }).await?;
-    ///     let _sure: bool = cx.ask_human(Ask::new(format!("{receipt} is paid. Send it?"))).await?;
+    ///     let _sure: bool = cx.ask_human(Ask::new(format!("{receipt} is paid. Send it?")).options([true, false])?).await?;
     ///     Ok(Next::to("send"))
     /// }
     /// ```

@@ -14,7 +14,7 @@ use stepwell_engine::{Outcome, Provider, Task};
 use crate::context::Context;
 use crate::context::scope::Scope;
 use crate::error::StepError;
-use crate::function::{Ended, carry_out, unless_cancelled};
+use crate::function::{Ended, carry_out};
 use crate::json::{from_json, to_json};
 
 /// What a lowered step does.
@@ -37,8 +37,7 @@ impl Provider for Stage {
     async fn execute(&self, task: Task) -> Outcome {
         let (scope, input) = self.place(&task);
         let cx = Context::within(task, scope);
-        let running = unless_cancelled(&cx, async { (self.work)(cx.clone(), input).await });
-        carry_out(cx.clone(), running, |ended, _| Ok(ended)).await
+        carry_out(cx.clone(), async { (self.work)(cx.clone(), input).await }, |ended, _| Ok(ended)).await
     }
 }
 
@@ -94,9 +93,10 @@ pub(super) fn ended(output: Value, to: Vec<Target>) -> Ended {
 
 /// Returns work that waits for nothing.
 pub(super) fn work(act: impl Fn(Context, Input) -> Result<Ended, StepError> + Send + Sync + 'static) -> Work {
+    let act = Arc::new(act);
     Arc::new(move |cx, input| {
-        let ended = act(cx, input);
-        Box::pin(async { ended })
+        let (act, given) = (act.clone(), cx.clone());
+        Box::pin(async move { crate::function::driven(&cx, async move { act(given, input) }).await })
     })
 }
 
@@ -108,9 +108,12 @@ where
     F: Fn(Context, In) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Out, StepError>> + Send + 'static,
 {
+    let function = Arc::new(function);
     Arc::new(move |cx, input| {
-        let running = input.read().map(|input| function(cx, input));
-        Box::pin(async { to_json(&running?.await?, || "what it returned".into()) })
+        let (function, given) = (function.clone(), cx.clone());
+        let call = move || input.read().map(|input| function(given, input));
+        let running = async move { to_json(&call()?.await?, || "what it returned".into()) };
+        Box::pin(async move { crate::function::driven(&cx, running).await })
     })
 }
 

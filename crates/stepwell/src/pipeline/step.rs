@@ -56,7 +56,7 @@ pub struct Step {
 
 impl Step {
     /// Returns a step whose function is a future. It is given what the step before it returned; the first, what the run was
-    /// begun with.
+    /// begun with. What blocks its thread belongs in [`Step::blocking`], for the reasons that [`State::new`](crate::State::new) tells.
     pub fn new<In, Out, F, Fut>(name: &str, function: F) -> Self
     where
         In: DeserializeOwned,

@@ -38,7 +38,7 @@ pub use summary::RunSummary;
 ///
 /// ```
 /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry};
-/// use stepwell::core::status::RunStatus;
+/// use stepwell::RunStatus;
 ///
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -102,7 +102,8 @@ impl Run {
         Ok(row.map_err(|error| from_store(&error))?.state.status)
     }
 
-    /// Waits until it is over, or paused: by somebody, or because only people and signals can move it. Returns which.
+    /// Waits until it is over, or paused: by somebody, or because only people and signals can move it. Returns which. A run
+    /// that sleeps, or waits for its next attempt, does not rest. Whether people can move it, [`Run::questions`] tells.
     ///
     /// # Errors
     /// The store failed.
@@ -261,11 +262,13 @@ impl Run {
     /// # Errors
     /// It failed or was cancelled; or the store failed.
     pub async fn wait(&self) -> Result<RunResult, RunError> {
+        // What is followed stays in memory until it has been looked at.
+        let _followed = self.engine.follow(&self.id, Seq(0));
         let ended = self.engine.rest(&self.id, false).await?;
         if ended.state.status != RunStatus::Completed {
             self.engine.wind_down(&ended, self.cleanup).await?;
         }
-        let result = RunResult::of(&self.engine.inspect(&self.id).await?);
+        let result = self.engine.show(&self.id, RunResult::of).await?;
         match (result.status, result.error.clone()) {
             (RunStatus::Completed, _) | (_, None) => Ok(result),
             (_, Some(error)) => Err(RunError { error, result: Some(Box::new(result)) }),

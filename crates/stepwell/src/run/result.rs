@@ -9,7 +9,6 @@ use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::RunId;
 use stepwell_core::run::Run as CoreRun;
 use stepwell_core::status::{ExecutionStatus, RunStatus};
-use stepwell_core::workflow::StepIx;
 
 use crate::context::system_time;
 use crate::context::typed::{self, Typed};
@@ -43,15 +42,27 @@ pub struct RunResult {
     pub finished_at: Option<SystemTime>,
 }
 
+/// What the executions of a state came to.
+#[derive(Clone, Copy, Default)]
+struct CameTo {
+    began: bool,
+    completed: bool,
+    failed: bool,
+}
+
 impl RunResult {
     pub(super) fn of(run: &CoreRun) -> Self {
         let steps = &run.workflow().definition().steps;
-        let named = |holds: &dyn Fn(StepIx) -> bool| {
-            let numbered = steps.iter().enumerate().filter(|(i, _)| holds(StepIx(*i as u32)));
-            numbered.map(|(_, step)| step.name.to_string()).collect()
-        };
-        let any = |step: StepIx, holds: fn(ExecutionStatus) -> bool| {
-            run.executions().iter().any(|execution| execution.step_ix() == step && holds(execution.status))
+        let mut came_to = vec![CameTo::default(); run.workflow().len_with_elements()];
+        for execution in run.executions() {
+            let step = &mut came_to[execution.step_ix().at()];
+            step.began = true;
+            step.completed |= execution.status == ExecutionStatus::Completed;
+            step.failed |= execution.status.is_failure();
+        }
+        let named = |holds: fn(&CameTo) -> bool| {
+            let those = steps.iter().zip(&came_to).filter(|(_, came_to)| holds(came_to));
+            those.map(|(step, _)| step.name.to_string()).collect()
         };
         let context = run.context().values().into_iter();
         Self {
@@ -60,9 +71,9 @@ impl RunResult {
             error: run.error().cloned(),
             output: (**run.output()).clone(),
             context: context.map(|(key, value)| (key.to_owned(), (**value).clone())).collect(),
-            completed_states: named(&|step| any(step, |status| status == ExecutionStatus::Completed)),
-            failed_states: named(&|step| any(step, ExecutionStatus::is_failure)),
-            not_reached: named(&|step| !any(step, |_| true)),
+            completed_states: named(|step| step.completed),
+            failed_states: named(|step| step.failed),
+            not_reached: named(|step| !step.began),
             started_at: run.started_at().map(system_time),
             finished_at: run.finished_at().map(system_time),
         }
@@ -106,7 +117,8 @@ pub(super) fn outside_of_states(error: StepError) -> ErrorObject {
     error.into_error().expect("only states wait")
 }
 
-/// A run that did not complete, or that could not be begun or followed.
+/// A run that did not complete, or that could not be begun or followed. It shows itself with the hint of its error, if that
+/// has one.
 ///
 /// ```
 /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State, StepError};
@@ -124,6 +136,16 @@ pub(super) fn outside_of_states(error: StepError) -> ErrorObject {
 /// assert_eq!(failed.to_string(), "step 'a': no bread");
 /// assert_eq!(failed.error.code.name(), "TASK_EXECUTION_FAILED");
 /// assert_eq!(failed.result.unwrap().failed_states, ["a"]);
+///
+/// let agent = Agent::new("essay")
+///     .state("write", |_: Context| async { Ok(Next::to("pubish")) })
+///     .state("publish", |_: Context| async { Ok(Next::done()) })
+///     .build(&engine)?;
+/// let failed = agent.run(()).await.unwrap_err();
+/// assert_eq!(
+///     failed.to_string(),
+///     "step 'write' names 'pubish', which no step is named (did you mean 'publish'?)"
+/// );
 /// # Ok(())
 /// # }
 /// ```
@@ -137,7 +159,9 @@ pub struct RunError {
 
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
+        self.error.fmt(f)?;
+        let Some(hint) = &self.error.hint else { return Ok(()) };
+        write!(f, " ({hint})")
     }
 }
 

@@ -1,5 +1,6 @@
 //! The people's side of a store.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -124,6 +125,36 @@ async fn a38_the_inbox_has_the_questions_of_all_runs_and_each_is_answered_once()
         )));
     })
     .await;
+}
+
+#[tokio::test]
+async fn a39_a_thousand_runs_that_wait_for_people_are_all_in_the_inbox_after_a_restart() {
+    const RUNS: usize = 1_000;
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/s.db?durability=crash", dir.path().display());
+    let store = stepwell::open_store(&url).await.unwrap();
+    let engine = open(&store).await;
+    let agent = asks(&engine);
+    let mut runs = Vec::new();
+    for _ in 0..RUNS {
+        runs.push(agent.start(()).await.unwrap());
+    }
+    for run in &runs {
+        run.rest().await.unwrap();
+    }
+    engine.shutdown().await;
+    store.close().await.unwrap();
+
+    let client = Client::open(&url).await.unwrap();
+    let (mut found, mut page) = (BTreeSet::new(), Page::first(300));
+    loop {
+        let part = client.inbox(&WaitFilter::default(), &page).await.unwrap();
+        found.extend(part.items.into_iter().map(|asked| asked.run.to_string()));
+        let Some(next) = part.next else { break };
+        page.cursor = Some(next);
+    }
+    assert_eq!(found, runs.iter().map(|run| run.id().to_string()).collect());
+    client.close().await.unwrap();
 }
 
 #[tokio::test]

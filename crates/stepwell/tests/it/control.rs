@@ -131,6 +131,23 @@ async fn a30_a_cancelled_run_drops_what_is_under_way_and_takes_nothing_more() {
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a30_a_run_that_sleeps_is_over_in_less_than_a_second_when_it_is_cancelled() {
+    let engine = simulated().await;
+    let sleeps = |_: Context| async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        Ok(Next::to("after"))
+    };
+    let agent = Agent::new("sleeps").state("a", sleeps).state("after", leads(&[])).build(&engine).unwrap();
+    let run = agent.start(()).await.unwrap();
+    until(&run, started("a")).await;
+    let began = tokio::time::Instant::now();
+    run.cancel().await.unwrap();
+    let ended = run.wait().await.unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(ended.result.unwrap().not_reached, ["after"]);
+}
+
 #[tokio::test]
 async fn a22_a_failed_run_is_tried_again_and_what_completed_does_not_run_again() {
     on_each_store(async |engine| {
@@ -142,7 +159,7 @@ async fn a22_a_failed_run_is_tried_again_and_what_completed_does_not_run_again()
                 if is_broken {
                     return Err(StepError::never_again("broken"));
                 }
-                cx.set("key", cx.idempotency_key())?;
+                cx.set("key", &cx.idempotency_key())?;
                 Ok(Next::done())
             }
         };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stepwell::core::error::Code;
-use stepwell::{Agent, Lifecycle, Need, OnFailure, State};
+use stepwell::{Agent, Lifecycle, Need, OnFailure, Resources, State};
 
 use crate::support::{ends, on_each_store};
 
@@ -18,6 +18,9 @@ async fn a20_everything_that_is_wrong_with_a_definition_is_told_at_once() {
             .add_state(state("a").needs("b", Need::required()))
             .add_state(state("b").needs("a", Need::required()))
             .add_state(state("self").needs("self", Need::required()))
+            .add_state(state("c").needs("d", Need::required()).needs("prepair", Need::required()))
+            .add_state(state("d").needs("c", Need::required()))
+            .add_state(state("prepare").resources(Resources::cpu(-1)))
             .add_state(state("chunk_*"))
             .add_state(state("twice"))
             .add_state(state("twice"))
@@ -42,12 +45,16 @@ async fn a20_everything_that_is_wrong_with_a_definition_is_told_at_once() {
                 "step 'format' takes 2 of limit 'printer', which has 1",
                 "two steps are named 'twice'",
                 "max_concurrent must be at least 1",
+                "step 'prepare': cpu_units must be a number that is not negative, not -1",
                 "step 'late': the time of its need 'a' must be more than 0",
                 "step 'undo': the timeout must be more than 0",
+                "step 'c' needs 'prepair', which no step is named (did you mean 'prepare'?)",
                 "step 'format' leads to 'formt', which no step is named (did you mean 'format'?)",
                 "step 'format' is compensated by 'undoo', which no step is named (did you mean 'undo'?)",
                 "step 'undo' routes its failure to 'formats', which no step is named (did you mean 'format'?)",
                 "needs form a cycle: a → b → a",
+                "needs form a cycle: self → self",
+                "needs form a cycle: c → d → c",
             ]
         );
         assert_eq!(error.to_error().code, Code::WORKFLOW_VALIDATION_FAILED);

@@ -49,7 +49,7 @@ fn chain(engine: &Engine, dir: PathBuf, victim: Option<String>) -> Agent {
             if number == 4 {
                 let charge = || async {
                     note(&dir, "charge");
-                    Ok(cx.idempotency_key().to_owned())
+                    Ok(cx.idempotency_key())
                 };
                 let key = cx.once("charge", charge).await?;
                 assert_eq!(key, cx.idempotency_key(), "the key outlives the process");

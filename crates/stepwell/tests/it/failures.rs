@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use serde_json::json;
 use stepwell::core::error::Code;
-use stepwell::core::status::RunStatus;
+use stepwell::core::ids::{Ordinal, Seq, Timestamp};
+use stepwell::core::run::event::Event;
+use stepwell::core::status::{ExecutionStatus, RunStatus};
 use stepwell::{
     Agent, Context, Engine, Next, OnFailure, Options, Registry, Retry, RunError, State, StepError,
 };
 
-use crate::support::{activations, always, ends, leads, on_each_store, simulated};
+use crate::support::{activations, always, ends, leads, on_each_store, run_of, simulated};
 
 /// A function that always fails, and the count of its calls.
 fn broken() -> (impl Fn(Context) -> std::future::Ready<Result<Next, StepError>> + Send + Sync, Arc<AtomicU32>)
@@ -29,18 +31,42 @@ fn at_once(retries: u32) -> Retry {
     Retry::times(retries).initial(Duration::from_millis(1)).jitter(false)
 }
 
+/// Runs an agent whose only state always fails. Returns when each attempt began and ended.
+async fn attempts_of(engine: &Engine, state: State) -> Vec<(Timestamp, Timestamp)> {
+    let run = Agent::new("failing").add_state(state).build(engine).unwrap().start(()).await.unwrap();
+    run.wait().await.unwrap_err();
+    let mut attempts: Vec<(Timestamp, Timestamp)> = Vec::new();
+    for recorded in engine.store().events(run.id(), Seq(0), 1_000).await.unwrap() {
+        match recorded.event {
+            Event::AttemptStarted(_) => attempts.push((recorded.at, recorded.at)),
+            Event::AttemptFailed { .. } | Event::StepFailed { .. } => {
+                attempts.last_mut().unwrap().1 = recorded.at;
+            }
+            _ => {}
+        }
+    }
+    attempts
+}
+
 #[tokio::test(start_paused = true)]
 async fn a21_the_wait_before_each_retry_is_twice_the_one_before() {
     let engine = simulated().await;
-    let (function, calls) = broken();
-    let retry = Retry::times(2).initial(Duration::from_secs(1)).jitter(false);
-    let agent =
-        Agent::new("patient").add_state(State::new("a", function).retry(retry)).build(&engine).unwrap();
-    let began = tokio::time::Instant::now();
-    agent.run(()).await.unwrap_err();
-    assert_eq!(calls.load(Ordering::SeqCst), 3);
-    let took = began.elapsed().as_secs_f64();
-    assert!((2.9..3.2).contains(&took), "{took}");
+    let gaps = async |jitter| {
+        let retry = Retry::times(2).initial(Duration::from_secs(1)).base(2.0).jitter(jitter);
+        let (function, calls) = broken();
+        let attempts = attempts_of(&engine, State::new("a", function).retry(retry)).await;
+        assert_eq!((attempts.len(), calls.load(Ordering::SeqCst)), (3, 3));
+        [1, 2].map(|next| attempts[next].0.ms_since(attempts[next - 1].1))
+    };
+    let [first, second] = gaps(false).await;
+    assert!((1_000..=1_100).contains(&first) && (2_000..=2_100).contains(&second), "{first} {second}");
+    let mut seen = Vec::new();
+    for _ in 0..30 {
+        let [first, second] = gaps(true).await;
+        assert!((500..=1_510).contains(&first) && (1_000..=3_010).contains(&second), "{first} {second}");
+        seen.push(first);
+    }
+    assert!(seen.iter().any(|gap| *gap < 900) && seen.iter().any(|gap| *gap > 1_100), "{seen:?}");
 }
 
 #[tokio::test]
@@ -108,12 +134,19 @@ async fn a25_time_limits_of_a_state_and_of_a_run_end_them() {
         tokio::time::sleep(Duration::from_mins(1)).await;
         Ok(Next::done())
     };
-    let state = State::new("a", sleepy).timeout(Duration::from_millis(500));
-    let agent = Agent::new("slow").add_state(state.retry(at_once(1))).build(&engine).unwrap();
-    let began = tokio::time::Instant::now();
-    let error = agent.run(()).await.unwrap_err().error;
+    let state = State::new("a", sleepy).timeout(Duration::from_millis(500)).retry(at_once(1));
+    let agent = Agent::new("slow").add_state(state).build(&engine).unwrap();
+    let run = agent.start(()).await.unwrap();
+    let error = run.wait().await.unwrap_err().error;
     assert_eq!(error.data["last_error"]["name"], "TASK_TIMEOUT");
-    assert!(began.elapsed() < Duration::from_millis(1_200), "{:?}", began.elapsed());
+    let execution = engine.inspect(run.id()).await.unwrap().execution("a", Ordinal(1)).unwrap().clone();
+    assert_eq!((execution.status, execution.attempts), (ExecutionStatus::TimedOut, 2));
+    assert!(run.dead_letters().await.unwrap()[0].timed_out);
+    let state = State::new("a", sleepy).timeout(Duration::from_millis(500)).retry(at_once(1));
+    for (began, ended) in attempts_of(&engine, state).await {
+        let took = ended.ms_since(began);
+        assert!((500..=600).contains(&took), "{took}");
+    }
 
     let agent = Agent::new("slow run").state("a", sleepy).build(&engine).unwrap();
     let began = tokio::time::Instant::now();
@@ -145,6 +178,19 @@ async fn a25_a_state_that_does_not_end_when_its_time_is_up_is_abandoned_and_its_
     let (was_cancelled, late) = has_ended.await.unwrap();
     assert!(was_cancelled && late.is(Code::STALE_CONTEXT));
     assert!(run.wait().await.unwrap_err().result.unwrap().context.is_empty());
+}
+
+#[tokio::test]
+async fn a26_a_state_is_ready_then_running_then_completed() {
+    on_each_store(async |engine| {
+        let result = run_of(&engine, vec![always("a", &[])]).await;
+        let journal = engine.store().events(&result.run_id, Seq(0), 100).await.unwrap();
+        let told: Vec<_> = journal.iter().map(|recorded| recorded.event.kind()).collect();
+        let of_state = ["StepActivated", "AttemptStarted", "StepCompleted"];
+        let told: Vec<_> = told.into_iter().filter(|kind| of_state.contains(kind)).collect();
+        assert_eq!(told, of_state);
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -228,6 +274,16 @@ async fn a27_a_route_that_cannot_be_taken_fails_its_state_once_and_nothing_of_it
         let (undeclared, calls) = routed(&engine, || Next::all(["b", "elsewhere"])).await;
         assert_eq!((undeclared.error.code, calls), (Code::TASK_RESULT_INVALID, 1));
         assert_eq!(undeclared.result.unwrap().not_reached, ["b", "elsewhere"]);
+
+        let no_json = |_: Context| async { Ok(Next::to("b").and(Next::each("b", [f64::NAN])?)) };
+        let agent = Agent::new("payload").retry(at_once(3)).state("a", no_json).state("b", ends);
+        let refused = agent.build(&engine).unwrap().run(()).await.unwrap_err();
+        assert_eq!(refused.error.code, Code::TASK_RESULT_INVALID);
+        assert!(refused.error.message.contains("NaN"), "{refused}");
+        assert_eq!(refused.result.unwrap().not_reached, ["b"]);
+
+        let nothing = run_of(&engine, vec![State::new("a", leads(&[])), State::new("b", ends)]).await;
+        assert_eq!((nothing.completed_states, nothing.not_reached), (vec!["a".into()], vec!["b".into()]));
     })
     .await;
 }
@@ -308,12 +364,9 @@ async fn a_panic_is_a_failed_attempt_on_every_kind_of_thread() {
             .unwrap();
         let result = agent.run(()).await.unwrap();
         assert_eq!(result.get("done").unwrap(), Some(true));
-        let journal =
-            engine.store().events(&result.run_id, stepwell::core::ids::Seq(0), 1_000).await.unwrap();
+        let journal = engine.store().events(&result.run_id, Seq(0), 1_000).await.unwrap();
         let types = journal.iter().filter_map(|recorded| match &recorded.event {
-            stepwell::core::run::event::Event::AttemptFailed { error, .. } => {
-                error.data.get("exception_type")
-            }
+            Event::AttemptFailed { error, .. } => error.data.get("exception_type"),
             _ => None,
         });
         assert_eq!(types.collect::<Vec<_>>(), [&json!("panic"), &json!("panic")]);

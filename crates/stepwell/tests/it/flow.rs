@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use serde_json::json;
 use stepwell::core::error::Code;
+use stepwell::core::ids::Ordinal;
 use stepwell::core::status::RunStatus;
-use stepwell::{Agent, Context, END, Join, Next, Priority, Resources, State, StepError};
+use stepwell::{Agent, Context, END, Next, Priority, Resources, State, StepError};
 
 use crate::support::{
-    Gauge, activations, always, ends, leads, on_each_store, rounds, run_of, simulated, simulated_with, told,
+    Gauge, activations, always, ends, leads, on_each_store, rounds, run_of, simulated, simulated_with,
+    started, told, until,
 };
 
 #[tokio::test]
@@ -141,77 +143,6 @@ async fn a7_a_fast_branch_is_not_held_up_by_a_slow_one_that_leads_elsewhere() {
 }
 
 #[tokio::test]
-async fn a8_shapes_run_each_state_as_often_as_they_say() {
-    on_each_store(async |engine| {
-        let shapes: [(&str, Vec<State>); 5] = [
-            (
-                "m when the branch that ends has ended",
-                vec![
-                    always("s", &["a", "b"]),
-                    always("a", &["m"]),
-                    rounds("b", 0, &["m"], &[]),
-                    always("m", &[]),
-                ],
-            ),
-            (
-                "nested forks",
-                vec![
-                    always("s", &["x", "y"]),
-                    always("x", &["x1", "x2"]),
-                    always("x1", &["n"]),
-                    always("x2", &["n"]),
-                    always("n", &["m"]),
-                    always("y", &["m"]),
-                    always("m", &[]),
-                ],
-            ),
-            (
-                "rework one branch",
-                vec![
-                    always("s", &["research", "outline"]),
-                    always("outline", &["draft"]),
-                    always("draft", &["review"]),
-                    always("research", &["review"]),
-                    rounds("review", 2, &["draft"], &["publish"]),
-                    always("publish", &[]),
-                ],
-            ),
-            (
-                "any",
-                vec![
-                    always("s", &["a", "b", "c"]),
-                    always("a", &["m"]),
-                    always("b", &["m"]),
-                    always("c", &["m"]),
-                    always("m", &[]).join(Join::Any),
-                ],
-            ),
-            (
-                "each",
-                vec![
-                    always("s", &["a", "b"]),
-                    always("a", &["m"]),
-                    always("b", &["m"]),
-                    always("m", &[]).join(Join::Each),
-                ],
-            ),
-        ];
-        let expected = [
-            "a 1 b 1 m 1 s 1",
-            "m 1 n 1 s 1 x 1 x1 1 x2 1 y 1",
-            "draft 3 outline 1 publish 1 research 1 review 3 s 1",
-            "a 1 b 1 c 1 m 1 s 1",
-            "a 1 b 1 m 2 s 1",
-        ];
-        for ((shape, states), expected) in shapes.into_iter().zip(expected) {
-            let result = run_of(&engine, states).await;
-            assert_eq!(told(&engine, &result).await, expected, "{shape}");
-        }
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn a9_only_the_route_that_is_taken_is_reached() {
     on_each_store(async |engine| {
         let route = |cx: Context| async move {
@@ -292,6 +223,39 @@ async fn a11_twenty_payloads_are_twenty_executions_and_one_merge() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a11_twenty_chunks_that_nobody_names_begin_as_many_at_once_as_may_and_merge_once() {
+    let engine = simulated().await;
+    let gauge = Gauge::default();
+    let counted = gauge.counted(Duration::from_millis(100));
+    let chunk = |number: u32| {
+        let counted = counted.clone();
+        let function = move |cx: Context| {
+            let counted = counted.clone();
+            async move {
+                let _ = counted(cx.clone()).await?;
+                cx.set(&format!("result_{number}"), &number)?;
+                Ok(Next::to("merge"))
+            }
+        };
+        State::new(&format!("chunk_{number}"), function).next(["merge"])
+    };
+    let merge = |cx: Context| async move {
+        let results = (0..20).map(|number| cx.get::<u32>(&format!("result_{number}")));
+        let sum: u32 = results.map(|result| Ok(result?.unwrap())).sum::<Result<u32, StepError>>()?;
+        cx.set("sum", &sum)?;
+        Ok(Next::done())
+    };
+    let chunks = (0..20).map(chunk);
+    let agent = chunks.fold(Agent::new("chunks").max_concurrent(5), stepwell::AgentBuilder::add_state);
+    let agent = agent.add_state(State::new("merge", merge).next([END])).build(&engine).unwrap();
+    let result = agent.run(()).await.unwrap();
+    assert_eq!(result.get("sum").unwrap(), Some(190));
+    assert_eq!(result.completed_states.len(), 21);
+    let merges = activations(&engine, &result).await.into_iter().filter(|state| state == "merge");
+    assert_eq!((merges.count(), gauge.most()), (1, 5));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a16_max_concurrent_bounds_what_is_under_way_and_is_used_to_the_full() {
     let engine = simulated().await;
     let gauge = Gauge::default();
@@ -332,6 +296,27 @@ async fn a16_one_at_a_time_the_higher_priority_goes_first_and_equals_go_in_order
 }
 
 #[tokio::test(start_paused = true)]
+async fn a16_a_critical_merge_waits_for_its_branches_all_the_same() {
+    let engine = simulated().await;
+    let result = run_of(
+        &engine,
+        vec![
+            always("s", &["a", "b", "other"]),
+            slow("a", 10, &["m"]),
+            slow("b", 300, &["m"]),
+            slow("other", 20, &[]).priority(Priority::Low),
+            always("m", &[]).priority(Priority::Critical),
+        ],
+    )
+    .await;
+    let order = activations(&engine, &result).await;
+    assert_eq!(order, ["s", "a", "b", "other", "m"]);
+    let run = engine.inspect(&result.run_id).await.unwrap();
+    let at = |name| run.execution(name, Ordinal(1)).unwrap();
+    assert!(at("m").started_at >= at("b").finished_at);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a16_a_limit_of_one_is_kept_over_two_runs() {
     let engine = simulated().await;
     let now = Arc::new(AtomicU32::new(0));
@@ -358,17 +343,92 @@ async fn a16_a_limit_of_one_is_kept_over_two_runs() {
 
 #[tokio::test(start_paused = true)]
 async fn a14_states_share_the_resources_of_their_process() {
-    let engine = simulated_with(Resources::cpu(4)).await;
-    let gauge = Gauge::default();
-    let counted = gauge.counted(Duration::from_millis(300));
-    let of = |name: &str| State::new(name, counted.clone()).next([END]).entry().resources(Resources::cpu(2));
-    let result = run_of(&engine, ["a", "b", "c", "d"].map(of).into()).await;
-    assert_eq!((result.status, result.completed_states.len()), (RunStatus::Completed, 4));
-    assert_eq!(gauge.most(), 2);
+    let units = [
+        |n: f64| Resources::cpu(n),
+        |n| Resources::default().memory_mb(n),
+        |n| Resources::default().custom("licences", n),
+    ];
+    for of in units {
+        let engine = simulated_with(of(4.0)).await;
+        let gauge = Gauge::default();
+        let counted = gauge.counted(Duration::from_millis(300));
+        let state = |name: &str| State::new(name, counted.clone()).next([END]).entry().resources(of(2.0));
+        let began = tokio::time::Instant::now();
+        let result = run_of(&engine, ["a", "b", "c", "d"].map(state).into()).await;
+        let took = began.elapsed();
+        assert_eq!((result.status, result.completed_states.len()), (RunStatus::Completed, 4));
+        assert_eq!(gauge.most(), 2);
+        assert!(took >= Duration::from_millis(600) && took <= Duration::from_millis(800), "{took:?}");
+        assert!(engine.booked().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a14_nothing_is_booked_however_a_run_ended() {
+    let engine = simulated_with(Resources::cpu(1)).await;
+    let forever = |_: Context| std::future::pending::<Result<Next, StepError>>();
+    let fails = |_: Context| async { Err::<Next, _>(StepError::never_again("broken")) };
+    let books = |state: State| {
+        let agent = Agent::new("books").add_state(state.resources(Resources::cpu(1)));
+        agent.build(&engine).unwrap()
+    };
+    let failed = books(State::new("a", fails)).run(()).await.unwrap_err();
+    assert_eq!(failed.error.message, "step 'a': broken");
     assert!(engine.booked().is_empty());
 
-    let large = State::new("large", ends).resources(Resources::cpu(5));
-    let agent = Agent::new("large").add_state(large).build(&engine).unwrap();
-    let refused = agent.start(()).await.unwrap_err();
-    assert_eq!(refused.error.code, Code::RESOURCE_EXHAUSTED);
+    let late = books(State::new("a", forever).timeout(Duration::from_millis(100))).run(()).await.unwrap_err();
+    assert_eq!(late.error.code, Code::TASK_TIMEOUT);
+    assert!(engine.booked().is_empty());
+
+    let agent = books(State::new("a", forever));
+    let late = agent.run(()).timeout(Duration::from_millis(100)).await.unwrap_err();
+    assert_eq!(late.error.code, Code::WORKFLOW_TIMEOUT);
+    assert!(engine.booked().is_empty());
+
+    let run = agent.start(()).await.unwrap();
+    until(&run, started("a")).await;
+    assert_eq!(engine.booked(), Resources::cpu(1));
+    run.cancel().await.unwrap();
+    run.wait().await.unwrap_err();
+    assert!(engine.booked().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a15_more_than_there_is_is_refused_and_what_nobody_counts_is_not() {
+    let engine = simulated_with(Resources::cpu(4)).await;
+    let large = |resources| Agent::new("large").add_state(State::new("large", ends).resources(resources));
+    let refused = large(Resources::cpu(5)).build(&engine).unwrap().start(()).await.unwrap_err().error;
+    assert_eq!(refused.code, Code::RESOURCE_EXHAUSTED);
+    assert_eq!(refused.message, "step 'large' asks for 5 of cpu_units, and the resource pool has 4");
+    assert_eq!(
+        (&refused.data["dimension"], &refused.data["asked"], &refused.data["total"]),
+        (&json!("cpu_units"), &json!(5.0), &json!(4.0))
+    );
+    large(Resources::cpu(1).gpu(1)).build(&engine).unwrap().run(()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a15_a_large_state_is_not_kept_waiting_by_a_stream_of_small_ones() {
+    let engine = simulated_with(Resources::cpu(4)).await;
+    let small = |cx: Context| async move {
+        tokio::time::sleep(Duration::from_millis(70 + 10 * u64::from(cx.payload::<u32>()?.unwrap()))).await;
+        Ok(if cx.ordinal() < 200 {
+            Next::each("small", [cx.payload::<u32>()?.unwrap()])?
+        } else {
+            Next::done()
+        })
+    };
+    let stream = Agent::new("stream")
+        .state("s", |_: Context| async { Next::each("small", 0_u32..4) })
+        .add_state(State::new("small", small).next(["small", END]).resources(Resources::cpu(1)))
+        .build(&engine)
+        .unwrap();
+    let stream = stream.start(()).await.unwrap();
+    until(&stream, started("small")).await;
+    let began = tokio::time::Instant::now();
+    let large = State::new("large", ends).resources(Resources::cpu(4));
+    Agent::new("large").add_state(large).build(&engine).unwrap().run(()).await.unwrap();
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(300), "{took:?}");
+    stream.wait().await.unwrap();
 }

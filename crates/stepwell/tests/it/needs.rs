@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use stepwell::core::error::Code;
+use stepwell::core::ids::{Ordinal, Seq};
+use stepwell::core::run::event::{Event, SkipReason};
 use stepwell::{Agent, Context, END, Lifecycle, Need, Next, OnFailure, State, StepError};
 
 use crate::support::{activations, always, ends, on_each_store, run_of, simulated, told};
@@ -164,4 +166,51 @@ async fn a20_a_state_whose_need_can_never_be_met_ends_the_run_and_names_both() {
         assert!(error.message.contains("'blocked' waits for never"), "{error}");
     })
     .await;
+}
+
+#[tokio::test]
+async fn a20_a_state_that_its_needs_begin_is_skipped_when_they_can_never_be_met() {
+    on_each_store(async |engine| {
+        let result = run_of(
+            &engine,
+            vec![
+                always("s", &[]).entry(),
+                State::new("never", ends).next([END]),
+                always("elsewhere", &["never"]),
+                always("later", &[]).needs("never", Need::required()).needs("s", Need::required()),
+            ],
+        )
+        .await;
+        assert_eq!(result.completed_states, ["s"]);
+        let journal = engine.store().events(&result.run_id, Seq(0), 1_000).await.unwrap();
+        let skipped = journal.iter().find_map(|recorded| match &recorded.event {
+            Event::StepSkipped { step, reason, .. } => Some((step.as_str(), *reason)),
+            _ => None,
+        });
+        assert_eq!(skipped, Some(("later", SkipReason::NeedsUnmet)));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a18_all_executions_of_a_required_state_are_waited_for() {
+    let engine = simulated().await;
+    let chunk = |cx: Context| async move {
+        let number: u64 = cx.payload()?.unwrap();
+        tokio::time::sleep(Duration::from_millis(100 * number)).await;
+        Ok(Next::done())
+    };
+    let result = run_of(
+        &engine,
+        vec![
+            State::new("split", |_: Context| async { Next::each("chunk", 1..=5) }).next(["chunk"]),
+            State::new("chunk", chunk).next([END]),
+            always("merge", &[]).needs("chunk", Need::required()),
+        ],
+    )
+    .await;
+    assert_eq!(told(&engine, &result).await, "chunk 5 merge 1 split 1");
+    let run = engine.inspect(&result.run_id).await.unwrap();
+    let of = |name: &str, ordinal| run.execution(name, Ordinal(ordinal)).unwrap();
+    assert!((1..=5).all(|chunk| of("chunk", chunk).finished_at <= of("merge", 1).started_at));
 }

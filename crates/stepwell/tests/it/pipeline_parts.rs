@@ -182,7 +182,7 @@ async fn f24_a_loop_that_uses_up_its_rounds_fails() {
         let failed = only(&engine, never).run(1).await.unwrap_err();
         assert_eq!(failed.error.code, Code::LOOP_LIMIT);
         assert_eq!(
-            failed.to_string(),
+            failed.error.message,
             "step 'r/check': 'r' went on for 3 rounds, and its condition does not hold"
         );
         assert_eq!(told(&engine, &failed.result.unwrap()).await, "r/a 3 r/check 3");
@@ -237,7 +237,7 @@ async fn f24_writes_of_branches_are_merged_as_the_strategy_says() {
         let failed = writers(Merge::ErrorOnConflict).build(&engine).unwrap().run("x").await.unwrap_err();
         assert_eq!(failed.error.code, Code::CONTEXT_CONFLICT);
         assert_eq!(
-            failed.to_string(),
+            failed.error.message,
             "step 'fork/join': branches 'first', 'second' wrote different values to context key 'both'"
         );
         // What was under way is nobody's to see.

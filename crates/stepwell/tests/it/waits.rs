@@ -7,9 +7,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stepwell::core::error::Code;
 use stepwell::core::status::RunStatus;
-use stepwell::{Agent, Ask, Context, Effect, Engine, Next, Retry, Run, RunError, State, StepError};
+use stepwell::{
+    Agent, Ask, Context, Effect, Engine, Next, Options, Resources, Retry, Run, RunError, State, StepError,
+};
 
-use crate::support::{answer, ends, on_each_store, questions, simulated};
+use crate::support::{answer, ends, on_each_store, on_each_store_with, questions, simulated};
 
 /// Starts an agent of one state.
 async fn start<F, Fut>(engine: &Engine, function: F) -> Run
@@ -92,6 +94,28 @@ async fn a38_a_state_that_waits_holds_no_place_and_other_branches_go_on() {
         let so_far = engine.inspect(run.id()).await.unwrap();
         let works = so_far.executions().iter().find(|execution| execution.step.as_str() == "works");
         assert_eq!(works.unwrap().status.as_str(), "completed");
+        answer(&run, "Go on?", json!(true)).await;
+        run.wait().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a38_a_state_that_waits_gives_back_what_it_had_booked() {
+    let options = Options { slots: 1, pool: Resources::cpu(1), ..Options::default() };
+    on_each_store_with(&options, async |engine| {
+        let asks = |cx: Context| async move {
+            let _: bool = cx.ask_human(Ask::new("Go on?")).await?;
+            Ok(Next::done())
+        };
+        let agent = |name, state: State| {
+            let state = state.resources(Resources::cpu(1)).limit("desk", 1);
+            Agent::new(name).limit("desk", 1).add_state(state).build(&engine).unwrap()
+        };
+        let run = agent("asks", State::new("a", asks)).start(()).await.unwrap();
+        assert_eq!(questions(&run).await.len(), 1);
+        assert!(engine.booked().is_empty());
+        agent("works", State::new("a", ends)).run(()).await.unwrap();
         answer(&run, "Go on?", json!(true)).await;
         run.wait().await.unwrap();
     })

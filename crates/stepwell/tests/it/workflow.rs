@@ -1,8 +1,7 @@
 //! Workflow files as workflows that can be run.
 
 use serde_json::json;
-use stepwell::core::error::Code;
-use stepwell::{Engine, Options, Workflow, load};
+use stepwell::{Code, Engine, Options, Registry, Workflow, load};
 
 async fn engine() -> Engine {
     let store = stepwell::open_store("memory:").await.unwrap();
@@ -60,4 +59,16 @@ async fn a_file_that_cannot_be_run_is_refused_with_everything_that_is_wrong() {
     let wrong = "steps: [{name: A, method: human/ask}, {name: B, method: tmer/sleep}]";
     let wrong = Workflow::from_text(wrong, load::Format::Yaml, &engine).unwrap_err().to_string();
     assert!(wrong.contains("'prompt'") && wrong.contains("'tmer'"), "{wrong}");
+}
+
+#[tokio::test]
+async fn an_engine_without_providers_says_where_they_come_from() {
+    let store = stepwell::open_store("memory:").await.unwrap();
+    let engine = Engine::open(store, Registry::default(), Options::default()).await.unwrap();
+    let refused = Workflow::from_text(ASKS, load::Format::Yaml, &engine).unwrap_err();
+    assert_eq!(refused.code, Code::PROTOCOL_NOT_FOUND);
+    assert_eq!(
+        refused.hint.as_deref(),
+        Some("this engine has no providers: open it with those that `stepwell::registry` returns")
+    );
 }

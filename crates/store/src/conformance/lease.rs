@@ -1,5 +1,7 @@
 //! Promises about work items and their leases.
 
+use std::sync::Arc;
+
 use stepwell_core::ids::{Ordinal, RunId};
 use stepwell_core::policy::resources::{Resources, Room};
 use stepwell_core::run::event::Event;
@@ -165,7 +167,7 @@ pub async fn only_handlers_that_are_asked_for_are_leased(subject: &Subject) {
     )
     .await;
     let ask = |handlers: &[&str]| LeaseRequest {
-        handlers: Some(handlers.iter().map(ToString::to_string).collect()),
+        handlers: Some(Arc::new(handlers.iter().map(ToString::to_string).collect())),
         ..any_work(session, 10)
     };
     assert!(store.lease(ask(&[])).await.unwrap().is_empty());

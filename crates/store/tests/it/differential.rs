@@ -369,7 +369,9 @@ impl Pair {
                     session: self.session(session),
                     now: at(i64::from(now)),
                     max: usize::from(max),
-                    handlers: handler.map(|h| vec![format!("fn:flow/{}", h / 2), "fn:none*".into()]),
+                    handlers: handler.map(|h| {
+                        Arc::new([format!("fn:flow/{}", h / 2), "fn:none*".into()].into_iter().collect())
+                    }),
                     root: root.map(id),
                     room: room
                         .map_or_else(Room::default, |cpus| Room::of(&Resources::cpu(cpus).memory_mb(3))),

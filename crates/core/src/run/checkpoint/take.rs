@@ -136,7 +136,7 @@ impl Run {
             attempt: execution.attempts,
             payload: execution.payload.clone(),
             due: execution.due_at.map(Seconds),
-            idempotency_key: self.idempotency_key(execution),
+            idempotency_key: self.idempotency_key(execution).to_string(),
             memo: self.memo(execution),
             epoch: execution.epoch,
             output: execution.output.clone(),
