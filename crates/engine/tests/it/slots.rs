@@ -120,7 +120,7 @@ async fn an_engine_that_takes_work_without_a_slot_for_it_is_refused() {
         let options = Options { slots: 0, leases, ..Options::default() };
         Engine::open(Arc::new(MemoryStore::default()), Registry::default(), options)
     };
-    let error = open(Leases::All).await.err().expect("its runs would stand still for ever");
+    let error = open(Leases::All).await.expect_err("its runs would stand still for ever");
     assert_eq!(error.code.name(), "CONFIGURATION_ERROR");
     open(Leases::None).await.unwrap().shutdown().await;
 }

@@ -61,7 +61,7 @@ impl Need {
     }
 
     /// It must have ended, and the condition must hold then; else the state is skipped. The condition is asked once, when
-    /// everything else is met.
+    /// everything else is met. It only looks: what it writes to the context, or adds, is not kept.
     pub fn conditional(
         condition: impl Fn(&Context) -> Result<bool, StepError> + Send + Sync + 'static,
     ) -> Self {
