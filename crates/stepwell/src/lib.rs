@@ -158,7 +158,7 @@
 //!
 //! # Features
 //!
-//! `schemars`, off by default: [`Ask::schema_of`], the form of an answer from a Rust type.
+//! `schemars`, off by default: `Ask::schema_of`, the form of an answer from a Rust type.
 
 mod agent;
 mod client;

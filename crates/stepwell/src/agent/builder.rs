@@ -44,7 +44,8 @@ impl AgentBuilder {
         }
     }
 
-    /// Adds a state with every default.
+    /// Adds a state with every default. [`add_state`](Self::add_state) adds one with settings, or one whose function
+    /// [blocks](State::blocking).
     pub fn state<F, Fut>(self, name: &str, function: F) -> Self
     where
         F: Fn(Context) -> Fut + Send + Sync + 'static,

@@ -197,7 +197,11 @@ impl Agent {
     ///     .add_state(State::new("start", nothing).next(["draft"]).entry())
     ///     .build(&engine)?;
     /// let found = agent.lint();
-    /// assert_eq!(found[0].to_string(), "unreachable: nothing that begins with the run leads to state 'publish'");
+    /// assert_eq!(
+    ///     found[0].to_string(),
+    ///     "unreachable: nothing that begins with the run leads to state 'publish' \
+    ///      (name it in the `next` of a state, mark it with `entry`, or remove it)"
+    /// );
     /// # Ok(())
     /// # }
     /// ```

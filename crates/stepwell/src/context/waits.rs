@@ -67,7 +67,7 @@ impl Context {
         ask: Ask,
     ) -> impl Future<Output = Result<A, StepError>> + Send + use<A> {
         let answer = self.wait_for_answer(ask);
-        async { from_json(&*answer.await?, || "the answer".into()) }
+        async { from_json(&*answer.await?, || "the answer".into()).map_err(with_form_hint) }
     }
 
     /// Sleeps durably: a restart neither shortens nor lengthens it, and a state that sleeps holds nothing.
@@ -364,6 +364,13 @@ impl Context {
 
 fn wait(position: u32, kind: WaitKind) -> WaitSpec {
     WaitSpec { position, name: None, kind, deadline: None, default: None, then: Then::Rerun }
+}
+
+/// Says how such an answer is refused before it is taken.
+fn with_form_hint(error: StepError) -> StepError {
+    let hint =
+        "give the question a `schema`, `options` or a `check`: they refuse such an answer, and it stays open";
+    error.into_error().map_or(StepError::Suspended, |error| error.with_hint(hint).into())
 }
 
 fn other_wait(place: &Place, before: &str, now: &str) -> StepError {

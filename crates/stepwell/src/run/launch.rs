@@ -160,7 +160,8 @@ pub(crate) fn first_context(input: &Value) -> Result<Map<String, Value>, ErrorOb
         Value::Null => Ok(Map::new()),
         Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             let message = "the input of an agent is an object, whose keys it finds in its context";
-            Err(ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", "input"))
+            let error = ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", "input");
+            Err(error.with_hint("name it: `json!({ \"key\": value })`; `()` begins with nothing"))
         }
     }
 }

@@ -100,7 +100,7 @@ async fn a15_resources_that_nobody_counts_are_told() {
     let state = always("a", &[]).resources(Resources::cpu(1).gpu(1).custom("licences", 2));
     let agent = Agent::new("books").add_state(state).add_state(always("b", &[])).build(&engine).unwrap();
     let told: Vec<_> = agent.lint().iter().map(ToString::to_string).collect();
-    let message =
-        "advisory_resource: state 'a' asks for gpu_units, licences, which this engine does not count";
+    let message = "advisory_resource: state 'a' asks for gpu_units, licences, which this engine does not count \
+                   (say how much there is in `Options::pool`)";
     assert_eq!(told, [message]);
 }

@@ -123,6 +123,23 @@ async fn a38_a_state_that_waits_gives_back_what_it_had_booked() {
 }
 
 #[tokio::test]
+async fn an_answer_of_another_type_says_how_such_are_refused() {
+    on_each_store(async |engine| {
+        let run = start(&engine, |cx: Context| async move {
+            let _: bool = cx.ask_human(Ask::new("Go on?")).await?;
+            Ok(Next::done())
+        })
+        .await;
+        answer(&run, "Go on?", json!("maybe")).await;
+        let failed = run.wait().await.unwrap_err();
+        assert!(!failed.error.retryable);
+        let hint = "give the question a `schema`, `options` or a `check`: they refuse such an answer, and it stays open";
+        assert_eq!(failed.error.hint.as_deref(), Some(hint));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn questions_asked_side_by_side_are_open_at_once_and_answered_in_any_order() {
     on_each_store(async |engine| {
         let both = |cx: Context| async move {
