@@ -128,7 +128,8 @@ impl Engine {
         if options.leases == Leases::None {
             return Ok(());
         }
-        let cleanup_ms = cleanup.map_or(options.cleanup_ms, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        let cleanup_ms =
+            cleanup.map_or(options.cleanup_ms, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         let end = ended.state.finished_at.unwrap_or_else(|| clock.now());
         let mut tree = vec![ended.run.clone()];
         let all_ended = async {
