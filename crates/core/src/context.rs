@@ -136,7 +136,8 @@ impl Context {
         self.present().filter(|(key, _)| key.starts_with(RESERVED) && key.starts_with(prefix)).collect()
     }
 
-    fn present(&self) -> impl Iterator<Item = (&str, &Payload)> {
+    /// Returns all keys and values, the [reserved](RESERVED) ones too, in no order: what a checkpoint keeps.
+    pub(crate) fn present(&self) -> impl Iterator<Item = (&str, &Payload)> {
         self.entries.iter().filter_map(|(k, e)| e.value.as_ref().map(|v| (k.as_str(), v)))
     }
 

@@ -11,7 +11,7 @@ use stepwell_core::workflow::Workflow as Checked;
 use stepwell_core::workflow::definition::Definition;
 use stepwell_engine::{Engine, load};
 
-use crate::run::{Launch, Run, RunResult};
+use crate::run::{Checkpoint, Launch, Restoring, Run, RunResult};
 
 /// A workflow that can be run: a definition and the engine that it runs on. Clones are the same workflow.
 ///
@@ -84,6 +84,16 @@ impl Workflow {
     /// It cannot be begun.
     pub fn start(&self, input: impl Serialize) -> Launch<'_, Run> {
         Launch::new(&self.engine, &self.checked, &input)
+    }
+
+    /// Makes a run of this workflow that goes on where another stood, as [`Agent::restore`](crate::Agent::restore) does: paused,
+    /// until [`Run::resume`].
+    ///
+    /// # Errors
+    /// `DEFINITION_MISMATCH` naming what differs; `CHECKPOINT_INVALID` if parts of the checkpoint do not fit together; or
+    /// the store failed.
+    pub fn restore(&self, checkpoint: &Checkpoint) -> Restoring<'_> {
+        Restoring::new(&self.engine, &self.checked, checkpoint)
     }
 
     /// Returns a run of this workflow by its id, whoever began it.

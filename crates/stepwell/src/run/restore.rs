@@ -13,7 +13,8 @@ use stepwell_engine::Engine;
 
 use super::{Checkpoint, Run};
 
-/// A run that is about to be made of a checkpoint: await it. [`Agent::restore`](crate::Agent::restore) makes one.
+/// A run that is about to be made of a checkpoint: await it. [`Agent::restore`](crate::Agent::restore)
+/// and [`Workflow::restore`](crate::Workflow::restore) make one.
 #[must_use = "a run is made when this is awaited"]
 pub struct Restoring<'a> {
     engine: &'a Engine,

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use stepwell::core::run::wait::WaitKind;
 use stepwell::core::status::{ExecutionStatus, PauseReason, RunStatus};
 use stepwell::{
-    Agent, AgentBuilder, AgentStatus, Ask, Checkpoint, Context, Engine, Leases, Next, Options, Registry,
-    Retry, State, StateStatus, StepError, Typed,
+    Agent, AgentBuilder, AgentStatus, Ask, Checkpoint, Context, Engine, Human, Leases, Next, Options,
+    Parallel, Pipeline, Registry, Retry, State, StateStatus, Step, StepError, Typed,
 };
 
 use crate::support::{always, answer, ends, on_each_store, questions, simulated};
@@ -470,4 +470,31 @@ fn chunk() -> State {
         Ok(Next::done())
     })
     .next([] as [&str; 0])
+}
+
+#[tokio::test]
+async fn a_pipeline_goes_on_from_between_its_branches() {
+    on_each_store(async |engine| {
+        let doubled = |_: Context, n: u32| async move { Ok(2 * n) };
+        let noted = Step::new("note", |cx: Context, n: u32| async move {
+            cx.set("noted", &n)?;
+            Ok(n)
+        });
+        let both =
+            Parallel::new("both").branch("done", noted).branch("ask", Human::ask("sure", Ask::new("Sure?")));
+        let pipeline = Pipeline::new("branches").step("double", doubled).then(both);
+        let workflow = pipeline.build(&engine).unwrap();
+        let run = workflow.start(4).await.unwrap();
+        run.rest().await.unwrap();
+        let text = run.checkpoint().await.unwrap().to_json();
+        run.cancel().await.unwrap();
+
+        let restored = workflow.restore(&Checkpoint::from_json(&text).unwrap()).await.unwrap();
+        restored.resume().await.unwrap();
+        answer(&restored, "Sure?", json!("yes")).await;
+        let result = restored.wait().await.unwrap();
+        assert_eq!(result.output::<Value>().unwrap(), json!({ "done": 8, "ask": "yes" }));
+        assert_eq!(result.context, *json!({ "noted": 8 }).as_object().unwrap());
+    })
+    .await;
 }

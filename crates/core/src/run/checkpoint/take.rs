@@ -116,7 +116,7 @@ impl Run {
 
     fn shared_state(&self) -> (Map<String, Value>, BTreeMap<String, String>) {
         let (mut values, mut types) = (Map::new(), BTreeMap::new());
-        for (key, value) in self.context.values() {
+        for (key, value) in self.context.present() {
             let parts = typed_parts(value);
             if let Some((name, _)) = parts {
                 types.insert(key.to_owned(), name.to_owned());
