@@ -12,8 +12,8 @@ use stepwell_core::run::command::{Command, Create, Restore, SettleVerb};
 use stepwell_core::run::event::{Event, Payload};
 use stepwell_core::run::wait::WaitKind;
 use stepwell_core::status::RunStatus;
-use stepwell_core::workflow::Workflow;
 use stepwell_core::workflow::definition::Step;
+use stepwell_core::workflow::{StepIx, Workflow};
 use stepwell_store::{Store, WaitState};
 use tokio::sync::watch;
 
@@ -21,7 +21,7 @@ use crate::clock::{Clock, SystemClock, random_id};
 use crate::error::{from_store, run_exists};
 use crate::forms;
 use crate::mailbox::{Receipt, Refused};
-use crate::provider::{Outside, Provider, Registry};
+use crate::provider::{Outside, Provider, Registry, handler_of};
 use crate::shared::Shared;
 use crate::{outbox, pulse, session, timers, worker};
 
@@ -195,6 +195,11 @@ impl Engine {
     /// Adds the function of a step, in place of the one it had. Runs that wait for it go on.
     pub fn register(&self, workflow: &str, step: &str, function: Arc<dyn Provider>) {
         self.shared.register(workflow, step, function);
+    }
+
+    /// Returns whether it has the function of a step, or the provider of its protocol.
+    pub fn handles(&self, workflow: &Workflow, step: StepIx) -> bool {
+        self.shared.handlers.get(&handler_of(workflow, step)).is_some()
     }
 
     /// Returns which work it takes.

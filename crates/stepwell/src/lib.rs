@@ -14,7 +14,7 @@
 //! | to do something once, whatever is tried again | [`Context::once`], [`Context::idempotency_key`] |
 //! | to try again, and to say what a failure does | [`Retry`], [`OnFailure`], [`State::compensation`] |
 //! | to run another agent | [`Context::run_agent`], [`Next::agent`] |
-//! | to pause, cancel, follow and try a run again | [`Run`], which `start` and `find` return |
+//! | to pause, cancel, watch and try a run again | [`Run`], which `start` and `find` return |
 //! | to list runs and answer questions from another program | [`Client`] |
 //! | to carry a run to another store, or on under another name | [`Checkpoint`], [`Agent::restore`] |
 //! | to add states while a run goes on | [`Context::add_state`], [`Agent::add_state`] |
@@ -24,6 +24,23 @@
 //! *A step is attempted at least once; its outcome is committed exactly once; an acknowledged answer, signal or command is
 //! never lost.* That holds for what the store survives: `sqlite://PATH` a killed process and a loss of power,
 //! `sqlite://PATH?durability=crash` a killed process, `memory:` nothing.
+//!
+//! # The model
+//!
+//! ```text
+//!  Agent · Pipeline · workflow file         what is declared: states or steps, who leads to whom, policies
+//!          │ run, start
+//!          ▼
+//!         Run ──────────── Store            its journal: one commit for an outcome, its writes and what begins next
+//!          │ a token at each entry
+//!          ▼
+//!   ┌─── State ───┐                         an attempt of its function: retried, limited in time, in one process at a time
+//!   │ fork        │ fork
+//!   ▼             ▼
+//! State         State ──── Context          what states leave for each other, key by key
+//!   │             │ └───── Wait             a question, signal, time or child run: nothing is held meanwhile
+//!   └──▶ State ◀──┘                         joined: it begins once, when no branch can come there any more
+//! ```
 //!
 //! # Agents: functions that name their next step
 //!
@@ -85,7 +102,7 @@
 //! runs again.
 //!
 //! What a function does may change from one start to the next; a state that is gone cannot go on. A run that stands at one
-//! waits, and says nothing, until a process builds the agent with a state of that name.
+//! waits until a process builds the agent with a state of that name; [`Run::missing_functions`] tells which it lacks.
 //!
 //! The programs in `examples/` show one subject each, and `complete.rs` all of them together. They check themselves: one
 //! that ends without a panic did what it says.

@@ -8,15 +8,17 @@ mod restore;
 mod result;
 mod summary;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
+use futures_util::stream::{self, Stream};
 use serde::Serialize;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, Seq, StepName, WaitId};
 use stepwell_core::run::checkpoint::StateMetadata;
 use stepwell_core::run::event::Event;
-use stepwell_core::status::RunStatus;
+use stepwell_core::status::{ExecutionStatus, RunStatus};
 use stepwell_core::workflow::Workflow;
 use stepwell_engine::error::from_store;
 use stepwell_engine::{Engine, Follow, Leases};
@@ -193,9 +195,57 @@ impl Run {
         self.engine.retry(&self.id, None, None).await.map(|_| ())
     }
 
-    /// Follows its journal, from the first event.
+    /// Follows its journal, from the first event, page by page.
     pub fn events(&self) -> Follow {
         self.engine.follow(&self.id, Seq(0))
+    }
+
+    /// Returns its journal as a stream, from the first event, which ends when the run has ended. Messages that states emit are
+    /// among the events.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry};
+    /// use futures_util::TryStreamExt;
+    /// use stepwell::core::run::event::Event;
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let agent = Agent::new("short").state("a", |_: Context| async { Ok(Next::done()) }).build(&engine)?;
+    /// let run = agent.start(()).await?;
+    /// let mut watched = std::pin::pin!(run.watch());
+    /// let mut completed = Vec::new();
+    /// while let Some(recorded) = watched.try_next().await? {
+    ///     if let Event::StepCompleted { step, .. } = recorded.event {
+    ///         completed.push(step.to_string());
+    ///     }
+    /// }
+    /// assert_eq!(completed, ["a"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watch(&self) -> impl Stream<Item = Result<Recorded, ErrorObject>> + Send + use<> {
+        let pages = stream::try_unfold(self.events(), |mut journal| async move {
+            let page = journal.next().await?;
+            let events = (!page.is_empty()).then(|| stream::iter(page.into_iter().map(Ok)));
+            Ok::<_, ErrorObject>(events.map(|events| (events, journal)))
+        });
+        pages.try_flatten()
+    }
+
+    /// Returns the states that could go on here and whose functions this process does not have: an earlier program had them, or a
+    /// run added them ([`Agent::add_state`](crate::Agent::add_state) gives such a one its function again). The run waits for them.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn missing_functions(&self) -> Result<Vec<String>, ErrorObject> {
+        let run = self.engine.inspect(&self.id).await?;
+        let goes_on = |status| matches!(status, ExecutionStatus::Ready | ExecutionStatus::Retrying);
+        let waiting = run.executions().iter().filter(|execution| goes_on(execution.status));
+        let missing = waiting.filter(|execution| !self.engine.handles(run.workflow(), execution.step_ix()));
+        let names: BTreeSet<String> = missing.map(|execution| execution.step.to_string()).collect();
+        Ok(names.into_iter().collect())
     }
 
     /// Returns what it did so far, in numbers.

@@ -70,8 +70,12 @@ async fn a_run_has_its_added_states_after_a_restart_and_waits_for_their_function
     let agent = nameless.build(&after).unwrap();
     let run = agent.find("job").await.unwrap();
     after.signal(run.id(), "go", json!(true), None).await.unwrap();
+    while run.missing_functions().await.unwrap() != ["by hand"] {
+        tokio::task::yield_now().await;
+    }
     agent.add_state(&run, added()).await.unwrap();
     let result = run.wait().await.unwrap();
+    assert!(run.missing_functions().await.unwrap().is_empty());
     assert_eq!(result.completed_states, ["a", "by hand"]);
     after.shutdown().await;
 }
