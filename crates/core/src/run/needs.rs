@@ -185,6 +185,8 @@ impl Run {
         let latest = self.latest(needed);
         let accepted = self.workflow.step(needed).on_failure == OnFailure::Continue;
         match latest.map(|execution| (execution.status, execution)) {
+            // Its compensation goes on: the policy of the failure has not taken effect.
+            Some((status, failed)) if status.is_failure() && failed.has_token => Standing::Active,
             Some((status, _)) if status.is_failure() && state.completions == 0 => {
                 if accepted {
                     Standing::Accepted

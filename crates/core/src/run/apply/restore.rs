@@ -314,7 +314,11 @@ impl Run {
     }
 
     fn restore_step(&mut self, step: StepIx, kept: &StateMetadata) {
-        let is_by_needs = self.workflow.graph().role(step) == Role::ByNeeds;
+        // What was added may lead to a step that its needs were to activate before, and still do.
+        let origin = self.workflow.origin();
+        let graph =
+            if step.at() < origin.len_with_elements() { origin.graph() } else { self.workflow.graph() };
+        let is_by_needs = graph.role(step) == Role::ByNeeds;
         let timed_out = kept.timed_out_needs.iter().filter_map(|need| self.workflow.find(need.as_str()));
         let timed_out_needs = timed_out.collect();
         let begun = self.status != RunStatus::Pending;

@@ -183,7 +183,8 @@ impl Run {
         let held = self.tokens.arrived().0.into_iter().map(|(id, token)| self.held_token(id, token));
         let may_live_again = |execution: &&Execution| {
             execution.has_token
-                || (execution.status != ExecutionStatus::Completed && !execution.lineage.is_empty())
+                || (execution.status != ExecutionStatus::Completed
+                    && !(execution.lineage.is_empty() && execution.late.is_empty()))
         };
         let within = self.executions.iter().filter(may_live_again);
         held.chain(within.map(|execution| self.token_within(execution))).collect()
