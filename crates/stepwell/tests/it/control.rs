@@ -8,40 +8,22 @@ use serde_json::json;
 use stepwell::core::error::Code;
 use stepwell::core::run::event::Event;
 use stepwell::core::status::{ExecutionStatus, RunStatus};
-use stepwell::{Agent, Ask, Context, Engine, Next, Retry, State, StepError};
+use stepwell::{Agent, Ask, Context, Next, Retry, State, StepError};
 use tokio::sync::Semaphore;
 
-use crate::support::{activations, always, leads, on_each_store, open, questions, simulated, started, until};
+use crate::support::{
+    activations, always, gated, leads, on_each_store, open, questions, simulated, started, until,
+};
 
 fn completed(name: &'static str) -> impl Fn(&Event) -> bool {
     move |event| matches!(event, Event::StepCompleted { step, .. } if step.as_str() == name)
-}
-
-/// Five states in a row, of which the second waits for a permit.
-fn chain(engine: &Engine, permits: &Arc<Semaphore>) -> Agent {
-    let permits = permits.clone();
-    let gate = move |_: Context| {
-        let permits = permits.clone();
-        async move {
-            permits.acquire().await?.forget();
-            Ok(Next::to("c"))
-        }
-    };
-    Agent::new("chain")
-        .add_state(always("a", &["b"]))
-        .add_state(State::new("b", gate).next(["c"]))
-        .add_state(always("c", &["d"]))
-        .add_state(always("d", &["e"]))
-        .add_state(always("e", &[]))
-        .build(engine)
-        .unwrap()
 }
 
 #[tokio::test]
 async fn a29_nothing_begins_in_a_paused_run_and_each_state_runs_once_after_it_is_resumed() {
     on_each_store(async |engine| {
         let permits = Arc::new(Semaphore::new(0));
-        let run = chain(&engine, &permits).start(()).await.unwrap();
+        let run = gated(&engine, &permits).start(()).await.unwrap();
         until(&run, started("b")).await;
         run.pause().await.unwrap();
         permits.add_permits(1);
@@ -66,14 +48,14 @@ async fn a29_a_paused_run_stays_so_over_a_restart_and_is_resumed_by_its_id() {
         async || stepwell::open_store(&format!("sqlite://{}/s.db", dir.path().display())).await.unwrap();
     let permits = Arc::new(Semaphore::new(0));
     let before = open(&store().await).await;
-    let run = chain(&before, &permits).start(()).run_id("long").await.unwrap();
+    let run = gated(&before, &permits).start(()).run_id("long").await.unwrap();
     until(&run, started("b")).await;
     run.pause().await.unwrap();
     permits.add_permits(2);
     before.shutdown().await;
 
     let after = open(&store().await).await;
-    let agent = chain(&after, &permits);
+    let agent = gated(&after, &permits);
     let run = agent.find("long").await.unwrap();
     assert_eq!(run.status().await.unwrap(), RunStatus::Paused);
     run.resume().await.unwrap();

@@ -16,7 +16,7 @@ use stepwell::{
 };
 use tokio::sync::Semaphore;
 
-use crate::support::{always, questions, started, until};
+use crate::support::{gated, questions, started, until};
 
 /// Names the story that a process tells until it is killed, and its directory.
 const TOLD: &str = "STEPWELL_TEST_IS_KILLED";
@@ -209,26 +209,6 @@ async fn a23_a_kill_in_a_backoff_changes_neither_the_number_nor_the_time_of_the_
     let failures = journal.iter().filter(|(_, event)| matches!(event, Event::AttemptFailed { .. }));
     assert_eq!(failures.count(), 1, "the kill is no failure");
     engine.shutdown().await;
-}
-
-/// Five states in a row, of which the second waits for a permit.
-fn gated(engine: &Engine, gate: &Arc<Semaphore>) -> Agent {
-    let gate = gate.clone();
-    let waits = move |_: Context| {
-        let gate = gate.clone();
-        async move {
-            gate.acquire().await?.forget();
-            Ok(Next::to("c"))
-        }
-    };
-    Agent::new("gated")
-        .add_state(always("a", &["b"]))
-        .add_state(State::new("b", waits).next(["c"]))
-        .add_state(always("c", &["d"]))
-        .add_state(always("d", &["e"]))
-        .add_state(always("e", &[]))
-        .build(engine)
-        .unwrap()
 }
 
 #[tokio::test]

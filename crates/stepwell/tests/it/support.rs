@@ -13,6 +13,7 @@ use stepwell::{
     Agent, Context, Engine, Next, Options, Registry, Resources, Run, RunResult, State, StepError, Store,
 };
 use stepwell_engine::testing::SimClock;
+use tokio::sync::Semaphore;
 
 /// Tells a story over a store in memory, and the same over a file.
 pub(crate) async fn on_each_store(story: impl AsyncFn(Engine)) {
@@ -106,6 +107,26 @@ pub(crate) fn rounds(
     };
     let end = if then.is_empty() { Some(&stepwell::END) } else { None };
     State::new(name, function).next(again.iter().chain(then).chain(end))
+}
+
+/// Five states in a row, of which the second waits for a permit.
+pub(crate) fn gated(engine: &Engine, permits: &Arc<Semaphore>) -> Agent {
+    let permits = permits.clone();
+    let gate = move |_: Context| {
+        let permits = permits.clone();
+        async move {
+            permits.acquire().await?.forget();
+            Ok(Next::to("c"))
+        }
+    };
+    Agent::new("gated")
+        .add_state(always("a", &["b"]))
+        .add_state(State::new("b", gate).next(["c"]))
+        .add_state(always("c", &["d"]))
+        .add_state(always("d", &["e"]))
+        .add_state(always("e", &[]))
+        .build(engine)
+        .unwrap()
 }
 
 /// Builds an agent of those states and runs it.
