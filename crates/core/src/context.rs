@@ -2,8 +2,9 @@
 //!
 //! Only the change is journaled, so that the cost of a write grows with the change and not with the state.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use foldhash::HashMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Number, Value};
 

@@ -19,7 +19,7 @@ use stepwell_core::workflow::definition::{Action, Step};
 use stepwell_store::{LazyEvent, LeaseRef, Purpose};
 
 use crate::error::from_store;
-use crate::held::Hold;
+use crate::held::{Ending, Hold, UnderWay};
 use crate::mailbox::{Cached, Refused};
 use crate::params;
 use crate::provider::{Failure, Outcome, Provider, Task};
@@ -113,15 +113,14 @@ pub struct FailureBehind {
 #[derive(Clone)]
 pub struct Reporter {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) run: RunId,
-    pub(crate) lease: LeaseRef,
+    attempt: Arc<UnderWay>,
     /// Of this attempt.
     secrets: Arc<Mutex<Secrets>>,
 }
 
 impl std::fmt::Debug for Reporter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Reporter({} {})", self.run, self.lease.execution)
+        write!(f, "Reporter({} {})", self.attempt.run, self.attempt.lease.execution)
     }
 }
 
@@ -132,11 +131,12 @@ impl Reporter {
     /// The name is taken, the attempt is over, or the store failed.
     pub async fn record(&self, name: &str, value: Value) -> Result<(), ErrorObject> {
         let command = Command::Record {
-            attempt: attempt_ref(&self.lease),
+            attempt: attempt_ref(&self.attempt.lease),
             name: name.to_owned(),
             value: Arc::new(value),
         };
-        let submitted = self.shared.submit_leased(&self.run, command, self.lease.clone()).await;
+        let submitted =
+            self.shared.submit_leased(&self.attempt.run, command, self.attempt.lease.clone()).await;
         submitted.map(|_| ()).map_err(Refused::into_error)
     }
 
@@ -176,6 +176,11 @@ impl Reporter {
         self.shared.clock.now()
     }
 
+    /// Returns whether the attempt is over: nobody takes anything from it any more.
+    pub fn is_over(&self) -> bool {
+        self.attempt.has_ended()
+    }
+
     /// Takes note of a secret: what the attempt emits, and its error, show `***` in its place.
     pub fn keep_secret(&self, text: &str) {
         self.secrets.lock().expect("no panic happens under this lock").add(text);
@@ -191,14 +196,15 @@ impl Reporter {
         let secrets = self.secrets();
         let data = if secrets.is_empty() { data } else { secrets.mask_value(data) };
         let data = if is_too_deep(&data) { Value::from("(nested too deep to be kept)") } else { data };
+        let lease = &self.attempt.lease;
         self.shared.lazy.push(LazyEvent {
-            run: self.run.clone(),
-            lease: self.lease.clone(),
+            run: self.attempt.run.clone(),
+            lease: lease.clone(),
             at: self.shared.clock.now(),
             event: Event::Emitted {
-                step: self.lease.execution.step.clone(),
-                execution: self.lease.execution.ordinal,
-                attempt: self.lease.attempt,
+                step: lease.execution.step.clone(),
+                execution: lease.execution.ordinal,
+                attempt: lease.attempt,
                 kind: kind.to_owned(),
                 data: Arc::new(data),
             },
@@ -211,10 +217,8 @@ pub(crate) struct Prepared {
     provider: Arc<dyn Provider>,
     task: Result<Task, ErrorObject>,
     hold: Hold,
-    run: RunId,
     timeout: Option<Duration>,
     snapshot: u64,
-    slot: Slot,
     purpose: Purpose,
 }
 
@@ -234,11 +238,10 @@ pub(crate) fn prepare(
     cached: &Cached,
     hold: Hold,
     handler: &str,
-    slot: Slot,
     purpose: Purpose,
-) -> Option<Prepared> {
+) -> Option<Box<Prepared>> {
     let provider = shared.handlers.get(handler)?;
-    let (run, lease) = (&cached.run, &hold.lease);
+    let (run, lease) = (&cached.run, &hold.attempt.lease);
     let execution = run.execution(lease.execution.step.as_str(), lease.execution.ordinal)?;
     let step = run.workflow().step(execution.step_ix());
     let (method, params) = match &step.action {
@@ -250,12 +253,8 @@ pub(crate) fn prepare(
         }
     };
     let deadline = step.timeout_ms.map(|ms| shared.clock.now().plus_ms(ms));
-    let reporter = Reporter {
-        shared: shared.clone(),
-        run: run.id().clone(),
-        lease: lease.clone(),
-        secrets: Arc::default(),
-    };
+    let reporter =
+        Reporter { shared: shared.clone(), attempt: hold.attempt.clone(), secrets: Arc::default() };
     let resolutions = run.resolutions(execution).into_iter().map(|(wait, spec, resolution)| Resolved {
         wait: wait.clone(),
         position: spec.position,
@@ -294,19 +293,17 @@ pub(crate) fn prepare(
         judges: purpose == Purpose::Judge,
         failure,
         deadline,
-        cancel: hold.cancel.clone(),
+        cancel: hold.attempt.cancel.clone(),
         report: reporter,
     });
-    Some(Prepared {
+    Some(Box::new(Prepared {
         provider,
-        run: run.id().clone(),
         timeout: step.timeout_ms.map(Duration::from_millis),
         snapshot: run.context_version(),
         task,
         hold,
-        slot,
         purpose,
-    })
+    }))
 }
 
 /// Refuses the file of a batch that cannot be processed.
@@ -317,7 +314,7 @@ fn refuse_file(step: &Step) -> Result<(), ErrorObject> {
 }
 
 /// Carries an attempt out and brings its outcome home, then goes on with what is handed over to it.
-pub(crate) fn carry_out(shared: Arc<Shared>, prepared: Prepared) -> BoxFuture<'static, ()> {
+pub(crate) fn carry_out(shared: Arc<Shared>, prepared: Box<Prepared>) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let mut current = Some(prepared);
         while let Some(prepared) = current {
@@ -326,29 +323,43 @@ pub(crate) fn carry_out(shared: Arc<Shared>, prepared: Prepared) -> BoxFuture<'s
     })
 }
 
-async fn carry_one_out(shared: &Arc<Shared>, prepared: Prepared) -> Option<Prepared> {
-    let Prepared { provider, task, hold, run, timeout, snapshot, slot, purpose } = prepared;
+async fn carry_one_out(shared: &Arc<Shared>, prepared: Box<Prepared>) -> Option<Box<Prepared>> {
+    let Prepared { provider, task, hold, timeout, snapshot, purpose } = *prepared;
+    let attempt = &hold.attempt;
     let outcome = match task {
         Err(error) => Outcome::from(error),
         Ok(task) => {
-            let secrets = task.report.secrets.clone();
-            let outcome = execute(shared, &provider, task, timeout, &hold).await;
+            if let (Some(limit), Some(at)) = (timeout, task.deadline) {
+                shared.tracker.spawn(keep_time(shared.clone(), attempt.clone(), limit, at));
+            }
+            let (secrets, step) = (task.report.secrets.clone(), task.step.clone());
+            let running = AssertUnwindSafe(provider.execute(task)).catch_unwind();
+            let ended = tokio::select! {
+                biased;
+                ended = running => ended,
+                () = attempt.ended() => return None,
+            };
+            let outcome = ended.unwrap_or_else(|panic| panicked(&step, &*panic));
             without_secrets(&secrets.lock().expect("no panic happens under this lock"), outcome)
         }
     };
-    if let Outcome::Lost { reason } = &outcome {
-        tracing::warn!(%run, execution = %hold.lease.execution, %reason, "an attempt was lost");
-    }
-    let command = match &outcome {
-        // Its run ended, or its lease is gone: nobody wants the outcome.
-        _ if was_cancelled(&hold, &outcome) && !shared.abort.is_cancelled() => return None,
-        // The engine is shutting down, which is no fault of the step: the next worker makes the attempt again.
-        Outcome::Fail(_) | Outcome::Lost { .. } if was_cancelled(&hold, &outcome) => {
-            Command::Lose { attempt: attempt_ref(&hold.lease), given_back: true }
-        }
-        _ => command_of(shared, &hold.lease, outcome, snapshot, purpose),
+    // Otherwise it was abandoned.
+    let Ending { slot, late, awaited: _awaited } = attempt.end()?;
+    let outcome = match late {
+        Some(limit) => Outcome::Fail(timed_out(&attempt.lease.execution.step, limit)),
+        None => outcome,
     };
-    bring_home(shared, &run, command, &hold.lease, slot).await
+    if let Outcome::Lost { reason } = &outcome {
+        tracing::warn!(run = %attempt.run, execution = %attempt.lease.execution, %reason, "an attempt was lost");
+    }
+    let is_unwanted = attempt.cancel.is_cancelled() && late.is_none();
+    let command = match &outcome {
+        _ if is_unwanted && !shared.abort.is_cancelled() => return None,
+        // The engine is shutting down, which is no fault of the step: the next worker makes the attempt again.
+        Outcome::Fail(_) | Outcome::Lost { .. } if is_unwanted => give_back(attempt),
+        _ => command_of(shared, &attempt.lease, outcome, snapshot, purpose),
+    };
+    bring_home(shared, &attempt.run, command, &attempt.lease, slot).await
 }
 
 fn without_secrets(secrets: &Secrets, outcome: Outcome) -> Outcome {
@@ -361,58 +372,53 @@ fn without_secrets(secrets: &Secrets, outcome: Outcome) -> Outcome {
     }
 }
 
-fn was_cancelled(hold: &Hold, outcome: &Outcome) -> bool {
-    hold.cancel.is_cancelled() && !matches!(outcome, Outcome::Fail(failure) if failure.timed_out)
-}
-
-/// Carries an attempt out. One that is told to end, since its time is up or nobody wants it any more, is given the
-/// clean-up time and then abandoned: its slot and what it booked are free again, and fencing refuses whatever it brings.
-async fn execute(
-    shared: &Arc<Shared>,
-    provider: &Arc<dyn Provider>,
-    task: Task,
-    timeout: Option<Duration>,
-    hold: &Hold,
-) -> Outcome {
-    let (step, deadline) = (task.step.clone(), task.deadline);
-    let running = AssertUnwindSafe(provider.execute(task)).catch_unwind();
-    let guarded = running.map(|ended| ended.unwrap_or_else(|panic| panicked(&step, &*panic)));
-    tokio::pin!(guarded);
-    let time_is_up = async {
-        match deadline {
-            Some(at) => shared.clock.sleep_until(at).await,
-            None => std::future::pending().await,
-        }
-    };
-    let is_late = tokio::select! {
+/// Tells an attempt to end when its time is over.
+async fn keep_time(shared: Arc<Shared>, attempt: Arc<UnderWay>, limit: Duration, at: Timestamp) {
+    tokio::select! {
         biased;
-        outcome = &mut guarded => return outcome,
-        () = hold.cancel.cancelled() => false,
-        () = time_is_up => true,
-    };
-    hold.cancel.cancel();
-    let grace = shared.clock.now().plus_ms(shared.options.cleanup_ms);
-    let ended = tokio::select! {
-        biased;
-        outcome = &mut guarded => Some(outcome),
-        () = hold.abandon.cancelled() => None,
-        () = shared.clock.sleep_until(grace) => None,
-    };
-    match (timeout.filter(|_| is_late), ended) {
-        (Some(limit), _) => timed_out(&step, limit),
-        (None, Some(outcome)) => outcome,
-        (None, None) => {
-            Outcome::Lost { reason: "it did not end when it was cancelled, and is abandoned".into() }
-        }
+        () = attempt.ended() => return,
+        () = shared.clock.sleep_until(at) => {}
+    }
+    if attempt.time_out(limit) {
+        abandon_late(shared, attempt).await;
     }
 }
 
-fn timed_out(step: &StepName, limit: Duration) -> Outcome {
+/// Waits for the end of an attempt that was told to end, since its time is over or nobody wants it any more. One that does
+/// not end within the clean-up time is abandoned: its slot and what it booked are free again, and fencing refuses whatever
+/// it brings. It may block its thread, so this is never done on its own task.
+pub(crate) async fn abandon_late(shared: Arc<Shared>, attempt: Arc<UnderWay>) {
+    let grace = shared.clock.now().plus_ms(shared.options.cleanup_ms);
+    tokio::select! {
+        biased;
+        () = attempt.ended_or_abandoned() => {}
+        () = shared.clock.sleep_until(grace) => {}
+    }
+    let Some(Ending { slot, late, awaited: _awaited }) = attempt.end() else { return };
+    let lease = &attempt.lease;
+    tracing::warn!(run = %attempt.run, execution = %lease.execution, "an attempt did not end when it was told to, and is abandoned");
+    let command = match late {
+        Some(limit) => Some(fail(&shared, lease, timed_out(&lease.execution.step, limit))),
+        None => shared.abort.is_cancelled().then(|| give_back(&attempt)),
+    };
+    if let Some(command) = command
+        && let Some(next) = bring_home(&shared, &attempt.run, command, lease, slot).await
+    {
+        shared.spawn_attempt(next);
+    }
+    shared.held.release(&attempt);
+}
+
+fn give_back(attempt: &UnderWay) -> Command {
+    Command::Lose { attempt: attempt_ref(&attempt.lease), given_back: true }
+}
+
+fn timed_out(step: &StepName, limit: Duration) -> Failure {
     let message = format!("step '{step}' did not end within {} s", limit.as_secs_f64());
     let error = ErrorObject::new(Code::TASK_TIMEOUT, message)
         .with("task_id", step.as_str())
         .with("timeout_seconds", limit.as_secs_f64());
-    Outcome::Fail(Failure { error, timed_out: true, retry_after_ms: None })
+    Failure { error, timed_out: true, retry_after_ms: None }
 }
 
 /// Returns what a panic said.
@@ -450,17 +456,21 @@ fn command_of(
             snapshot,
             to: done.to,
         }),
-        Outcome::Fail(failure) => Command::Fail(Fail {
-            attempt,
-            error: failure.error,
-            timed_out: failure.timed_out,
-            // 53 random bits make a number in [0, 1).
-            jitter: (shared.clock.random() >> 11) as f64 / (1u64 << 53) as f64,
-            retry_after_ms: failure.retry_after_ms,
-        }),
+        Outcome::Fail(failure) => fail(shared, lease, failure),
         Outcome::Suspend(waits) => Command::Suspend(Suspend { attempt, waits }),
         Outcome::Lost { .. } => Command::Lose { attempt, given_back: false },
     }
+}
+
+fn fail(shared: &Arc<Shared>, lease: &LeaseRef, failure: Failure) -> Command {
+    Command::Fail(Fail {
+        attempt: attempt_ref(lease),
+        error: failure.error,
+        timed_out: failure.timed_out,
+        // 53 random bits make a number in [0, 1).
+        jitter: (shared.clock.random() >> 11) as f64 / (1u64 << 53) as f64,
+        retry_after_ms: failure.retry_after_ms,
+    })
 }
 
 /// Submits an outcome until it is taken or nobody wants it. A store that fails for a while loses nothing.
@@ -470,7 +480,7 @@ async fn bring_home(
     command: Command,
     lease: &LeaseRef,
     slot: Slot,
-) -> Option<Prepared> {
+) -> Option<Box<Prepared>> {
     let mut slot = Some(slot);
     let mut pause_ms = 50;
     loop {

@@ -1,8 +1,9 @@
 //! Which runs are held in memory: a bound in bytes, the ones not used for longest go first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use foldhash::HashMap;
 use stepwell_core::ids::RunId;
 
 /// Sizes and order of use of the runs in memory.

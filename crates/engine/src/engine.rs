@@ -534,7 +534,7 @@ impl Engine {
 
     /// Cuts a shutdown short: attempts that still run are cancelled.
     pub fn abort(&self) {
-        self.shared.abort.cancel();
+        self.shared.abort();
     }
 
     /// Stops taking work, lets running attempts end for up to the cleanup time, cancels those that do not, hands leases
@@ -558,7 +558,7 @@ impl Engine {
             }
             () = shared.abort.cancelled() => {}
         }
-        shared.abort.cancel();
+        shared.abort();
         let last = shared.clock.now().plus_ms(ABORT_MS);
         tokio::select! {
             () = shared.tracker.wait() => {}

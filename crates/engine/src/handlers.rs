@@ -1,8 +1,8 @@
 //! Who carries out what in an engine: the registry it was opened with, and the functions added since.
 
-use std::collections::HashMap;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use foldhash::HashMap;
 use stepwell_store::Handlers as Names;
 
 use crate::provider::{Provider, Registry, function_handler};

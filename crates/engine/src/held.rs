@@ -1,12 +1,16 @@
-//! What this process holds: the leases of its attempts, and how to stop each.
+//! What this process holds: the leases of its attempts, and how to end each.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
+use foldhash::HashMap;
 use stepwell_core::ids::{ExecutionRef, RunId};
 use stepwell_store::LeaseRef;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::slots::Slot;
 
 /// The attempts under way in this process.
 #[derive(Clone, Debug, Default)]
@@ -16,60 +20,147 @@ pub(crate) struct Held {
     ended: Arc<Notify>,
 }
 
-#[derive(Debug, Default)]
-struct Attempts {
-    by_execution: HashMap<(RunId, ExecutionRef), Entry>,
-    next: u64,
+type Attempts = HashMap<(RunId, ExecutionRef), Arc<UnderWay>>;
+
+/// An attempt under way, for those who may have to end it.
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    pub(crate) run: RunId,
+    pub(crate) lease: LeaseRef,
+    /// Cancelled when it should end.
+    pub(crate) cancel: CancellationToken,
+    standing: Mutex<Standing>,
+    /// It ended or was abandoned.
+    moved: Notify,
 }
 
 #[derive(Debug)]
-struct Entry {
-    number: u64,
-    lease: LeaseRef,
-    cancel: CancellationToken,
-    abandon: CancellationToken,
+struct Standing {
+    /// Go with its outcome. None: somebody has taken that in hand.
+    kept: Option<(Slot, TaskTrackerToken)>,
+    /// It was told to end because this time was over.
+    late: Option<Duration>,
+    /// Nobody waits any longer for it to end.
+    is_abandoned: bool,
+}
+
+/// The right to bring the outcome of an attempt home.
+pub(crate) struct Ending {
+    pub(crate) slot: Slot,
+    /// Its time was over: the limit.
+    pub(crate) late: Option<Duration>,
+    /// A shutdown waits for it until the outcome is home.
+    pub(crate) awaited: TaskTrackerToken,
+}
+
+impl UnderWay {
+    /// Takes its outcome in hand, once: of the attempt itself and those who abandon it, the first does.
+    pub(crate) fn end(&self) -> Option<Ending> {
+        let mut standing = self.standing();
+        let late = standing.late;
+        let ending = standing.kept.take().map(|(slot, awaited)| Ending { slot, late, awaited });
+        drop(standing);
+        self.moved.notify_waiters();
+        ending
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.standing().kept.is_none()
+    }
+
+    /// Tells it to end because its time is over. Returns false if it has ended, or was told to already.
+    pub(crate) fn time_out(&self, limit: Duration) -> bool {
+        let mut standing = self.standing();
+        if standing.kept.is_none() || self.cancel.is_cancelled() {
+            return false;
+        }
+        standing.late = Some(limit);
+        drop(standing);
+        self.cancel.cancel();
+        true
+    }
+
+    /// Waits until its outcome is in somebody's hands.
+    pub(crate) async fn ended(&self) {
+        self.until(|standing| standing.kept.is_none()).await;
+    }
+
+    /// Waits until it has ended, or nobody waits for that any longer.
+    pub(crate) async fn ended_or_abandoned(&self) {
+        self.until(|standing| standing.kept.is_none() || standing.is_abandoned).await;
+    }
+
+    async fn until(&self, holds: impl Fn(&Standing) -> bool) {
+        loop {
+            // Registered before it is looked, so that nothing falls between.
+            let moved = self.moved.notified();
+            if holds(&self.standing()) {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    fn abandon(&self) {
+        self.standing().is_abandoned = true;
+        self.moved.notify_waiters();
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().expect("no panic happens under this lock")
+    }
 }
 
 /// A lease that is held until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Hold {
     held: Held,
-    run: RunId,
-    pub(crate) lease: LeaseRef,
-    /// Cancelled when the attempt should end.
-    pub(crate) cancel: CancellationToken,
-    /// Cancelled when nobody waits any longer for it to end.
-    pub(crate) abandon: CancellationToken,
-    number: u64,
+    pub(crate) attempt: Arc<UnderWay>,
 }
 
 impl Held {
-    /// Takes note of a lease.
-    pub(crate) fn hold(&self, run: &RunId, lease: LeaseRef, cancel: CancellationToken) -> Hold {
-        let mut attempts = self.attempts.lock().expect("no panic happens under this lock");
-        attempts.next += 1;
-        let number = attempts.next;
-        let abandon = CancellationToken::new();
-        let entry = Entry { number, lease: lease.clone(), cancel: cancel.clone(), abandon: abandon.clone() };
-        attempts.by_execution.insert((run.clone(), lease.execution.clone()), entry);
-        drop(attempts);
-        Hold { held: self.clone(), run: run.clone(), lease, cancel, abandon, number }
+    /// Takes note of an attempt that begins.
+    pub(crate) fn hold(&self, run: &RunId, lease: LeaseRef, slot: Slot, awaited: TaskTrackerToken) -> Hold {
+        let key = (run.clone(), lease.execution.clone());
+        let standing = Standing { kept: Some((slot, awaited)), late: None, is_abandoned: false };
+        let attempt = Arc::new(UnderWay {
+            run: run.clone(),
+            lease,
+            cancel: CancellationToken::new(),
+            standing: Mutex::new(standing),
+            moved: Notify::new(),
+        });
+        self.attempts().insert(key, attempt.clone());
+        Hold { held: self.clone(), attempt }
     }
 
-    /// Tells an attempt to end.
-    pub(crate) fn cancel(&self, run: &RunId, execution: &ExecutionRef) {
-        let attempts = self.attempts.lock().expect("no panic happens under this lock");
-        if let Some(entry) = attempts.by_execution.get(&(run.clone(), execution.clone())) {
-            entry.cancel.cancel();
+    /// Forgets an attempt.
+    pub(crate) fn release(&self, attempt: &Arc<UnderWay>) {
+        let key = (attempt.run.clone(), attempt.lease.execution.clone());
+        let mut attempts = self.attempts();
+        // The next attempt of the execution, or its re-run under the same number, may have begun already.
+        if attempts.get(&key).is_some_and(|known| Arc::ptr_eq(known, attempt)) {
+            attempts.remove(&key);
         }
+        drop(attempts);
+        self.ended.notify_waiters();
+    }
+
+    /// Returns the attempt of an execution that is under way.
+    pub(crate) fn get(&self, run: &RunId, execution: &ExecutionRef) -> Option<Arc<UnderWay>> {
+        self.attempts().get(&(run.clone(), execution.clone())).cloned()
+    }
+
+    /// Returns all attempts under way.
+    pub(crate) fn all(&self) -> Vec<Arc<UnderWay>> {
+        self.attempts().values().cloned().collect()
     }
 
     /// Waits no longer for the attempts of a run that were told to end.
     pub(crate) fn abandon(&self, run: &RunId) {
-        let attempts = self.attempts.lock().expect("no panic happens under this lock");
-        let own =
-            attempts.by_execution.iter().filter(|((of, _), entry)| of == run && entry.cancel.is_cancelled());
-        own.for_each(|(_, entry)| entry.abandon.cancel());
+        let all = self.all();
+        let told = all.iter().filter(|attempt| attempt.run == *run && attempt.cancel.is_cancelled());
+        told.for_each(|attempt| attempt.abandon());
     }
 
     /// Waits until no attempt of a run is under way.
@@ -77,48 +168,35 @@ impl Held {
         loop {
             // Registered before it is looked, so that no end falls between.
             let ended = self.ended.notified();
-            if !self.is_carrying(run) {
+            if !self.attempts().keys().any(|(of, _)| of == run) {
                 return;
             }
             ended.await;
         }
     }
 
-    fn is_carrying(&self, run: &RunId) -> bool {
-        let attempts = self.attempts.lock().expect("no panic happens under this lock");
-        attempts.by_execution.keys().any(|(of, _)| of == run)
-    }
-
     /// Returns whether a lease is held.
     pub(crate) fn holds(&self, run: &RunId, lease: &LeaseRef) -> bool {
-        let attempts = self.attempts.lock().expect("no panic happens under this lock");
-        attempts
-            .by_execution
-            .get(&(run.clone(), lease.execution.clone()))
-            .is_some_and(|entry| entry.lease == *lease)
+        self.get(run, &lease.execution).is_some_and(|attempt| attempt.lease == *lease)
     }
 
     /// Returns whether no attempt is under way.
     pub(crate) fn is_empty(&self) -> bool {
-        self.attempts.lock().expect("no panic happens under this lock").by_execution.is_empty()
+        self.attempts().is_empty()
     }
 
     /// Returns the leases that are held.
     pub(crate) fn leases(&self) -> Vec<(RunId, LeaseRef)> {
-        let attempts = self.attempts.lock().expect("no panic happens under this lock");
-        attempts.by_execution.iter().map(|((run, _), entry)| (run.clone(), entry.lease.clone())).collect()
+        self.attempts().values().map(|attempt| (attempt.run.clone(), attempt.lease.clone())).collect()
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.attempts.lock().expect("no panic happens under this lock")
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut attempts = self.held.attempts.lock().expect("no panic happens under this lock");
-        let key = (self.run.clone(), self.lease.execution.clone());
-        // The next attempt of the execution, or its re-run under the same number, may have begun already.
-        if attempts.by_execution.get(&key).is_some_and(|entry| entry.number == self.number) {
-            attempts.by_execution.remove(&key);
-        }
-        drop(attempts);
-        self.held.ended.notify_waiters();
+        self.held.release(&self.attempt);
     }
 }

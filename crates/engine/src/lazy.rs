@@ -1,10 +1,10 @@
 //! Lazy events: log lines, progress, messages. They ride with the next commit of their attempt, or go in a
 //! flush every 50 ms, and cost no commit of their own per line.
 
-use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use stepwell_core::ids::RunId;
 use stepwell_store::{LazyEvent, LeaseRef};
 use tokio::sync::Notify;

@@ -4,11 +4,11 @@
 //!
 //! A caller that goes away does not undo anything: draining is a task of its own.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_core::ids::{CommandId, ExecutionRef, RunId, Seq};
+use stepwell_core::ids::{CommandId, RunId, Seq};
 use stepwell_core::run::Run;
 use stepwell_core::run::command::{Command, Create};
 use stepwell_core::status::RunStatus;
@@ -159,7 +159,7 @@ impl Mailbox {
 
     /// Decides and commits as long as commands wait. Returns an attempt that was handed over, for the worker that
     /// drains to go on with; whoever drains must see to it that it is carried out.
-    pub(crate) async fn drain(self: Arc<Self>, shared: Arc<Shared>) -> Option<Prepared> {
+    pub(crate) async fn drain(self: Arc<Self>, shared: Arc<Shared>) -> Option<Box<Prepared>> {
         let mut next = None;
         let mut state = self.state.lock().await;
         loop {
@@ -280,7 +280,7 @@ impl Mailbox {
         shared: &Arc<Shared>,
         state: &mut Option<Cached>,
         mut waiting: Vec<Submission>,
-    ) -> Vec<Prepared> {
+    ) -> Vec<Box<Prepared>> {
         let mut was_lost = false;
         for _ in 0..MAX_TURNS {
             if waiting.is_empty() {
@@ -314,8 +314,6 @@ impl Mailbox {
                 return Vec::new();
             }
             let (batch, assigned, changes) = compose(shared, cached, &mut waiting, &mut turn);
-            let answered: HashSet<ExecutionRef> =
-                batch.answered.iter().map(|lease| lease.execution.clone()).collect();
             let speaks = !batch.outbox.is_empty();
             let id = batch.id;
             let on_their_way = if assigned.is_empty() { None } else { Some(shared.leasing.read().await) };
@@ -323,7 +321,7 @@ impl Mailbox {
                 Ok(committed) => {
                     self.committed(shared, cached, committed);
                     let receipt = Receipt { seq: committed.seq, status: cached.run.status() };
-                    let begun = shared.arrange(&self.run, cached, &changes, &answered, assigned);
+                    let begun = shared.arrange(&self.run, cached, &changes, assigned);
                     drop(on_their_way);
                     if speaks {
                         shared.message.notify_one();

@@ -68,7 +68,7 @@ async fn renew(shared: &Arc<Shared>, session: SessionRef) -> bool {
         Ok(renewal) => {
             for (run, lease) in renewal.lost {
                 tracing::info!(%run, execution = %lease.execution, "a lease is gone; its attempt is cancelled");
-                shared.held.cancel(&run, &lease.execution);
+                shared.cancel(&run, &lease.execution);
             }
             true
         }

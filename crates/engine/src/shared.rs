@@ -1,9 +1,10 @@
 //! What the parts of an engine share: the store, the mailboxes, who holds what, and how a command gets to its run.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use foldhash::{HashMap, HashSet};
 use futures_util::StreamExt;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{CommandId, ExecutionRef, RunId};
@@ -22,7 +23,7 @@ use crate::definitions::Definitions;
 use crate::engine::{Leases, Options};
 use crate::error::{from_store, shutting_down};
 use crate::handlers::Handlers;
-use crate::held::{Held, Hold};
+use crate::held::{Held, Hold, UnderWay};
 use crate::lazy::Lazy;
 use crate::mailbox::{Cached, Mailbox, Receipt, Refused, Submission};
 use crate::params::Templates;
@@ -241,7 +242,7 @@ impl Shared {
         command: Command,
         lease: LeaseRef,
         slot: Option<Slot>,
-    ) -> (Result<Receipt, Refused>, Option<Prepared>) {
+    ) -> (Result<Receipt, Refused>, Option<Box<Prepared>>) {
         let (reply, answer) = oneshot::channel();
         let submission = Submission { fence: Some(lease), slot, ..Submission::of(command, reply) };
         let mailbox = self.mailbox(run);
@@ -293,13 +294,31 @@ impl Shared {
     }
 
     /// Takes note that the session was declared dead: what it held is others' by now.
-    pub(crate) fn lose_session(&self) {
+    pub(crate) fn lose_session(self: &Arc<Self>) {
         if self.session_gone.swap(true, Ordering::AcqRel) {
             return;
         }
         tracing::error!("this session was declared dead; everything it held is cancelled");
-        for (run, lease) in self.held.leases() {
-            self.held.cancel(&run, &lease.execution);
+        self.held.all().into_iter().for_each(|attempt| self.tell_to_end(attempt));
+    }
+
+    /// Lets nothing go on in this process.
+    pub(crate) fn abort(self: &Arc<Self>) {
+        self.abort.cancel();
+        self.held.all().into_iter().for_each(|attempt| self.tell_to_end(attempt));
+    }
+
+    /// Tells the attempt of an execution to end, if it is under way here.
+    pub(crate) fn cancel(self: &Arc<Self>, run: &RunId, execution: &ExecutionRef) {
+        if let Some(attempt) = self.held.get(run, execution) {
+            self.tell_to_end(attempt);
+        }
+    }
+
+    fn tell_to_end(self: &Arc<Self>, attempt: Arc<UnderWay>) {
+        if !attempt.has_ended() && !attempt.cancel.is_cancelled() {
+            attempt.cancel.cancel();
+            self.tracker.spawn(attempt::abandon_late(self.clone(), attempt));
         }
     }
 
@@ -310,17 +329,16 @@ impl Shared {
         run: &RunId,
         cached: &Cached,
         changes: &Changes,
-        answered: &HashSet<ExecutionRef>,
         assigned: Vec<Assignment>,
-    ) -> Vec<Prepared> {
-        for gone in changes.no_work.iter().filter(|execution| !answered.contains(*execution)) {
-            self.held.cancel(run, gone);
+    ) -> Vec<Box<Prepared>> {
+        for gone in &changes.no_work {
+            self.cancel(run, gone);
         }
         let handed_over = assigned.len();
         let mut begun = Vec::with_capacity(handed_over);
         for Assignment { lease, handler, slot } in assigned {
-            let hold = self.hold(run, lease);
-            match attempt::prepare(self, cached, hold, &handler, slot, Purpose::Attempt) {
+            let hold = self.hold(run, lease, slot);
+            match attempt::prepare(self, cached, hold, &handler, Purpose::Attempt) {
                 Some(prepared) => begun.push(prepared),
                 None => self.strays.notify_one(),
             }
@@ -344,13 +362,19 @@ impl Shared {
     }
 
     /// Takes note of a lease of this process.
-    pub(crate) fn hold(&self, run: &RunId, lease: LeaseRef) -> Hold {
-        self.held.hold(run, lease, self.abort.child_token())
+    pub(crate) fn hold(self: &Arc<Self>, run: &RunId, lease: LeaseRef, slot: Slot) -> Hold {
+        let hold = self.held.hold(run, lease, slot, self.tracker.token());
+        // Looked at after it is held: an abort sees it, or it sees the abort.
+        if self.abort.is_cancelled() {
+            self.tell_to_end(hold.attempt.clone());
+        }
+        hold
     }
 
-    /// Lets an attempt be carried out by a task of its own.
-    pub(crate) fn spawn_attempt(self: &Arc<Self>, prepared: Prepared) {
-        self.tracker.spawn(attempt::carry_out(self.clone(), prepared));
+    /// Lets an attempt be carried out by a task of its own. It is not tracked, since it may outlive its attempt: a shutdown
+    /// waits for attempts.
+    pub(crate) fn spawn_attempt(self: &Arc<Self>, prepared: Box<Prepared>) {
+        drop(tokio::spawn(attempt::carry_out(self.clone(), prepared)));
     }
 
     /// Drops from memory what another process has moved on. What is leased may have come into being there, and an
@@ -365,7 +389,7 @@ impl Shared {
     }
 
     /// Begins an attempt that the store leased to this process.
-    pub(crate) async fn begin_leased(self: &Arc<Self>, leased: Leased, hold: Hold, slot: Slot) {
+    pub(crate) async fn begin_leased(self: &Arc<Self>, leased: Leased, hold: Hold) {
         let mailbox = self.mailbox(&leased.run);
         let shared = self.clone();
         let now = self.clock.now();
@@ -380,7 +404,7 @@ impl Shared {
                     );
                 }
                 let item = &leased.item;
-                match attempt::prepare(&shared, cached, hold, &item.handler, slot, item.purpose) {
+                match attempt::prepare(&shared, cached, hold, &item.handler, item.purpose) {
                     Some(prepared) => shared.spawn_attempt(prepared),
                     None => shared.strays.notify_one(),
                 }

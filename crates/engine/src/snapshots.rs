@@ -3,9 +3,9 @@
 //! A snapshot is written beside the commits, never within one. It is made of the journal and not of the run in memory,
 //! which may not know yet what other processes have leased. Whoever cannot read one folds the whole journal.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
+use foldhash::HashSet;
 use stepwell_core::error::ErrorObject;
 use stepwell_core::ids::{RunId, Seq};
 use stepwell_core::run::Run;

@@ -50,9 +50,9 @@ async fn lease_loop(shared: Arc<Shared>, session: SessionRef) {
         let leased = lease(&shared, &mut slots, &request).await;
         shared.pool.settle(is_room_awaited(&shared, &request).await);
         let found = !leased.is_empty();
-        shared.catch_up(leased.iter().map(|(item, ..)| item.run.clone()).collect()).await;
-        for (item, hold, slot) in leased {
-            shared.begin_leased(item, hold, slot).await;
+        shared.catch_up(leased.iter().map(|(item, _)| item.run.clone()).collect()).await;
+        for (item, hold) in leased {
+            shared.begin_leased(item, hold).await;
         }
         drop(slots);
         if found {
@@ -81,7 +81,7 @@ async fn lease(
     shared: &Arc<Shared>,
     slots: &mut Vec<Slot>,
     request: &impl Fn(usize, Room) -> LeaseRequest,
-) -> Vec<(Leased, Hold, Slot)> {
+) -> Vec<(Leased, Hold)> {
     let _on_their_way = shared.leasing.read().await;
     let leased = shared.store.lease(request(slots.len(), shared.pool.offer())).await;
     let leased = leased.unwrap_or_else(|error| {
@@ -90,10 +90,11 @@ async fn lease(
     });
     let begin = |leased: Leased| {
         let (execution, attempt) = (leased.item.execution.clone(), leased.item.attempt);
-        let hold = shared.hold(&leased.run, LeaseRef { execution, attempt, session: leased.session });
         let slot = slots.pop().expect("no more is leased than was asked for");
-        let booking = shared.pool.book_offered(&leased.item.resources);
-        (leased, hold, slot.with(booking))
+        let slot = slot.with(shared.pool.book_offered(&leased.item.resources));
+        let lease = LeaseRef { execution, attempt, session: leased.session };
+        let hold = shared.hold(&leased.run, lease, slot);
+        (leased, hold)
     };
     leased.into_iter().map(begin).collect()
 }

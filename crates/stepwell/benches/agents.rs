@@ -1,7 +1,7 @@
 //! What agents cost: per state of a chain, for many agents at once, for a fan with its merge, to be built, and while they wait
 //! for people.
 //!
-//! `cargo bench -p stepwell --bench agents`. Goals: 5 µs a state in a chain of 1 000 in memory; 1 000 agents of three states in
+//! `cargo bench -p stepwell --bench agents`, or `… -- chain` for one of `chain three fan build wait`. Goals: 5 µs a state in a chain of 1 000 in memory; 1 000 agents of three states in
 //! 0.3 s in memory and 1 s durable; a fan of 1 000 and its merge in 50 ms in memory; 10 000 states built in 0.3 s; 100 000 runs
 //! that wait for a person in less than 50 MiB (spec/fluffy.md §12, A39, A40).
 #![allow(clippy::print_stdout, missing_docs, reason = "a bench prints its numbers")]
@@ -14,49 +14,74 @@ use serde_json::json;
 use stepwell::core::status::RunStatus;
 use stepwell::{Agent, AgentBuilder, Ask, Context, Engine, Next, Options, Registry, State, Store};
 
-/// Every number is the best of so many.
+/// Every number is the best of so many; the shortest of so many more.
 const TIMES: usize = 5;
+const SHORT_TIMES: usize = 100;
 
 #[tokio::main]
 async fn main() {
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let is_wanted = |part: &str| wanted.as_ref().is_none_or(|wanted| *wanted == part);
     let dir = tempfile::tempdir().expect("a directory");
     let file = format!("sqlite://{}/agents.db", dir.path().display());
     let memory = engine("memory:").await;
     let durable = engine(&file).await;
+    if is_wanted("chain") {
+        one_chain(&memory).await;
+    }
+    if is_wanted("three") {
+        for (class, engine) in [("memory", &memory), ("fsync", &durable)] {
+            thousand_agents(class, engine).await;
+        }
+    }
+    if is_wanted("fan") {
+        one_fan(&memory).await;
+    }
+    if is_wanted("build") {
+        build(&memory).await;
+    }
+    memory.shutdown().await;
+    if is_wanted("wait") {
+        wait_for_people(&durable).await;
+    }
+    durable.shutdown().await;
+}
 
+async fn one_chain(engine: &Engine) {
     let states = 1_000;
-    let chain = chain("chain", states, &memory);
-    let took = best(async || {
+    let chain = chain("chain", states, engine);
+    let took = best(SHORT_TIMES, async || {
         chain.run(()).await.expect("it ends well");
     })
     .await;
     println!("memory: a chain of {states} states: {:.2} µs a state", micros(took) / states as f64);
+}
 
-    for (class, engine) in [("memory", &memory), ("fsync", &durable)] {
-        let agent = self::chain("three", 3, engine);
-        let took = best(async || {
-            let runs = join_all((0..1_000).map(|_| async { agent.run(()).await })).await;
-            assert!(runs.iter().all(Result::is_ok));
-        })
-        .await;
-        println!("{class}: 1 000 agents of three states at once: {:.3} s", took.as_secs_f64());
-    }
+async fn thousand_agents(class: &str, engine: &Engine) {
+    let agent = chain("three", 3, engine);
+    let took = best(TIMES, async || {
+        let runs = join_all((0..1_000).map(|_| async { agent.run(()).await })).await;
+        assert!(runs.iter().all(Result::is_ok));
+    })
+    .await;
+    println!("{class}: 1 000 agents of three states at once: {:.3} s", took.as_secs_f64());
+}
 
-    let fan = fan(1_000, &memory);
-    let took = best(async || {
+async fn one_fan(engine: &Engine) {
+    let fan = fan(1_000, engine);
+    let took = best(TIMES, async || {
         fan.run(()).await.expect("it ends well");
     })
     .await;
     println!("memory: a fan of 1 000 payloads and its merge: {:.1} ms", took.as_secs_f64() * 1e3);
+}
 
-    let took = best(async || {
-        self::chain("large", 10_000, &memory);
+async fn build(engine: &Engine) {
+    let took = best(TIMES, async || {
+        chain("large", 10_000, engine);
     })
     .await;
     println!("10 000 states built: {:.3} s", took.as_secs_f64());
-    memory.shutdown().await;
-    wait_for_people(&durable).await;
-    durable.shutdown().await;
 }
 
 /// Starts 100 000 runs that ask a person, and tells by how much this process has grown.
@@ -123,9 +148,9 @@ fn fan(width: usize, engine: &Engine) -> Agent {
         .expect("an agent")
 }
 
-async fn best(once: impl AsyncFn()) -> Duration {
+async fn best(times: usize, once: impl AsyncFn()) -> Duration {
     let mut best = Duration::MAX;
-    for _ in 0..TIMES {
+    for _ in 0..times {
         let begin = Instant::now();
         once().await;
         best = best.min(begin.elapsed());

@@ -1,5 +1,6 @@
 //! Functions of the host program as what the engine carries out: their future becomes the outcome of an attempt.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -8,7 +9,8 @@ use stepwell_core::run::event::Target;
 use stepwell_core::run::wait::ChildStart;
 use stepwell_core::workflow::definition::Step;
 use stepwell_engine::{Completion, Outcome};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::JoinError;
 
 use crate::context::{Context, Left};
 use crate::error::StepError;
@@ -50,23 +52,29 @@ pub(crate) async fn carry_out<T>(
     Outcome::Complete(Completion { output, writes, to, children, defines })
 }
 
-/// Lets the runtime drive a future until it ends or its attempt is cancelled, which drops it. It is a task of its own, so
-/// that one that blocks its thread keeps nobody from ending its attempt.
-pub(crate) async fn driven<T: Send + 'static>(
+/// Drives a future until it ends or its attempt is cancelled, which drops it.
+pub(crate) async fn driven<T>(
     cx: &Context,
-    running: impl Future<Output = Result<T, StepError>> + Send + 'static,
+    running: impl Future<Output = Result<T, StepError>>,
 ) -> Result<T, StepError> {
-    let mut driven = Driven(tokio::spawn(running));
-    let ended = tokio::select! {
+    tokio::pin!(running);
+    let out_of_the_way = poll_fn(|cx| {
+        make_way();
+        running.as_mut().poll(cx)
+    });
+    tokio::select! {
         biased;
-        ended = &mut driven.0 => ended,
-        () = cx.task().cancel.cancelled() => {
-            driven.0.abort();
-            // What it holds is dropped by then.
-            (&mut driven.0).await
-        }
-    };
-    joined(ended)
+        ended = out_of_the_way => ended,
+        () = cx.task().cancel.cancelled() => Err(cancelled()),
+    }
+}
+
+/// Lets other threads take what waits for this one. A thread of a runtime keeps the task that was woken last to itself, as
+/// its next, until another comes in its place; a function that blocks the thread would keep it from going on.
+fn make_way() {
+    if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+        drop(tokio::spawn(std::future::ready(())));
+    }
 }
 
 /// Runs a function that blocks its thread on one of those that may.
@@ -84,15 +92,6 @@ fn joined<T>(ended: Result<Result<T, StepError>, JoinError>) -> Result<T, StepEr
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(cancelled()),
         },
-    }
-}
-
-/// A task that ends when nobody waits for it any more, as soon as it yields.
-struct Driven<T>(JoinHandle<T>);
-
-impl<T> Drop for Driven<T> {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -1,8 +1,8 @@
 //! Plain data that crosses the border of a store.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
+use foldhash::HashSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stepwell_core::error::ErrorObject;

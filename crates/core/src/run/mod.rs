@@ -21,9 +21,10 @@ mod token;
 pub mod view;
 pub mod wait;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

@@ -9,9 +9,10 @@
 //! The naive rule stays in the tests as the oracle (`tests/join_oracle.rs`).
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::event::{Payload, present};

@@ -1,10 +1,9 @@
 //! Element steps: what a step with `for_each` is executed as, once per element.
 
-use std::collections::HashMap;
-
 use super::definition::{Definition, OnFailure, Step, Successors};
 use super::{Problem, StepIx, problem};
 use crate::ids::StepName;
+use foldhash::HashMap;
 
 /// Refuses what a step with `for_each` cannot be, or lead to.
 pub(super) fn check(definition: &Definition, index: &HashMap<StepName, StepIx>, problems: &mut Vec<Problem>) {

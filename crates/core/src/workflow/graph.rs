@@ -3,8 +3,8 @@
 //! Edges are built once. Reachability is computed the first time a join asks for it and kept, since most
 //! workflows never have two tokens that could meet.
 
+use foldhash::{HashMap, HashSet};
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
@@ -113,7 +113,7 @@ impl Graph {
         let count = definition.steps.len();
         let mut dependents = vec![Vec::new(); count];
         for (i, step) in definition.steps.iter().enumerate() {
-            let mut seen = HashSet::new();
+            let mut seen = HashSet::default();
             for need in &step.needs {
                 let of = index[&need.step];
                 if need.kind != NeedKind::Parallel && seen.insert(of) {
@@ -305,7 +305,7 @@ impl Graph {
         let is_exit = |step: StepIx| {
             bound && self.loops[step.at()] == self.loops[target.at()] && self.leaves_loop[step.at()]
         };
-        let mut from = HashMap::new();
+        let mut from = HashMap::default();
         let mut todo = vec![target];
         // Opaque steps lead anywhere, so each is a source of everything.
         for step in &self.opaque {
@@ -601,7 +601,7 @@ fn loops(out: &[Option<Vec<StepIx>>]) -> Vec<Option<u32>> {
         }
     };
     let parts = strongly_connected(count + 1, edges);
-    let mut size = HashMap::new();
+    let mut size = HashMap::default();
     for part in &parts[..count] {
         *size.entry(*part).or_insert(0u32) += 1;
     }

@@ -9,9 +9,9 @@ pub mod path;
 pub mod python_source;
 pub mod template;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt as _};
 use serde_json::Value;
 
 use crate::canonical::canonical;

@@ -293,8 +293,9 @@ impl Context {
 
     /// Does something as long as the attempt goes on.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Left) -> T) -> Result<T, StepError> {
-        self.lock().as_mut().map(act).ok_or_else(|| {
-            let task = self.task();
+        let task = self.task();
+        // It is taken when the function ends; a function that is abandoned may go on.
+        self.lock().as_mut().filter(|_| !task.report.is_over()).map(act).ok_or_else(|| {
             let (step, ordinal, attempt) = (&task.step, task.ordinal, task.attempt);
             let message = format!("attempt {attempt} of {step}#{ordinal} has ended, and its context with it");
             ErrorObject::new(Code::STALE_CONTEXT, message).into()

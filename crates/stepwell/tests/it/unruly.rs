@@ -19,8 +19,7 @@ fn impatient() -> Options {
     Options { cleanup_ms: 20, pool: Resources::cpu(8), ..Options::default() }
 }
 
-/// A run that waits when another begins, and goes on and ends after it. One that is under way at that moment may stand still as
-/// long as the thread is blocked (docs/roadmap.md).
+/// A run that is under way when another begins, and goes on and ends after it.
 async fn beside(engine: &Engine) -> Run {
     let waits = |cx: Context| async move {
         cx.signal::<bool>("go").await?;
@@ -32,9 +31,7 @@ async fn beside(engine: &Engine) -> Run {
         Ok(Next::done())
     };
     let agent = Agent::new("beside").state("waits", waits).state("last", last).build(engine).unwrap();
-    let run = agent.start(()).await.unwrap();
-    run.rest().await.unwrap();
-    run
+    agent.start(()).await.unwrap()
 }
 
 /// Runs a state that books a unit and leads to `b`, beside another run. Returns what it ended with.

@@ -1,8 +1,8 @@
 //! Committing a batch: checked first, then applied as a whole.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 
+use foldhash::HashMap;
 use stepwell_core::ids::{RunId, Seq, Timestamp};
 
 use super::state::{State, StoredRun, StoredWork};
@@ -36,10 +36,10 @@ impl State {
             let stored = StoredRun {
                 row,
                 journal: Vec::new(),
-                batches: HashMap::new(),
-                commands: HashMap::new(),
-                work: HashMap::new(),
-                timers: HashMap::new(),
+                batches: HashMap::default(),
+                commands: HashMap::default(),
+                work: HashMap::default(),
+                timers: HashMap::default(),
                 snapshot: None,
             };
             self.runs.insert(batch.run.clone(), stored);

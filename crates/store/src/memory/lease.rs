@@ -1,7 +1,6 @@
 //! Leases: what is ready, who holds what, units of named limits.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use stepwell_core::ids::{ExecutionRef, RunId};
 use stepwell_core::run::event::{AttemptStarted, Event};
 use stepwell_core::status::RunStatus;
@@ -18,7 +17,7 @@ impl State {
     pub(super) fn choose(&self, request: &LeaseRequest) -> (Vec<Place>, Vec<Leased>) {
         let mut leased: Vec<Leased> = Vec::new();
         let mut places = Vec::new();
-        let mut taken_now: HashMap<&str, u32> = HashMap::new();
+        let mut taken_now: HashMap<&str, u32> = HashMap::default();
         let mut room = request.room.clone();
         for (place, (run, execution)) in &self.ready {
             if leased.len() >= request.max {

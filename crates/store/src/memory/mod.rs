@@ -7,11 +7,11 @@ mod prune;
 mod queries;
 mod state;
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use foldhash::HashSet;
 use serde_json::Value;
 use stepwell_core::ids::{CommandId, RunId, Seq, Timestamp, WaitId};
 use stepwell_core::workflow::definition::Priority;

@@ -1,7 +1,6 @@
 //! Deleting old runs with all that is theirs.
 
-use std::collections::HashSet;
-
+use foldhash::HashSet;
 use stepwell_core::ids::RunId;
 
 use super::state::{State, StoredRun};

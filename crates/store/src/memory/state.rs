@@ -1,9 +1,10 @@
 //! What the store in memory keeps.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashSet};
 use stepwell_core::ids::{CommandId, ExecutionRef, RunId, Seq, Timestamp, WaitId};
 use stepwell_core::run::command::TimerKey;
 use stepwell_core::run::event::Event;

@@ -1,7 +1,6 @@
 //! What the writer knows of runs and sessions without asking the file.
 
-use std::collections::{HashMap, HashSet};
-
+use foldhash::{HashMap, HashSet};
 use rusqlite::{Connection, OptionalExtension, params};
 use stepwell_core::ids::{Epoch, RunId, Timestamp};
 use stepwell_core::status::{PauseReason, RunStatus};

@@ -112,7 +112,7 @@ impl Run {
             let execution = self.exec(ix);
             (execution.step_ix, self.tokens.trimmed(&execution.lineage), execution.late.clone())
         };
-        let mut plain = std::collections::HashSet::new();
+        let mut plain = foldhash::HashSet::default();
         let mut branches: Vec<(StepIx, Option<Payload>)> = Vec::with_capacity(to.len());
         // What a child run carries out has an execution of its own (`Activation::Child`).
         for target in to.iter().filter(|target| target.workflow.is_none()) {

@@ -5,9 +5,10 @@
 
 mod fit;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt as _};
 use serde_json::{Map, Value, json};
 
 use crate::context::{Context, value_bytes};
@@ -65,7 +66,7 @@ impl Run {
     }
 
     fn restore_executions(&mut self, kept: &[KeptExecution]) -> Result<Known, ErrorObject> {
-        let (mut known, mut counts) = (Known::with_capacity(kept.len()), HashMap::new());
+        let (mut known, mut counts) = (Known::with_capacity(kept.len()), HashMap::default());
         for (i, one) in kept.iter().enumerate() {
             let count = counts.entry(&one.step).or_insert(0);
             *count += 1;

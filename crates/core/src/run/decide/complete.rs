@@ -1,7 +1,5 @@
 //! `Complete`: an attempt ended well. Its outcome, its context writes and its route are one append.
 
-use std::collections::HashSet;
-
 use super::define::Addition;
 use super::{Refusal, Turn};
 use crate::context::{self, Write};
@@ -13,6 +11,7 @@ use crate::run::event::{Activation, Event, Target};
 use crate::run::wait::{ChildStart, WaitKind, WaitSpec};
 use crate::workflow::definition::Successors;
 use crate::workflow::{Workflow, did_you_mean, is_pattern, matches};
+use foldhash::HashSet;
 
 /// Writes as they are journaled, and the conflicts among them.
 type United = (Vec<Write>, Vec<Event>);

@@ -1,12 +1,11 @@
 //! What must fit together in a checkpoint before a run is made of it: nobody may make a run that says it is over and is
 //! not, or one that nothing can move. It looks at the checkpoint alone, whatever it is restored with.
 
-use std::collections::{HashMap, HashSet};
-
 use crate::error::ErrorObject;
 use crate::ids::{Ordinal, StepName};
 use crate::run::checkpoint::{Awaited, Checkpoint, KeptExecution, TokenState, invalid};
 use crate::status::{AgentStatus, ExecutionStatus};
+use foldhash::{HashMap, HashSet};
 
 /// Counts of a checkpoint are no larger, so that a run can go on counting.
 const MOST: u32 = 1 << 30;
@@ -50,7 +49,7 @@ pub(super) fn check_status(from: &Checkpoint) -> Result<(), ErrorObject> {
 /// What is live stands where its token is, but for what undoes a failure, and elements, which have none.
 pub(super) fn check_tokens(from: &Checkpoint) -> Result<(), ErrorObject> {
     let executions = executions(from);
-    let mut occupied = HashSet::new();
+    let mut occupied = HashSet::default();
     for (i, token) in from.tokens.iter().enumerate().filter(|(_, token)| token.state == TokenState::Active) {
         let Some(place) = token.ordinal.map(|ordinal| (&token.step, ordinal)) else { continue };
         let status = executions.get(&place).map(|one| one.status);
@@ -74,7 +73,7 @@ pub(super) fn check_tokens(from: &Checkpoint) -> Result<(), ErrorObject> {
 /// An open wait is that of an execution which is not over, the only one at its place, and can come to an end.
 pub(super) fn check_waits(from: &Checkpoint) -> Result<(), ErrorObject> {
     let executions = executions(from);
-    let mut places = HashSet::new();
+    let mut places = HashSet::default();
     for (i, wait) in from.waits.iter().enumerate() {
         let of = (&wait.step, wait.ordinal);
         if executions.get(&of).is_some_and(|one| one.status.is_terminal()) {
