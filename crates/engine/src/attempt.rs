@@ -26,6 +26,7 @@ use crate::provider::{Failure, Outcome, Provider, Task};
 use crate::secrets::Secrets;
 use crate::shared::Shared;
 use crate::slots::Slot;
+use crate::yielding::yield_once;
 
 /// A lease that a commit hands over, with the slot it will run in.
 pub(crate) struct Assignment {
@@ -245,7 +246,7 @@ pub(crate) fn prepare(
     let execution = run.execution(lease.execution.step.as_str(), lease.execution.ordinal)?;
     let step = run.workflow().step(execution.step_ix());
     let (method, params) = match &step.action {
-        Action::Function => (step.name.to_string(), Ok(Value::Null)),
+        Action::Function => (step.name.as_str().to_owned(), Ok(Value::Null)),
         Action::Provider { method, params, .. } => {
             let fit = refuse_file(step);
             let resolve = |()| params::resolve(shared, run, execution, &*provider, method, params);
@@ -316,9 +317,15 @@ fn refuse_file(step: &Step) -> Result<(), ErrorObject> {
 /// Carries an attempt out and brings its outcome home, then goes on with what is handed over to it.
 pub(crate) fn carry_out(shared: Arc<Shared>, prepared: Box<Prepared>) -> BoxFuture<'static, ()> {
     Box::pin(async move {
-        let mut current = Some(prepared);
+        /// So many in a row, and others have their turn.
+        const IN_A_ROW: u32 = 64;
+        let (mut current, mut carried_out) = (Some(prepared), 0);
         while let Some(prepared) = current {
             current = carry_one_out(&shared, prepared).await;
+            carried_out += 1;
+            if carried_out % IN_A_ROW == 0 {
+                yield_once().await;
+            }
         }
     })
 }
@@ -474,6 +481,8 @@ fn fail(shared: &Arc<Shared>, lease: &LeaseRef, failure: Failure) -> Command {
 }
 
 /// Submits an outcome until it is taken or nobody wants it. A store that fails for a while loses nothing.
+///
+/// It does not yield to the runtime's budget of a task, for the reason told at [`yield_once`].
 async fn bring_home(
     shared: &Arc<Shared>,
     run: &RunId,
@@ -481,7 +490,17 @@ async fn bring_home(
     lease: &LeaseRef,
     slot: Slot,
 ) -> Option<Box<Prepared>> {
-    let mut slot = Some(slot);
+    tokio::task::unconstrained(submit(shared, run, command, lease, slot)).await
+}
+
+async fn submit(
+    shared: &Arc<Shared>,
+    run: &RunId,
+    command: Command,
+    lease: &LeaseRef,
+    slot: Slot,
+) -> Option<Box<Prepared>> {
+    let (command, mut slot) = (Arc::new(command), Some(slot));
     let mut pause_ms = 50;
     loop {
         let (outcome, next) = shared.submit_outcome(run, command.clone(), lease.clone(), slot.take()).await;

@@ -37,6 +37,7 @@ mod turn;
 mod watch;
 pub mod whole_file;
 mod worker;
+mod yielding;
 
 pub use attempt::{FailureBehind, Opened, Reporter, Resolved, RunInfo, said_by};
 pub use clock::{Clock, SystemClock};
@@ -47,3 +48,4 @@ pub use provider::{
 };
 pub use secrets::Secrets;
 pub use watch::Follow;
+pub use yielding::yield_once;

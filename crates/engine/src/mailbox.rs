@@ -64,7 +64,7 @@ pub(crate) struct Submission {
     /// Given from outside: kept with the run, so that a repetition returns the first outcome.
     pub(crate) id: Option<CommandId>,
     /// None: nothing but the delivery of a message to take note of.
-    pub(crate) command: Option<Command>,
+    pub(crate) command: Option<Arc<Command>>,
     /// The lease it is made under.
     pub(crate) fence: Option<LeaseRef>,
     /// The message it carries out.
@@ -78,8 +78,19 @@ pub(crate) struct Submission {
 
 impl Submission {
     /// Returns a command with nothing special about it.
-    pub(crate) fn of(command: Command, reply: oneshot::Sender<Result<Receipt, Refused>>) -> Self {
-        Self { id: None, command: Some(command), fence: None, delivered: None, slot: None, root: None, reply }
+    pub(crate) fn of(
+        command: impl Into<Arc<Command>>,
+        reply: oneshot::Sender<Result<Receipt, Refused>>,
+    ) -> Self {
+        Self {
+            id: None,
+            command: Some(command.into()),
+            fence: None,
+            delivered: None,
+            slot: None,
+            root: None,
+            reply,
+        }
     }
 }
 
@@ -150,11 +161,11 @@ impl Mailbox {
 
     fn take(&self) -> Vec<Submission> {
         let mut queue = self.queue.lock().expect("no panic happens under this lock");
-        let count = queue.waiting.len().min(BATCH);
-        if count == 0 {
-            queue.draining = false;
+        if queue.waiting.len() > BATCH {
+            return queue.waiting.drain(..BATCH).collect();
         }
-        queue.waiting.drain(..count).collect()
+        queue.draining = !queue.waiting.is_empty();
+        std::mem::take(&mut queue.waiting).into()
     }
 
     /// Decides and commits as long as commands wait. Returns an attempt that was handed over, for the worker that
@@ -286,12 +297,15 @@ impl Mailbox {
             if waiting.is_empty() {
                 return Vec::new();
             }
-            let create = waiting.iter().find_map(|submission| match &submission.command {
+            let create = waiting.iter().find_map(|submission| match submission.command.as_deref() {
                 Some(Command::Create(create)) => Some(&**create),
                 _ => None,
             });
             // An attempt that began by a lease is known to the store first; a new epoch must know them all.
-            if waiting.iter().any(|submission| matches!(submission.command, Some(Command::Retry { .. }))) {
+            if waiting
+                .iter()
+                .any(|submission| matches!(submission.command.as_deref(), Some(Command::Retry { .. })))
+            {
                 *state = None;
             }
             let cached = match self.loaded(shared, state, create).await {
@@ -410,7 +424,7 @@ impl Mailbox {
             }
             CommitError::Exists(run) => {
                 refuse_some(waiting, &Refused::Rejected(run_exists(&run, &[])), |submission| {
-                    matches!(submission.command, Some(Command::Create(_)))
+                    matches!(submission.command.as_deref(), Some(Command::Create(_)))
                 });
                 Recovery::Again
             }

@@ -166,7 +166,7 @@ async fn send(
 ) -> Result<(), Refused> {
     let submission = |reply| Submission {
         id: None,
-        command,
+        command: command.map(Arc::new),
         fence: None,
         delivered: Some(delivered),
         slot: None,

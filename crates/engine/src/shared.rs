@@ -8,8 +8,8 @@ use foldhash::{HashMap, HashSet};
 use futures_util::StreamExt;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{CommandId, ExecutionRef, RunId};
-use stepwell_core::run::Changes;
 use stepwell_core::run::command::Command;
+use stepwell_core::run::{Changes, Work};
 use stepwell_core::workflow::Workflow;
 use stepwell_store::{LeaseRef, Leased, Purpose, SessionRef, Store};
 use tokio::sync::{Notify, RwLock, oneshot, watch};
@@ -239,7 +239,7 @@ impl Shared {
     pub(crate) async fn submit_outcome(
         self: &Arc<Self>,
         run: &RunId,
-        command: Command,
+        command: Arc<Command>,
         lease: LeaseRef,
         slot: Option<Slot>,
     ) -> (Result<Receipt, Refused>, Option<Box<Prepared>>) {
@@ -346,8 +346,8 @@ impl Shared {
         if changes.work.len() > handed_over {
             self.work.notify_one();
         }
-        let now = self.clock.now();
-        let later = changes.work.iter().any(|work| work.not_before > now);
+        let is_later = |work: &Work| work.not_before > self.clock.now();
+        let later = changes.work.len() > handed_over && changes.work.iter().any(is_later);
         if later || changes.timers.iter().any(|(_, at)| at.is_some()) {
             self.timer.notify_one();
         }

@@ -47,7 +47,8 @@ pub(crate) fn decide(shared: &Arc<Shared>, cached: &mut Cached, waiting: &[Submi
     let now = shared.clock.now();
     let mut turn = Turn {
         at: now,
-        events: Vec::with_capacity(waiting.len() * 3),
+        // An end, what it activates, and the attempt that begins.
+        events: Vec::with_capacity(waiting.len() * 4),
         messages: Vec::new(),
         answered: Vec::new(),
         lost: Vec::new(),
@@ -55,7 +56,7 @@ pub(crate) fn decide(shared: &Arc<Shared>, cached: &mut Cached, waiting: &[Submi
         results: Vec::with_capacity(waiting.len()),
     };
     for submission in waiting {
-        let Some(command) = &submission.command else {
+        let Some(command) = submission.command.as_deref() else {
             turn.results.push(None);
             continue;
         };

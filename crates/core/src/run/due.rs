@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use foldhash::HashSet;
+
 use super::Run;
 use super::command::TimerKey;
 use crate::ids::{ExecutionRef, Timestamp, WaitId};
@@ -67,16 +69,19 @@ pub struct Changes {
 /// What was touched since the shell last looked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Touched {
-    executions: BTreeSet<u32>,
+    /// In any order, and perhaps more than once.
+    executions: Vec<u32>,
     timers: BTreeSet<TimerKey>,
     waits: Vec<(WaitId, bool)>,
     /// Executions that the shell knows a work item of.
-    arranged: BTreeSet<u32>,
+    arranged: HashSet<u32>,
 }
 
 impl Touched {
     pub(super) fn execution(&mut self, ix: u32) {
-        self.executions.insert(ix);
+        if self.executions.last() != Some(&ix) {
+            self.executions.push(ix);
+        }
     }
 
     pub(super) fn timer(&mut self, key: TimerKey) {
@@ -110,7 +115,11 @@ impl Run {
     /// Returns what changed since the last call.
     pub fn take_changes(&mut self) -> Changes {
         let mut changes = Changes::default();
-        for ix in std::mem::take(&mut self.touched.executions) {
+        let mut touched = std::mem::take(&mut self.touched.executions);
+        touched.sort_unstable();
+        touched.dedup();
+        for ix in &touched {
+            let ix = *ix;
             match self.work(ix) {
                 Some(work) => {
                     self.touched.arranged.insert(ix);
@@ -123,6 +132,8 @@ impl Run {
                 None => {}
             }
         }
+        touched.clear();
+        self.touched.executions = touched;
         let timers = std::mem::take(&mut self.touched.timers);
         changes.timers =
             timers.into_iter().map(|key| (key.clone(), self.timers.get(&key).copied())).collect();

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use stepwell_core::run::event::Payload;
 use stepwell_core::run::wait::{Rejected, Resolution};
-use stepwell_engine::{Resolved, Secrets, said_by};
+use stepwell_engine::{Resolved, Secrets, said_by, yield_once};
 
 use super::Context;
 use super::ask::Ask;
@@ -96,7 +96,7 @@ impl Context {
                 cx.record(&name, verdict).await?;
             }
             let Some(resolution) = resolution else {
-                tokio::task::yield_now().await;
+                yield_once().await;
                 return Err(StepError::Suspended);
             };
             brought("human", resolution)

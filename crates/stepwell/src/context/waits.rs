@@ -16,7 +16,7 @@ use stepwell_core::run::event::Payload;
 use stepwell_core::run::wait::{ChildStart, Resolution, Then, WaitKind, WaitSpec};
 use stepwell_core::workflow::Workflow;
 use stepwell_core::workflow::definition::Effect;
-use stepwell_engine::{Engine, Resolved};
+use stepwell_engine::{Engine, Resolved, yield_once};
 
 use super::Context;
 use super::ask::Ask;
@@ -295,7 +295,7 @@ impl Context {
         let found = self.come_to(kind, name, open);
         Box::pin(async move {
             let Some(resolution) = found? else {
-                tokio::task::yield_now().await;
+                yield_once().await;
                 return Err(StepError::Suspended);
             };
             brought(kind, resolution)
