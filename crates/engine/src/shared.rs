@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) shutdown: CancellationToken,
     /// Nothing goes on.
     pub(crate) abort: CancellationToken,
+    /// Nothing has gone on: this engine moves no run any more.
+    pub(crate) closed: CancellationToken,
     pub(crate) tracker: TaskTracker,
     pub(crate) session: OnceLock<SessionRef>,
     /// It was declared dead: nothing is handed over to it any more.
@@ -143,6 +145,7 @@ impl Shared {
             strays: Notify::new(),
             shutdown: CancellationToken::new(),
             abort: CancellationToken::new(),
+            closed: CancellationToken::new(),
             tracker: TaskTracker::new(),
             session: OnceLock::new(),
             session_gone: AtomicBool::new(false),

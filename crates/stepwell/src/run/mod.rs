@@ -108,7 +108,7 @@ impl Run {
     /// that sleeps, or waits for its next attempt, does not rest. Whether people can move it, [`Run::questions`] tells.
     ///
     /// # Errors
-    /// The store failed.
+    /// `SYSTEM_SHUTDOWN` if the engine was shut down and the run does not rest; or the store failed.
     pub async fn rest(&self) -> Result<RunStatus, ErrorObject> {
         Ok(self.engine.rest(&self.id, true).await?.state.status)
     }
@@ -195,7 +195,8 @@ impl Run {
         self.engine.retry(&self.id, None, None).await.map(|_| ())
     }
 
-    /// Follows its journal, from the first event, page by page.
+    /// Follows its journal, from the first event, page by page. It ends with `SYSTEM_SHUTDOWN` if the engine is shut down before
+    /// the run has ended, as [`Run::watch`] does.
     pub fn events(&self) -> Follow {
         self.engine.follow(&self.id, Seq(0))
     }
@@ -310,7 +311,8 @@ impl Run {
     /// that the store keeps when the run ends.
     ///
     /// # Errors
-    /// It failed or was cancelled; or the store failed.
+    /// It failed or was cancelled; `SYSTEM_SHUTDOWN` if the engine was shut down and the run is not over, which another
+    /// engine over its store may carry on; or the store failed.
     pub async fn wait(&self) -> Result<RunResult, RunError> {
         // What is followed stays in memory until it has been looked at.
         let _followed = self.engine.follow(&self.id, Seq(0));
