@@ -157,6 +157,7 @@ impl AgentBuilder {
         let steps = states.iter().map(|state| state.step.clone()).collect();
         let definition = Definition { steps, ..self.definition };
         let mut problems = own_problems(&definition);
+        problems.extend(definition.steps.is_empty().then(|| no_states(&definition.name)));
         let workflow = match Workflow::new(definition) {
             Ok(workflow) if problems.is_empty() => workflow,
             found => {
@@ -218,6 +219,12 @@ pub(super) fn own_problems(definition: &Definition) -> Vec<Problem> {
         }
     }
     problems
+}
+
+fn no_states(agent: &str) -> Problem {
+    let hint = "add one before `build`: `.state(\"first\", |cx: Context| async move { Ok(Next::done()) })`";
+    let problem = problem("steps".into(), None, format!("agent '{agent}' has no states"));
+    Problem { hint: Some(hint.into()), ..problem }
 }
 
 fn problem(path: String, step: Option<&Step>, message: String) -> Problem {
