@@ -46,9 +46,9 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// Asks this. Any JSON is an answer, as long as nothing else is said: one of another type than the state reads is taken,
-    /// fails it, and fails it again when the run is tried again. A [schema](Ask::schema), [options](Ask::options) or a
-    /// [check](Ask::check) refuses such an answer, and the question stays open.
+    /// Asks this. Any JSON is an answer, as long as nothing else is said: one of another type than the state reads is rejected when
+    /// it runs, and it asks again. A [schema](Ask::schema) or [options](Ask::options) refuse such an answer at once, whoever
+    /// answers is told, and the question stays open.
     pub fn new(prompt: impl Into<String>) -> Self {
         let question = Question { prompt: prompt.into(), ..Question::default() };
         Self { question, deadline: None, default: None, name: None, check: None }
@@ -189,6 +189,15 @@ impl Ask {
     /// chance decides which of several comes first.
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Rejects answers of another type, if nothing else is said about them.
+    pub(super) fn of_type<A: DeserializeOwned>(mut self) -> Self {
+        let has_form = self.question.schema.is_some() || self.question.options.is_some();
+        if self.check.is_none() && !has_form {
+            self.check = Some(Check::of_type::<A>());
+        }
         self
     }
 

@@ -84,6 +84,8 @@ pub(crate) struct Left {
     pub(crate) states: Vec<State>,
     /// What was done once, by name.
     pub(crate) memos: Vec<(String, Payload)>,
+    /// Who does something once, by name: others that come to it meanwhile wait.
+    doing: BTreeMap<String, Arc<tokio::sync::Mutex<()>>>,
     pub(crate) waits: Waits,
 }
 
