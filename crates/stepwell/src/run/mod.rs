@@ -105,7 +105,9 @@ impl Run {
     }
 
     /// Waits until it is over, or paused: by somebody, or because only people and signals can move it. Returns which. A run
-    /// that sleeps, or waits for its next attempt, does not rest. Whether people can move it, [`Run::questions`] tells.
+    /// that sleeps, or waits for its next attempt, does not rest. One that goes on without them at some time does: at the
+    /// deadline of a question, or when the time of a [need](crate::Need::timeout) has passed. Whether people can move it,
+    /// [`Run::questions`] tells.
     ///
     /// # Errors
     /// `SYSTEM_SHUTDOWN` if the engine was shut down and the run does not rest; or the store failed.
