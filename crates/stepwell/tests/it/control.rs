@@ -199,6 +199,35 @@ async fn numbers_of_a_run_count_what_its_journal_holds() {
     assert!(metrics.run_time >= Duration::from_millis(40), "four attempts of 10 ms: {metrics:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_time_that_attempts_waited_for_a_place_is_counted_and_no_other() {
+    const LONG: Duration = Duration::from_secs(100);
+    let engine = simulated().await;
+    let slow = |cx: Context| async move {
+        if cx.attempt() == 1 {
+            // Neither waiting for a person nor for the next attempt is waiting for a place.
+            let _: bool = cx.ask_human(Ask::new(cx.step().to_owned())).await?;
+            return Err(StepError::new("not yet"));
+        }
+        tokio::time::sleep(LONG).await;
+        Ok(Next::done())
+    };
+    let retry = Retry::times(1).initial(LONG).jitter(false);
+    let agent = Agent::new("queue").max_concurrent(1).retry(retry);
+    let agent = agent.add_state(State::new("one", slow).entry().next([stepwell::END]));
+    let agent =
+        agent.add_state(State::new("other", slow).entry().next([stepwell::END])).build(&engine).unwrap();
+    let run = agent.start(()).await.unwrap();
+    let asked = questions(&run).await;
+    tokio::time::sleep(LONG).await;
+    for (_, wait) in asked {
+        run.answer(&wait, true).await.unwrap();
+    }
+    run.wait().await.unwrap();
+    let queued = run.metrics().await.unwrap().queued_time;
+    assert!(queued >= LONG && queued < LONG + Duration::from_secs(1), "the second one, once: {queued:?}");
+}
+
 #[tokio::test]
 async fn a_run_goes_on_when_nobody_waits_for_it_any_more() {
     on_each_store(async |engine| {
