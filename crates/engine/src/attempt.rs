@@ -340,8 +340,13 @@ async fn carry_one_out(shared: &Arc<Shared>, prepared: Prepared) -> Option<Prepa
         tracing::warn!(%run, execution = %hold.lease.execution, %reason, "an attempt was lost");
     }
     let command = match &outcome {
-        // Its run ended, or its lease is gone: nobody wants the outcome.
-        _ if was_cancelled(&hold, &outcome) && !shared.abort.is_cancelled() => return None,
+        // Its run ended, or its lease is gone: nobody wants the outcome. What its lease still takes of named limits is given
+        // back when the store is told what is held.
+        _ if was_cancelled(&hold, &outcome) && !shared.abort.is_cancelled() => {
+            drop(hold);
+            shared.strays.notify_one();
+            return None;
+        }
         // The engine is shutting down, which is no fault of the step: the next worker makes the attempt again.
         Outcome::Fail(_) | Outcome::Lost { .. } if was_cancelled(&hold, &outcome) => {
             Command::Lose { attempt: attempt_ref(&hold.lease), given_back: true }

@@ -309,8 +309,8 @@ impl Run {
     /// If it did not complete, this also waits until its states, and those of the runs that it began, have ended in this
     /// process. One that goes on although it is
     /// [told to end](crate::Context::is_cancelled) is abandoned when the [clean-up time](Launch::cleanup_timeout) is over:
-    /// what it does later changes nothing. Slots and resources are given back when an attempt ends or is abandoned, limits
-    /// that the store keeps when the run ends.
+    /// what it does later changes nothing. Slots, resources and limits are given back when an attempt ends or is abandoned, those
+    /// limits that the store keeps as soon as it is told.
     ///
     /// # Errors
     /// It failed or was cancelled; `SYSTEM_SHUTDOWN` if the engine was shut down and the run is not over, which another
