@@ -64,6 +64,17 @@ async fn a_life_that_is_ended() {
             questions(&run).await;
         }
         "books" => drop(books(&engine, Some(dir.into())).run(()).run_id("job").await),
+        "cancelled" => {
+            let deaf = State::blocking("a", |_| {
+                loop {
+                    std::thread::park();
+                }
+            });
+            let agent = Agent::new("deaf").limit("printer", 1).add_state(deaf.limit("printer", 1));
+            let run = agent.build(&engine).unwrap().start(()).await.unwrap();
+            until(&run, started("a")).await;
+            run.cancel().await.unwrap();
+        }
         "checkpoints" => {
             let run = marks(&engine, false).start(()).run_id("job").await.unwrap();
             // Ready in the middle of them: it writes on until it is killed.
@@ -245,6 +256,15 @@ async fn a29_a_paused_run_whose_process_is_killed_begins_nothing_until_it_is_res
         _ => None,
     });
     assert_eq!(begun.collect::<Vec<_>>(), ["a", "b", "c", "d", "e"], "each of them once");
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a16_what_a_cancelled_state_of_a_killed_process_took_of_a_limit_is_free_for_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    live("cancelled", dir.path()).await;
+    let engine = open(dir.path()).await;
+    books(&engine, None).run(()).await.unwrap();
     engine.shutdown().await;
 }
 
