@@ -36,7 +36,7 @@ impl Context {
     ///
     /// An answer that is of another type than the state asks for is rejected if the question has no form, and asked for again:
     /// what is wrong with it is told to whoever answers next. That is found when the state runs, so whoever answered was not
-    /// told. A [schema](Ask::schema), [options](Ask::options) or [`schema_of`](Ask::schema_of) refuse such an answer before it
+    /// told. A [schema](Ask::schema), [options](Ask::options) or `schema_of` refuse such an answer before it
     /// is taken; one that they take although it is of another type fails the state.
     ///
     /// Everything before the question is done again when the answer is there: put what has an effect into
