@@ -16,6 +16,17 @@ use crate::workflow::definition::Reducer;
 /// neither see nor write them, and nothing is left of one that was removed.
 pub const RESERVED: &str = "$pipeline/";
 
+/// Returns why nobody may give a key of that name, if it is [reserved](RESERVED).
+///
+/// ```
+/// use stepwell_core::context::why_reserved;
+/// assert_eq!(why_reserved("n"), None);
+/// assert_eq!(why_reserved("$pipeline/0").unwrap(), "is reserved: no key begins with '$pipeline/'");
+/// ```
+pub fn why_reserved(key: &str) -> Option<String> {
+    key.starts_with(RESERVED).then(|| format!("is reserved: no key begins with '{RESERVED}'"))
+}
+
 /// A change an attempt wants, against the snapshot it saw.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
@@ -266,8 +277,22 @@ fn reduced(
     }
 }
 
-/// Returns the journaled form of a `max` or `min` write: the value that stands if it is the better one.
-pub(crate) fn keep_best(write: Write, standing: Option<&Payload>, reducer: Reducer) -> Write {
+/// Unites a reduced write with the value that stands: of a `max` or `min` the better one is journaled, and a sum must be a
+/// number too.
+pub(crate) fn unite(write: Write, standing: Option<&Payload>, reducer: Reducer) -> Result<Write, Misfit> {
+    if let (Op::Add(number), Some(before)) = (&write.op, standing.and_then(|value| value.as_number()))
+        && sum(before, number).is_none()
+    {
+        return Err(Misfit {
+            key: write.key,
+            reducer: "sum",
+            reason: "the sum is beyond what a number can hold",
+        });
+    }
+    Ok(keep_best(write, standing, reducer))
+}
+
+fn keep_best(write: Write, standing: Option<&Payload>, reducer: Reducer) -> Write {
     let (Op::Set(new), Some(old)) = (&write.op, standing) else { return write };
     let (Some(new_number), Some(old_number)) = (new.as_f64(), old.as_f64()) else { return write };
     let old_wins = match reducer {
@@ -303,7 +328,7 @@ fn apply_op(standing: Option<Payload>, op: &Op) -> Option<Payload> {
         Op::Remove => None,
         Op::Add(number) => {
             let before = standing.as_deref().and_then(Value::as_number).cloned().unwrap_or(Number::from(0));
-            // A sum that leaves the range of numbers keeps the last number that was in it.
+            // Journals of old may hold a sum that is no number; since then its step fails.
             Some(Payload::new(Value::Number(sum(&before, number).unwrap_or(before))))
         }
         Op::Append(items) => {

@@ -360,8 +360,12 @@ async fn carry_one_out(shared: &Arc<Shared>, prepared: Box<Prepared>) -> Option<
         tracing::warn!(run = %attempt.run, execution = %attempt.lease.execution, %reason, "an attempt was lost");
     }
     let is_unwanted = attempt.cancel.is_cancelled() && late.is_none();
+    if is_unwanted && !shared.abort.is_cancelled() {
+        drop(hold);
+        shared.note_unwanted();
+        return None;
+    }
     let command = match &outcome {
-        _ if is_unwanted && !shared.abort.is_cancelled() => return None,
         // The engine is shutting down, which is no fault of the step: the next worker makes the attempt again.
         Outcome::Fail(_) | Outcome::Lost { .. } if is_unwanted => give_back(attempt),
         _ => command_of(shared, &attempt.lease, outcome, snapshot, purpose),
@@ -405,12 +409,15 @@ pub(crate) async fn abandon_late(shared: Arc<Shared>, attempt: Arc<UnderWay>) {
     let lease = &attempt.lease;
     tracing::warn!(run = %attempt.run, execution = %lease.execution, "an attempt did not end when it was told to, and is abandoned");
     let command = match late {
-        Some(limit) => Some(fail(&shared, lease, timed_out(&lease.execution.step, limit))),
-        None => shared.abort.is_cancelled().then(|| give_back(&attempt)),
+        Some(limit) => fail(&shared, lease, timed_out(&lease.execution.step, limit)),
+        None if shared.abort.is_cancelled() => give_back(&attempt),
+        None => {
+            shared.held.release(&attempt);
+            shared.note_unwanted();
+            return;
+        }
     };
-    if let Some(command) = command
-        && let Some(next) = bring_home(&shared, &attempt.run, command, lease, slot).await
-    {
+    if let Some(next) = bring_home(&shared, &attempt.run, command, lease, slot).await {
         shared.spawn_attempt(next);
     }
     shared.held.release(&attempt);

@@ -538,9 +538,11 @@ impl Engine {
     }
 
     /// Stops taking work, lets running attempts end for up to the cleanup time, cancels those that do not, hands leases
-    /// back and closes the session. The store stays open.
+    /// back and closes the session. The store stays open. Who waits for a run that is not over by then is told so.
     pub async fn shutdown(&self) {
         let shared = &self.shared;
+        // Also if nobody waits for the end of this.
+        let _closed = shared.closed.clone().drop_guard();
         shared.shutdown.cancel();
         shared.tracker.close();
         let grace = shared.clock.now().plus_ms(shared.options.cleanup_ms);

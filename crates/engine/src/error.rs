@@ -53,6 +53,14 @@ pub(crate) fn run_exists(run: &RunId, differs: &[&str]) -> ErrorObject {
         .with_hint("choose another id, or start it with what the existing run was started with")
 }
 
+/// Returns the error of who waits for a run that is not over, on an engine that was shut down.
+pub(crate) fn shut_down_meanwhile(run: &RunId) -> ErrorObject {
+    let message = format!("the engine was shut down while run {run} was waited for, which is not over");
+    ErrorObject::new(Code::SYSTEM_SHUTDOWN, message)
+        .with("run_id", run.as_str())
+        .with_hint("the run goes on where an engine over its store carries it: find it there, and wait again")
+}
+
 /// Returns the error of an engine that is shutting down.
 pub(crate) fn shutting_down() -> ErrorObject {
     ErrorObject::new(Code::SYSTEM_SHUTDOWN, "the engine is shutting down")

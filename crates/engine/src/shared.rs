@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) shutdown: CancellationToken,
     /// Nothing goes on.
     pub(crate) abort: CancellationToken,
+    /// Nothing has gone on: this engine moves no run any more.
+    pub(crate) closed: CancellationToken,
     pub(crate) tracker: TaskTracker,
     pub(crate) session: OnceLock<SessionRef>,
     /// It was declared dead: nothing is handed over to it any more.
@@ -144,6 +146,7 @@ impl Shared {
             strays: Notify::new(),
             shutdown: CancellationToken::new(),
             abort: CancellationToken::new(),
+            closed: CancellationToken::new(),
             tracker: TaskTracker::new(),
             session: OnceLock::new(),
             session_gone: AtomicBool::new(false),
@@ -257,6 +260,12 @@ impl Shared {
         let (revision, seq) = (loaded.row.revision, loaded.row.seq);
         let (folded, kept) = snapshots::fold(self, run, workflow, loaded).await?;
         Ok(Cached::new(folded, revision, seq, kept))
+    }
+
+    /// Takes note that nobody wants the outcome of an attempt whose run ended, or whose lease is gone. What the lease still takes
+    /// of named limits is given back when the store is told what is held.
+    pub(crate) fn note_unwanted(&self) {
+        self.strays.notify_one();
     }
 
     /// Takes in the function of a step, in place of the one it had. Runs that wait for it go on.

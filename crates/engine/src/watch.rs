@@ -9,7 +9,7 @@ use stepwell_store::{Among, Page, Recorded, RunFilter, RunRow};
 use tokio::sync::watch;
 
 use crate::engine::{Engine, Leases, Watched};
-use crate::error::from_store;
+use crate::error::{from_store, shut_down_meanwhile};
 use crate::shared::Shared;
 
 /// However quiet it is, the journal is read so often: a lost wake-up costs no more.
@@ -33,7 +33,7 @@ impl Follow {
     /// Returns the next events, waiting for them; empty once the run has ended and all were returned.
     ///
     /// # Errors
-    /// `WORKFLOW_NOT_FOUND`, or the store.
+    /// `WORKFLOW_NOT_FOUND`; `SYSTEM_SHUTDOWN` if the engine was shut down and the run has not ended; or the store.
     pub async fn next(&mut self) -> Result<Vec<Recorded>, ErrorObject> {
         const PAGE: usize = 1_000;
         loop {
@@ -42,6 +42,7 @@ impl Follow {
             }
             self.own.moves.mark_unchanged();
             self.store.mark_unchanged();
+            let is_closed = self.engine.shared.closed.is_cancelled();
             let store = self.engine.store().clone();
             let events =
                 store.events(&self.run, self.after, PAGE).await.map_err(|error| from_store(&error))?;
@@ -55,6 +56,9 @@ impl Follow {
                 return Ok(Vec::new());
             }
             if row.seq <= self.after {
+                if is_closed {
+                    return Err(shut_down_meanwhile(&self.run));
+                }
                 self.moved().await;
             }
         }
@@ -64,6 +68,7 @@ impl Follow {
         tokio::select! {
             _ = self.own.moves.changed() => {}
             _ = self.store.changed() => {}
+            () = self.engine.shared.closed.cancelled() => return,
             () = tokio::time::sleep(POLL) => {}
         }
         // What comes meanwhile is read with it, so that watching a fast run costs it little.
@@ -87,7 +92,7 @@ impl Engine {
     /// Waits until a run rests: it is over, or (`or_paused`) nothing but a person or signal can move it.
     ///
     /// # Errors
-    /// `WORKFLOW_NOT_FOUND`, or the store.
+    /// `WORKFLOW_NOT_FOUND`; `SYSTEM_SHUTDOWN` if the engine was shut down and the run does not rest; or the store.
     pub async fn rest(&self, run: &RunId, or_paused: bool) -> Result<RunRow, ErrorObject> {
         let mut own = self.watch_status(run);
         let mut store = self.store().changes();
@@ -95,9 +100,13 @@ impl Engine {
         loop {
             own.moves.mark_unchanged();
             store.mark_unchanged();
+            let is_closed = self.shared.closed.is_cancelled();
             let row = self.store().run(run).await.map_err(|error| from_store(&error))?;
             if rests(row.state.status) {
                 return Ok(row);
+            }
+            if is_closed {
+                return Err(shut_down_meanwhile(run));
             }
             let rested_here = async {
                 // What this process commits says by itself how the run stands.
@@ -112,6 +121,7 @@ impl Engine {
             tokio::select! {
                 () = rested_here => {}
                 () = moved_elsewhere => {}
+                () = self.shared.closed.cancelled() => {}
                 () = tokio::time::sleep(POLL) => {}
             }
         }
@@ -119,12 +129,12 @@ impl Engine {
 
     /// Waits until the attempts of a run that has ended, this one, have ended too, and those of the runs that it began, as far as
     /// this process carries them out. Those that ignore that they are cancelled are abandoned when the clean-up time
-    /// since the end of the run is over: that of the engine, if no other is given.
+    /// since the end of the run is over: that of the engine, if no other is given. Of an engine that was shut down none is under way.
     ///
     /// # Errors
     /// The store failed.
     pub async fn wind_down(&self, ended: &RunRow, cleanup: Option<Duration>) -> Result<(), ErrorObject> {
-        let Shared { held, clock, options, .. } = &*self.shared;
+        let Shared { held, clock, options, closed, .. } = &*self.shared;
         if options.leases == Leases::None {
             return Ok(());
         }
@@ -143,6 +153,7 @@ impl Engine {
         };
         tokio::select! {
             biased;
+            () = closed.cancelled() => return Ok(()),
             wound_down = all_ended => return wound_down,
             () = clock.sleep_until(end.plus_ms(cleanup_ms)) => {}
         }

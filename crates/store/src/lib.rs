@@ -75,7 +75,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Opens a session: this process takes part. `label` is for people (host, pid, what it is).
     async fn open_session(&self, label: &str, now: Timestamp) -> Result<SessionRef, Error>;
 
-    /// Says that the session lives, and compares what it holds with the store. `NotFound` if it was declared dead.
+    /// Says that the session lives, and compares what it holds with the store. Units of named limits that were taken by removed
+    /// leases which it does not hold any more are free again. `NotFound` if it was declared dead.
     async fn renew_session(
         &self,
         session: SessionRef,

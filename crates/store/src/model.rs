@@ -201,7 +201,8 @@ pub enum WorkChange {
     Put(WorkItem),
     /// The item is leased to that session in the same commit. Its `AttemptStarted` is among the batch's events.
     HandOver(WorkItem, SessionRef),
-    /// Nothing is to be done for that execution; a lease of it is gone.
+    /// Nothing is to be done for that execution; a lease of it is gone. Its units of named limits are given back when its
+    /// worker does not hold it any more ([`Store::renew_session`](crate::Store::renew_session)), or its session is gone.
     Remove(ExecutionRef),
 }
 

@@ -209,6 +209,22 @@ impl Execution {
         (self.status == ExecutionStatus::Running && self.session != 0).then_some(self.attempt_started_at)
     }
 
+    /// Returns since when its next attempt may begin, or from when on, if none is under way and nothing else is waited for.
+    pub fn ready_since(&self) -> Option<Timestamp> {
+        match self.status {
+            ExecutionStatus::Pending | ExecutionStatus::Ready => Some(self.ready_at),
+            ExecutionStatus::Retrying => self.due_at,
+            ExecutionStatus::Blocked
+            | ExecutionStatus::Running
+            | ExecutionStatus::Waiting
+            | ExecutionStatus::Completed
+            | ExecutionStatus::Failed
+            | ExecutionStatus::TimedOut
+            | ExecutionStatus::Cancelled
+            | ExecutionStatus::Skipped => None,
+        }
+    }
+
     /// Returns the life of the run that it began in, or lives again in.
     pub fn epoch(&self) -> Epoch {
         self.epoch

@@ -397,7 +397,7 @@ pub enum Effect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reducer {
-    /// Adds the difference.
+    /// Adds the difference. A sum beyond what a number can hold, which no single write can come to, fails the state that makes it.
     Sum,
     /// Appends what was added to the list.
     Extend,

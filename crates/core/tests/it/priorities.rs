@@ -60,6 +60,29 @@ fn of_those_that_need_the_same_step_the_most_urgent_goes_first() {
     assert_eq!(order([vec![first], needing].concat(), Some(Vec::new())), BY_PRIORITY);
 }
 
+/// The first place is taken by what is activated first: a payload before what needs the step, and that before a merge.
+#[test]
+fn of_what_one_commit_makes_ready_by_several_ways_all_after_the_first_go_by_priority() {
+    let named = |name: &str, priority| Step { priority, ..Step::function(name).next(&[]) };
+    let steps = vec![
+        Step::function("first").next(&["payload", "urgent payload", "merge", "late merge"]),
+        named("payload", Priority::Normal),
+        named("urgent payload", Priority::Critical),
+        named("merge", Priority::High),
+        named("late merge", Priority::Low),
+        named("needing", Priority::Normal).needs(&["first"]),
+        named("urgent needing", Priority::Critical).needs(&["first"]),
+    ];
+    let to = vec![
+        Target::to("late merge"),
+        Target::to("merge"),
+        Target::with_payload("payload", 1),
+        Target::with_payload("urgent payload", 2),
+    ];
+    let expected = ["urgent payload", "urgent needing", "merge", "payload", "needing", "late merge"];
+    assert_eq!(order(steps, Some(to)), expected);
+}
+
 #[test]
 fn an_urgent_merge_waits_all_the_same() {
     let steps = vec![

@@ -10,7 +10,7 @@ use stepwell_core::run::command::Command;
 use stepwell_core::run::event::Parent;
 use stepwell_core::run::wait::{Resolution, Then, WaitKind};
 use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
-use stepwell_core::workflow::definition::{Definition, Step};
+use stepwell_core::workflow::definition::{Definition, Lifecycle, Need, NeedKind, Step};
 
 use crate::support::{World, answer, child, question, signal, wait_for};
 
@@ -27,6 +27,51 @@ fn a_question_pauses_the_run_and_its_answer_runs_the_function_again_under_the_sa
     let work = world.run.due().work;
     assert_eq!((world.status(), work[0].attempt), (RunStatus::Running, 1));
     assert_eq!(world.refused(answer(&waits[0], json!("no"))), "wait_closed");
+}
+
+/// DESIGN §3, Waits: what is blocked does not count, whether its needs have a time or not.
+#[test]
+fn a_question_beside_a_step_that_waits_for_a_need_with_a_time_pauses_the_run_until_that_time() {
+    for is_routed in [false, true] {
+        let need = Need {
+            step: "a".into(),
+            kind: NeedKind::Timeout { timeout_ms: 500 },
+            lifecycle: Lifecycle::Once,
+        };
+        let first = Step {
+            entry: true,
+            ..Step::function("first").next(if is_routed { &["a", "b"] } else { &["a"] })
+        };
+        let late = Step { needs: vec![need], ..Step::function("b").next(&[]) };
+        let mut world = World::steps(vec![first, Step::function("a").next(&[]), late]);
+        world.done("first", if is_routed { &["a", "b"] } else { &["a"] });
+        let waits = world.asks("a", vec![question(0)]);
+        assert_eq!((world.status(), world.run.pause_reason()), (RunStatus::Paused, Some(PauseReason::Input)));
+        world.wait_ms(500);
+        world.fire_due();
+        assert_eq!((world.status(), world.ready_steps()), (RunStatus::Running, vec!["b".to_owned()]));
+        world.done("b", &[]);
+        assert_eq!(world.status(), RunStatus::Paused);
+        world.answer(&waits[0], json!("yes"));
+        world.done("a", &[]);
+        assert_eq!(world.status(), RunStatus::Completed);
+    }
+}
+
+#[test]
+fn a_run_whose_predicate_is_being_asked_is_not_paused() {
+    let need = Need { step: "a".into(), kind: NeedKind::Conditional, lifecycle: Lifecycle::Once };
+    let judged = Step { needs: vec![need], ..Step::function("b").next(&[]) };
+    let mut world = World::steps(vec![
+        Step { entry: true, ..Step::function("first").next(&["a", "asks"]) },
+        Step::function("a").next(&[]),
+        Step::function("asks").next(&[]),
+        judged,
+    ]);
+    world.done("first", &["a", "asks"]);
+    world.asks("asks", vec![question(0)]);
+    world.done("a", &[]);
+    assert_eq!((world.status(), world.run.due().work.len()), (RunStatus::Running, 1));
 }
 
 #[test]

@@ -81,6 +81,29 @@ impl AgentBuilder {
 
     /// Takes a checkpoint so often while a run runs, and one at its end; [`Run::latest_checkpoint`](crate::Run::latest_checkpoint)
     /// returns the last one. No run needs any to survive its process.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// use std::time::Duration;
+    ///
+    /// let agent = Agent::new("night")
+    ///     .checkpoint_interval(Duration::from_mins(5))
+    ///     .state("work", |cx: Context| async move {
+    ///         cx.set("rows", &7)?;
+    ///         Ok(Next::done())
+    ///     })
+    ///     .build(&engine)?;
+    /// let run = agent.start(()).await?;
+    /// run.wait().await?;
+    /// let last = run.latest_checkpoint().await?.unwrap();
+    /// assert_eq!(last.shared_state["rows"], 7);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn checkpoint_interval(mut self, time: Duration) -> Self {
         self.definition.checkpoint_interval_ms = Some(millis(time));
         self
@@ -100,6 +123,32 @@ impl AgentBuilder {
 
     /// Says what the final failure of a state does to the run, if the state says nothing about it. By default it ends the
     /// run, and everything in it, at once.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// use stepwell::OnFailure;
+    ///
+    /// let agent = Agent::new("orders")
+    ///     .on_failure(OnFailure::Route("tell".into()))
+    ///     .state("order", |_: Context| async { Ok(Next::to(std::fs::read_to_string("no such file")?)) })
+    ///     .state("tell", |cx: Context| async move {
+    ///         if let Some(failure) = cx.failure() {
+    ///             cx.set("told", &format!("{} failed: {}", failure.step, failure.error.code.name()))?;
+    ///         }
+    ///         Ok(Next::done())
+    ///     })
+    ///     .build(&engine)?;
+    ///
+    /// let result = agent.run(()).await?; // it completes
+    /// assert_eq!(result.failed_states, ["order"]);
+    /// assert_eq!(result.context["told"], "order failed: TASK_EXECUTION_FAILED");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.defaults.on_failure = on_failure;
         self
@@ -107,12 +156,56 @@ impl AgentBuilder {
 
     /// Says how changes to a context key are united that are made side by side. Without a reducer the last one wins, and the
     /// journal says so.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// use stepwell::{END, Reducer};
+    ///
+    /// async fn count(cx: Context) -> Result<Next, stepwell::StepError> {
+    ///     // Read and written as if nobody else did.
+    ///     cx.set("pages", &(cx.get::<u32>("pages")?.unwrap_or(0) + cx.payload::<u32>()?.unwrap_or(0)))?;
+    ///     Ok(Next::done())
+    /// }
+    ///
+    /// let agent = Agent::new("count")
+    ///     .reducer("pages", Reducer::Sum)
+    ///     .state("books", |_: Context| async { Next::each("count", [120, 80, 300]) })
+    ///     .add_state(State::new("count", count).next([END]))
+    ///     .build(&engine)?;
+    /// assert_eq!(agent.run(()).await?.get("pages")?, Some(500));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reducer(mut self, key: &str, reducer: Reducer) -> Self {
         self.definition.reducers.insert(key.to_owned(), reducer);
         self
     }
 
     /// Says how many units there are of a limit that [states take](State::limit), over all workers of the store.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// # async fn call(_: Context) -> Result<Next, stepwell::StepError> { Ok(Next::done()) }
+    /// # async fn print(_: Context) -> Result<Next, stepwell::StepError> { Ok(Next::done()) }
+    /// // Whatever runs there are: at most eight call the service at once, and one prints.
+    /// let agent = Agent::new("letters")
+    ///     .limit("service", 8)
+    ///     .limit("printer", 1)
+    ///     .add_state(State::new("call", call).limit("service", 1).next(["print"]))
+    ///     .add_state(State::new("print", print).limit("printer", 1))
+    ///     .build(&engine)?;
+    /// # agent.run(()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn limit(mut self, name: &str, units: u32) -> Self {
         self.definition.limits.insert(name.to_owned(), units);
         self
@@ -157,6 +250,7 @@ impl AgentBuilder {
         let steps = states.iter().map(|state| state.step.clone()).collect();
         let definition = Definition { steps, ..self.definition };
         let mut problems = own_problems(&definition);
+        problems.extend(definition.steps.is_empty().then(|| no_states(&definition.name)));
         let workflow = match Workflow::new(definition) {
             Ok(workflow) if problems.is_empty() => workflow,
             found => {
@@ -218,6 +312,12 @@ pub(super) fn own_problems(definition: &Definition) -> Vec<Problem> {
         }
     }
     problems
+}
+
+fn no_states(agent: &str) -> Problem {
+    let hint = "add one before `build`: `.state(\"first\", |cx: Context| async move { Ok(Next::done()) })`";
+    let problem = problem("steps".into(), None, format!("agent '{agent}' has no states"));
+    Problem { hint: Some(hint.into()), ..problem }
 }
 
 fn problem(path: String, step: Option<&Step>, message: String) -> Problem {

@@ -74,6 +74,17 @@ impl Need {
     }
 
     /// One of all needs of this kind must have completed, or have failed under [`OnFailure::Continue`](crate::OnFailure).
+    ///
+    /// ```
+    /// use stepwell::{Context, Need, Next, State};
+    ///
+    /// // Begins when the first of the two has found something, and `licence` has completed.
+    /// let state = State::new("show", |_: Context| async { Ok(Next::done()) })
+    ///     .needs("search_web", Need::or())
+    ///     .needs("search_files", Need::or())
+    ///     .needs("licence", Need::required());
+    /// # let _ = state;
+    /// ```
     pub fn or() -> Self {
         Self::of(NeedKind::Or)
     }

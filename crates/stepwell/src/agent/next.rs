@@ -53,6 +53,34 @@ impl Next {
     /// Goes on with that state once per payload, which it reads by [`Context::payload`](crate::Context::payload) or, if it
     /// is an object, key by key. What carries a payload waits for no other branch.
     ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// use serde_json::json;
+    /// use stepwell::Reducer;
+    ///
+    /// let agent = Agent::new("thumbnails")
+    ///     .reducer("pixels", Reducer::Sum)
+    ///     .state("find", |_: Context| async {
+    ///         Next::each("shrink", [json!({ "file": "a.png", "size": 64 }), json!({ "file": "b.png", "size": 32 })])
+    ///     })
+    ///     .add_state(State::new("shrink", |cx: Context| async move {
+    ///         let size: u32 = cx.get("size")?.unwrap_or(16);
+    ///         cx.set("pixels", &(cx.get::<u32>("pixels")?.unwrap_or(0) + size * size))?;
+    ///         Ok(Next::to("index")) // once, when all have come there
+    ///     }).next(["index"]))
+    ///     .state("index", |_: Context| async { Ok(Next::done()) })
+    ///     .build(&engine)?;
+    /// let run = agent.start(()).await?;
+    /// assert_eq!(run.wait().await?.get("pixels")?, Some(64 * 64 + 32 * 32));
+    /// assert_eq!(run.metrics().await?.attempts, 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// A payload is not JSON.
     pub fn each(

@@ -117,6 +117,32 @@ impl State {
     }
 
     /// Says what several branches that arrive here become.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State, StepError};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// use stepwell::Join;
+    ///
+    /// # async fn ask(cx: Context) -> Result<Next, StepError> { Ok(Next::to("take")) }
+    /// # async fn take(cx: Context) -> Result<Next, StepError> { Ok(Next::done()) }
+    /// // Two services are asked at once, and the first that answers is taken.
+    /// let agent = Agent::new("race")
+    ///     .state("begin", |_: Context| async { Ok(Next::all(["one", "other"])) })
+    ///     .add_state(State::new("one", ask).next(["take"]))
+    ///     .add_state(State::new("other", ask).next(["take"]))
+    ///     .add_state(State::new("take", take).join(Join::Any))
+    ///     .build(&engine)?;
+    ///
+    /// let run = agent.start(()).await?;
+    /// run.wait().await?;
+    /// assert_eq!(run.states().await?["take"].attempts, 1);
+    /// assert_eq!(run.metrics().await?.absorbed, 1); // the later answer
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn join(mut self, join: Join) -> Self {
         self.step.join = join;
         self
@@ -155,12 +181,47 @@ impl State {
 
     /// Runs that state after the final failure, before anything else follows from it. Without this, a state called
     /// `<name>_compensation` is the one, if there is one.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry, State};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let agent = Agent::new("travel")
+    ///     .add_state(State::new("book", |cx: Context| async move {
+    ///         Err(stepwell::StepError::never_again("no room is free"))
+    ///     }).compensation("give_back"))
+    ///     .state("give_back", |cx: Context| async move {
+    ///         cx.set("given_back", &cx.failure().map(|failure| failure.step.clone()))?;
+    ///         Ok(Next::done())
+    ///     })
+    ///     .build(&engine)?;
+    ///
+    /// let failed = agent.run(()).await.unwrap_err(); // as without it, when all is undone
+    /// assert_eq!(failed.error.message, "step 'book': no room is free");
+    /// assert_eq!(failed.result.unwrap().context["given_back"], "book");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn compensation(mut self, name: &str) -> Self {
         self.step.compensation = Some(name.into());
         self
     }
 
-    /// Says whether an attempt that vanished with its process may be made again; if not, a person is asked.
+    /// Says whether an attempt that vanished with its process may be made again; if not, a person is asked: `retry`,
+    /// `complete` with a value, or `fail`. A state that runs at most once can neither wait nor use
+    /// [`once`](crate::Context::once).
+    ///
+    /// ```
+    /// # use stepwell::{Context, Next, State, StepError};
+    /// use stepwell::Effect;
+    /// # async fn send(_: Context) -> Result<Next, StepError> { Ok(Next::done()) }
+    ///
+    /// // Nobody can tell afterwards whether the letter was sent, and it must not be sent twice.
+    /// let state = State::new("send_letter", send).effect(Effect::AtMostOnce);
+    /// # let _ = state;
+    /// ```
     pub fn effect(mut self, effect: Effect) -> Self {
         self.step.effect = effect;
         self

@@ -46,9 +46,9 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// Asks this. Any JSON is an answer, as long as nothing else is said: one of another type than the state reads is taken,
-    /// fails it, and fails it again when the run is tried again. A [schema](Ask::schema), [options](Ask::options) or a
-    /// [check](Ask::check) refuses such an answer, and the question stays open.
+    /// Asks this. Any JSON is an answer, as long as nothing else is said: one of another type than the state reads is rejected when
+    /// it runs, and it asks again. A [schema](Ask::schema) or [options](Ask::options) refuse such an answer at once, whoever
+    /// answers is told, and the question stays open.
     pub fn new(prompt: impl Into<String>) -> Self {
         let question = Question { prompt: prompt.into(), ..Question::default() };
         Self { question, deadline: None, default: None, name: None, check: None }
@@ -171,6 +171,31 @@ impl Ask {
 
     /// Takes no answer after this time, counted from when it is first asked. Then the default is the answer, and without one
     /// the question fails with `HUMAN_TIMEOUT`, which the state may handle.
+    ///
+    /// ```
+    /// # use stepwell::{Agent, Context, Engine, Next, Options, Registry};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// use std::time::Duration;
+    /// use stepwell::{Ask, Code};
+    ///
+    /// let agent = Agent::new("hurry")
+    ///     .state("ask", |cx: Context| async move {
+    ///         let ask = Ask::new("Shall we wait?").deadline(Duration::from_millis(5)); // or days
+    ///         let wait = match cx.ask_human::<bool>(ask).await {
+    ///             Err(late) if late.is(Code::HUMAN_TIMEOUT) => false,
+    ///             answered => answered?,
+    ///         };
+    ///         cx.set("wait", &wait)?;
+    ///         Ok(Next::done())
+    ///     })
+    ///     .build(&engine)?;
+    /// assert_eq!(agent.run(()).await?.get("wait")?, Some(false));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn deadline(mut self, time: Duration) -> Self {
         self.deadline = Some(time);
         self
@@ -187,8 +212,32 @@ impl Ask {
 
     /// Lets the answer be found by this name when the state runs again, in place of the order of its questions. Needed where
     /// chance decides which of several comes first.
+    ///
+    /// ```
+    /// use stepwell::{Ask, Context, Next, StepError};
+    ///
+    /// async fn approve(cx: Context) -> Result<Next, StepError> {
+    ///     for document in cx.get::<Vec<String>>("documents")?.unwrap_or_default() {
+    ///         // The list may be another one, in another order, when the state runs again.
+    ///         let ask = Ask::new(format!("Is {document} right?")).named(&document);
+    ///         if !cx.ask_human::<bool>(ask).await? {
+    ///             return Ok(Next::to("correct"));
+    ///         }
+    ///     }
+    ///     Ok(Next::to("publish"))
+    /// }
+    /// ```
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Rejects answers of another type, if nothing else is said about them.
+    pub(super) fn of_type<A: DeserializeOwned>(mut self) -> Self {
+        let has_form = self.question.schema.is_some() || self.question.options.is_some();
+        if self.check.is_none() && !has_form {
+            self.check = Some(Check::of_type::<A>());
+        }
         self
     }
 

@@ -84,6 +84,8 @@ pub(crate) struct Left {
     pub(crate) states: Vec<State>,
     /// What was done once, by name.
     pub(crate) memos: Vec<(String, Payload)>,
+    /// Who does something once, by name: others that come to it meanwhile wait.
+    doing: BTreeMap<String, Arc<tokio::sync::Mutex<()>>>,
     pub(crate) waits: Waits,
 }
 
@@ -337,10 +339,8 @@ impl Context {
     }
 
     fn write(&self, key: &str, value: Option<Value>) -> Result<(), StepError> {
-        if key.starts_with(context::RESERVED) {
-            let message =
-                format!("context key '{key}' is reserved: no key begins with '{}'", context::RESERVED);
-            return Err(misused(message));
+        if let Some(reason) = context::why_reserved(key) {
+            return Err(misused(format!("context key '{key}' {reason}")));
         }
         let change = Change { key: key.to_owned(), value: value.map(Payload::new), base: self.shared(key) };
         let reducer = self.task().run.workflow.definition().reducers.get(key).copied();

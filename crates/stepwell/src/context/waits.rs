@@ -25,9 +25,19 @@ use crate::json::{from_json, to_json};
 use crate::run::{Run, RunResult, first_context};
 use crate::{Agent, millis};
 
+tokio::task_local! {
+    /// What is being done once around what runs now.
+    static WITHIN: Vec<String>;
+}
+
 impl Context {
     /// Asks a person. The question is in the inbox until somebody answers it, however often the process is restarted
     /// meanwhile; other branches go on.
+    ///
+    /// An answer that is of another type than the state asks for is rejected if the question has no form, and asked for again:
+    /// what is wrong with it is told to whoever answers next. That is found when the state runs, so whoever answered was not
+    /// told. A [schema](Ask::schema), [options](Ask::options) or `schema_of` refuse such an answer before it
+    /// is taken; one that they take although it is of another type fails the state.
     ///
     /// Everything before the question is done again when the answer is there: put what has an effect into
     /// [`Context::once`].
@@ -60,14 +70,19 @@ impl Context {
     /// ```
     ///
     /// # Errors
-    /// [`StepError::Suspended`] until there is an answer; `HUMAN_TIMEOUT` if none came in time; the answer is of another
-    /// type, which a schema or a [check](Ask::check) prevents.
+    /// [`StepError::Suspended`] until there is an answer; `HUMAN_TIMEOUT` if none came in time; `ANSWER_INVALID` if the form
+    /// of the question takes an answer, or it has a default, that is of another type.
     pub fn ask_human<A: DeserializeOwned + Send>(
         &self,
         ask: Ask,
     ) -> impl Future<Output = Result<A, StepError>> + Send + use<A> {
-        let answer = self.wait_for_answer(ask);
-        async { from_json(&*answer.await?, || "the answer".into()).map_err(with_form_hint) }
+        let place = self.next_place(ask.name.clone());
+        let asked = place.map(|place| (place.to_string(), self.wait_for_answer(&place, ask.of_type::<A>())));
+        async {
+            let (place, answer) = asked?;
+            let answer = answer.await?;
+            from_json(&answer, || format!("the answer to {place}")).map_err(|error| misread(error, &place))
+        }
     }
 
     /// Sleeps durably: a restart neither shortens nor lengthens it, and a state that sleeps holds nothing.
@@ -96,7 +111,7 @@ impl Context {
     /// [`StepError::Suspended`] until the time has come.
     pub fn sleep(&self, time: Duration) -> impl Future<Output = Result<(), StepError>> + Send + use<> {
         let at = self.task().report.now().plus_ms(millis(time));
-        let time = self.wait_for("timer", None, |position| {
+        let time = self.wait_for("timer", |position| {
             Ok(WaitSpec { deadline: Some(at), ..wait(position, WaitKind::Timer) })
         });
         async { time.await.map(|_| ()) }
@@ -157,7 +172,7 @@ impl Context {
     ) -> impl Future<Output = Result<T, StepError>> + Send + use<T> {
         let what = format!("the value of signal '{name}'");
         let deadline = time.map(|time| self.task().report.now().plus_ms(millis(time)));
-        let signal = self.wait_for("signal", None, |position| {
+        let signal = self.wait_for("signal", |position| {
             Ok(WaitSpec { deadline, ..wait(position, WaitKind::Signal { name: name.to_owned() }) })
         });
         async move { from_json(&*signal.await?, || what) }
@@ -214,7 +229,7 @@ impl Context {
         workflow: &Workflow,
         begin: impl FnOnce() -> Result<(Map<String, Value>, Value), StepError>,
     ) -> BoxFuture<'static, Result<RunResult, StepError>> {
-        let child = self.wait_for("child", None, |position| {
+        let child = self.wait_for("child", |position| {
             let (context, input) = begin()?;
             let start = ChildStart {
                 run: RunId::from(""),
@@ -238,6 +253,9 @@ impl Context {
     /// execution, and every time it runs again, is given that instead. If the process dies in the middle, it is done
     /// again: pass [`Context::idempotency_key`] to those who can tell.
     ///
+    /// Who comes to the same name while it is being done, in the same attempt, waits and is given what it returned; if it
+    /// fails or is dropped, the next one does it.
+    ///
     /// ```
     /// use stepwell::{Ask, Context, Next, StepError};
     ///
@@ -249,7 +267,7 @@ impl Context {
     /// ```
     ///
     /// # Errors
-    /// What it does fails, and nothing is kept; what it returns is not JSON; or the store failed.
+    /// What it does fails, and nothing is kept; what it returns is not JSON; it comes to its own name; or the store failed.
     pub async fn once<T, Fut>(&self, name: &str, act: impl FnOnce() -> Fut) -> Result<T, StepError>
     where
         T: Serialize + DeserializeOwned,
@@ -261,11 +279,19 @@ impl Context {
                 "what is done once cannot be called '{name}': names with a '$' are taken"
             )));
         }
+        let within = WITHIN.try_with(Vec::clone).unwrap_or_default();
+        if within.iter().any(|around| around == name) {
+            let message = format!("'{name}' is done once within itself: it would wait for its own end");
+            return Err(StepError::never_again(message));
+        }
+        let doing = self.with(|left| left.doing.entry(name.to_owned()).or_default().clone())?;
+        let _alone = doing.lock().await;
         let what = || format!("what '{name}' returned");
         if let Some(kept) = self.recorded(name)? {
             return from_json(&kept, what);
         }
-        let value = act().await?;
+        let within = within.into_iter().chain([name.to_owned()]).collect();
+        let value = WITHIN.scope(within, act()).await?;
         self.record(name, to_json(&value, what)?).await?;
         Ok(value)
     }
@@ -286,13 +312,12 @@ impl Context {
 
     /// Returns what the wait that the state comes to has brought. While it is open, others beside it are let come to
     /// theirs before this one ends, so that all are open at once.
-    pub(super) fn wait_for(
+    fn wait_for(
         &self,
         kind: &'static str,
-        name: Option<String>,
         open: impl FnOnce(u32) -> Result<WaitSpec, StepError>,
     ) -> BoxFuture<'static, Result<Payload, StepError>> {
-        let found = self.come_to(kind, name, open);
+        let found = self.next_place(None).and_then(|place| self.come_to_place(&place, kind, open));
         Box::pin(async move {
             let Some(resolution) = found? else {
                 yield_once().await;
@@ -302,18 +327,8 @@ impl Context {
         })
     }
 
-    /// Finds out how the wait that the state comes to was resolved; none: it is open. One that it never came to before is
-    /// opened when the state is let go.
-    fn come_to(
-        &self,
-        kind: &'static str,
-        name: Option<String>,
-        open: impl FnOnce(u32) -> Result<WaitSpec, StepError>,
-    ) -> Result<Option<Resolution>, StepError> {
-        let place = self.next_place(name)?;
-        self.come_to_place(&place, kind, open)
-    }
-
+    /// Finds out how the wait at a place was resolved; none: it is open. One that the state never came to before is opened
+    /// when it is let go.
     pub(super) fn come_to_place(
         &self,
         place: &Place,
@@ -366,11 +381,12 @@ fn wait(position: u32, kind: WaitKind) -> WaitSpec {
     WaitSpec { position, name: None, kind, deadline: None, default: None, then: Then::Rerun }
 }
 
-/// Says how such an answer is refused before it is taken.
-fn with_form_hint(error: StepError) -> StepError {
-    let hint =
-        "give the question a `schema`, `options` or a `check`: they refuse such an answer, and it stays open";
-    error.into_error().map_or(StepError::Suspended, |error| error.with_hint(hint).into())
+/// Returns the failure of a state that cannot read an answer which was taken, and says how such a one is refused.
+fn misread(error: StepError, place: &str) -> StepError {
+    let hint = "let the form of the question refuse such an answer: `schema_of`, a `schema` or `options` that fit the type, \
+                or a `check`";
+    let message = error.into_error().map_or_else(String::new, |error| error.message);
+    ErrorObject::new(Code::ANSWER_INVALID, message).with_hint(hint).with("wait", place).into()
 }
 
 fn other_wait(place: &Place, before: &str, now: &str) -> StepError {

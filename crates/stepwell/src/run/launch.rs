@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use stepwell_core::context::why_reserved;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::RunId;
 use stepwell_core::workflow::{Workflow, problems_error};
@@ -156,7 +157,17 @@ impl<'a, T> Launch<'a, T> {
 /// Returns the context that a run with that input begins with.
 pub(crate) fn first_context(input: &Value) -> Result<Map<String, Value>, ErrorObject> {
     match input {
-        Value::Object(input) => Ok(input.clone()),
+        Value::Object(input) => match input.keys().find_map(|key| Some((key, why_reserved(key)?))) {
+            None => Ok(input.clone()),
+            Some((key, reason)) => {
+                let error = ErrorObject::new(
+                    Code::INVALID_PARAMS,
+                    format!("the input has key '{key}', which {reason}"),
+                );
+                let error = error.with("parameter", "input").with("key", key.as_str());
+                Err(error.with_hint("give the key another name"))
+            }
+        },
         Value::Null => Ok(Map::new()),
         Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             let message = "the input of an agent is an object, whose keys it finds in its context";

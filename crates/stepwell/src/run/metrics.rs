@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use stepwell_core::ids::{StepName, Timestamp};
+use stepwell_core::run::Execution;
 use stepwell_core::run::Run as CoreRun;
 use stepwell_core::run::event::{Activation, Event, Target};
 use stepwell_core::status::ExecutionStatus;
@@ -17,6 +18,10 @@ pub struct Metrics {
     pub executions: BTreeMap<ExecutionStatus, usize>,
     /// How long attempts were under way, all together. What runs now does not count yet.
     pub run_time: Duration,
+    /// How long attempts that could have begun did not, all together: for want of a place, of resources, of a limit, of a worker,
+    /// or since the run was paused. What waits for its needs, for a person or for the time of its next attempt does not count,
+    /// nor does what has not begun yet.
+    pub queued_time: Duration,
     /// Merges: executions that several branches became.
     pub joins: usize,
     /// Attempts that were begun.
@@ -38,11 +43,14 @@ impl Metrics {
             *metrics.executions.entry(execution.status).or_default() += 1;
         }
         let (mut running, mut arrived) = (HashMap::new(), Arrivals::default());
+        let mut then = CoreRun::blank(run.id().clone(), run.workflow().origin().clone());
         for recorded in journal {
             metrics.joins += usize::from(arrived.unites(&recorded.event));
             match &recorded.event {
                 Event::AttemptStarted(started) => {
                     metrics.attempts += 1;
+                    let begins = then.execution(started.step.as_str(), started.execution);
+                    metrics.queued_time += since(begins.and_then(Execution::ready_since), recorded.at);
                     running.insert((&started.step, started.execution), recorded.at);
                     metrics.max_running = metrics.max_running.max(running.len());
                 }
@@ -61,6 +69,7 @@ impl Metrics {
                 Event::TokenAbsorbed { .. } => metrics.absorbed += 1,
                 _ => {}
             }
+            then.apply(&recorded.event, recorded.at);
         }
         metrics
     }

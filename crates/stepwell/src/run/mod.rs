@@ -105,10 +105,12 @@ impl Run {
     }
 
     /// Waits until it is over, or paused: by somebody, or because only people and signals can move it. Returns which. A run
-    /// that sleeps, or waits for its next attempt, does not rest. Whether people can move it, [`Run::questions`] tells.
+    /// that sleeps, or waits for its next attempt, does not rest. One that goes on without them at some time does: at the
+    /// deadline of a question, or when the time of a [need](crate::Need::timeout) has passed. Whether people can move it,
+    /// [`Run::questions`] tells.
     ///
     /// # Errors
-    /// The store failed.
+    /// `SYSTEM_SHUTDOWN` if the engine was shut down and the run does not rest; or the store failed.
     pub async fn rest(&self) -> Result<RunStatus, ErrorObject> {
         Ok(self.engine.rest(&self.id, true).await?.state.status)
     }
@@ -195,7 +197,8 @@ impl Run {
         self.engine.retry(&self.id, None, None).await.map(|_| ())
     }
 
-    /// Follows its journal, from the first event, page by page.
+    /// Follows its journal, from the first event, page by page. It ends with `SYSTEM_SHUTDOWN` if the engine is shut down before
+    /// the run has ended, as [`Run::watch`] does.
     pub fn events(&self) -> Follow {
         self.engine.follow(&self.id, Seq(0))
     }
@@ -306,11 +309,12 @@ impl Run {
     /// If it did not complete, this also waits until its states, and those of the runs that it began, have ended in this
     /// process. One that goes on although it is
     /// [told to end](crate::Context::is_cancelled) is abandoned when the [clean-up time](Launch::cleanup_timeout) is over:
-    /// what it does later changes nothing. Slots and resources are given back when an attempt ends or is abandoned, limits
-    /// that the store keeps when the run ends.
+    /// what it does later changes nothing. Slots, resources and limits are given back when an attempt ends or is abandoned, those
+    /// limits that the store keeps as soon as it is told.
     ///
     /// # Errors
-    /// It failed or was cancelled; or the store failed.
+    /// It failed or was cancelled; `SYSTEM_SHUTDOWN` if the engine was shut down and the run is not over, which another
+    /// engine over its store may carry on; or the store failed.
     pub async fn wait(&self) -> Result<RunResult, RunError> {
         // What is followed stays in memory until it has been looked at.
         let _followed = self.engine.follow(&self.id, Seq(0));

@@ -192,53 +192,58 @@ async fn a_restored_run_outlives_its_process() {
 /// A32.
 #[tokio::test]
 async fn another_definition_is_refused_unless_changes_are_allowed() {
-    let engine = open_in_memory().await;
-    let done = Done::default();
-    let checkpoint = asked(&essay("essay", &done).build(&engine).unwrap()).await.checkpoint().await.unwrap();
-    let changed = essay("changed", &done).max_steps(7).build(&engine).unwrap();
-    let refused = changed.restore(&checkpoint).await.unwrap_err();
-    assert_eq!(refused.code.name(), "DEFINITION_MISMATCH");
-    assert!(refused.message.contains("max_steps is another"), "{refused}");
-    let run = changed.restore(&checkpoint).allow_changes().await.unwrap();
-    run.resume().await.unwrap();
-    answer(&run, "Title?", json!("On wells")).await;
-    assert_eq!(run.wait().await.unwrap().status, RunStatus::Completed);
+    on_each_store(async |engine| {
+        let done = Done::default();
+        let checkpoint =
+            asked(&essay("essay", &done).build(&engine).unwrap()).await.checkpoint().await.unwrap();
+        let changed = essay("changed", &done).max_steps(7).build(&engine).unwrap();
+        let refused = changed.restore(&checkpoint).await.unwrap_err();
+        assert_eq!(refused.code.name(), "DEFINITION_MISMATCH");
+        assert!(refused.message.contains("max_steps is another"), "{refused}");
+        let run = changed.restore(&checkpoint).allow_changes().await.unwrap();
+        run.resume().await.unwrap();
+        answer(&run, "Title?", json!("On wells")).await;
+        assert_eq!(run.wait().await.unwrap().status, RunStatus::Completed);
 
-    let lacks = Agent::new("lacks").add_state(always("outline", &[])).build(&engine).unwrap();
-    let refused = lacks.restore(&checkpoint).allow_changes().await.unwrap_err();
-    assert_eq!(refused.code.name(), "DEFINITION_MISMATCH");
-    assert_eq!(refused.data["missing"], json!(["publish", "write"]), "{refused}");
-    engine.shutdown().await;
+        let lacks = Agent::new("lacks").add_state(always("outline", &[])).build(&engine).unwrap();
+        let refused = lacks.restore(&checkpoint).allow_changes().await.unwrap_err();
+        assert_eq!(refused.code.name(), "DEFINITION_MISMATCH");
+        assert_eq!(refused.data["missing"], json!(["publish", "write"]), "{refused}");
+    })
+    .await;
 }
 
 /// A32.
 #[tokio::test]
 async fn a_file_that_is_no_checkpoint_is_refused_by_what_is_wrong() {
-    let engine = open_in_memory().await;
-    let agent = essay("../../x", &Done::default()).build(&engine).unwrap();
-    let text = asked(&agent).await.checkpoint().await.unwrap().to_json();
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("c.json");
-    let load = |bytes: &[u8]| {
-        std::fs::write(&path, bytes).unwrap();
-        let error = Checkpoint::load(&path).unwrap_err();
-        assert_eq!(error.code.name(), "CHECKPOINT_INVALID");
-        assert!(error.message.contains("c.json"), "{error}");
-        error.message
-    };
-    assert!(load(b"").contains("it is empty"));
-    assert!(load(b"\xff\xfe\x00").contains("no JSON"));
-    assert!(load(&text.as_bytes()[..text.len() / 2]).contains("no JSON"));
-    assert!(load(b"{\"version\": 3}").contains("`schema_version` is missing"));
-    assert!(load(text.replace("\"schema_version\": 1", "\"schema_version\": 9").as_bytes()).contains("is 9"));
-    assert!(load(text.replace("\"waits\": [", "\"waits\": 1, \"x\": [").as_bytes()).contains("`waits`"));
-    assert_eq!(Checkpoint::load(dir.path().join("none")).unwrap_err().code.name(), "CONFIGURATION_ERROR");
+    on_each_store(async |engine| {
+        let agent = essay("../../x", &Done::default()).build(&engine).unwrap();
+        let text = asked(&agent).await.checkpoint().await.unwrap().to_json();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.json");
+        let load = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            let error = Checkpoint::load(&path).unwrap_err();
+            assert_eq!(error.code.name(), "CHECKPOINT_INVALID");
+            assert!(error.message.contains("c.json"), "{error}");
+            error.message
+        };
+        assert!(load(b"").contains("it is empty"));
+        assert!(load(b"\xff\xfe\x00").contains("no JSON"));
+        assert!(load(&text.as_bytes()[..text.len() / 2]).contains("no JSON"));
+        assert!(load(b"{\"version\": 3}").contains("`schema_version` is missing"));
+        assert!(
+            load(text.replace("\"schema_version\": 1", "\"schema_version\": 9").as_bytes()).contains("is 9")
+        );
+        assert!(load(text.replace("\"waits\": [", "\"waits\": 1, \"x\": [").as_bytes()).contains("`waits`"));
+        assert_eq!(Checkpoint::load(dir.path().join("none")).unwrap_err().code.name(), "CONFIGURATION_ERROR");
 
-    // A name is never used as a path.
-    Checkpoint::from_json(&text).unwrap().save(&path).unwrap();
-    assert_eq!(Checkpoint::load(&path).unwrap().agent_name, "../../x");
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-    engine.shutdown().await;
+        // A name is never used as a path.
+        Checkpoint::from_json(&text).unwrap().save(&path).unwrap();
+        assert_eq!(Checkpoint::load(&path).unwrap().agent_name, "../../x");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    })
+    .await;
 }
 
 /// A29: what `pause` returns, and that nothing starts after it.

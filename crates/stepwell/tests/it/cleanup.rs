@@ -75,6 +75,60 @@ async fn a25_a_state_that_ignores_that_it_is_cancelled_is_abandoned_after_the_cl
     .await;
 }
 
+/// Notes in a list that it goes on, as the only one of its store.
+fn prints(
+    engine: &Engine,
+    told: &Arc<Mutex<Vec<&'static str>>>,
+    name: &'static str,
+    state: Option<State>,
+) -> Agent {
+    let told = told.clone();
+    let state = state.unwrap_or_else(|| {
+        State::new("print", move |_: Context| {
+            told.lock().unwrap().push(name);
+            std::future::ready(Ok::<_, StepError>(Next::done()))
+        })
+    });
+    Agent::new(name).limit("printer", 1).add_state(state.limit("printer", 1)).build(engine).unwrap()
+}
+
+#[tokio::test]
+async fn a16_what_a_cancelled_state_took_of_a_limit_is_free_when_it_has_ended_or_is_abandoned() {
+    on_each_store_with(&Options { slots: 4, ..Options::default() }, async |engine| {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let (let_go, released) = mpsc::channel::<()>();
+        let (released, noted) = (Mutex::new(released), told.clone());
+        let deaf = State::blocking("deaf", move |_| {
+            // Until it is let go, and at the end of the test.
+            let ended = released.lock().unwrap().recv();
+            noted.lock().unwrap().push("ended");
+            ended?;
+            Ok(Next::done())
+        });
+        let deaf = prints(&engine, &told, "deaf", Some(deaf));
+        let run = deaf.start(()).await.unwrap();
+        until(&run, started("deaf")).await;
+        run.cancel().await.unwrap();
+        let waiting = prints(&engine, &told, "waiting", None).start(()).await.unwrap();
+        // What takes none of it goes on meanwhile.
+        another_runs(&engine).await;
+        assert_eq!(*told.lock().unwrap(), [""; 0]);
+        let_go.send(()).unwrap();
+        waiting.wait().await.unwrap();
+        assert_eq!(*told.lock().unwrap(), ["ended", "waiting"]);
+        cancelled(&run).await;
+
+        let run = deaf.start(()).cleanup_timeout(Duration::from_millis(20)).await.unwrap();
+        until(&run, started("deaf")).await;
+        run.cancel().await.unwrap();
+        cancelled(&run).await;
+        prints(&engine, &told, "after", None).run(()).await.unwrap();
+        assert_eq!(*told.lock().unwrap(), ["ended", "waiting", "after"]);
+        drop(let_go);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_state_that_ignores_that_it_is_cancelled_is_abandoned_also_when_nobody_waits() {
     let options = Options { cleanup_ms: 20, ..narrow() };

@@ -265,3 +265,64 @@ async fn an_input_that_is_no_object_is_refused() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_input_with_a_reserved_key_is_refused() {
+    on_each_store(async |engine| {
+        let agent = Agent::new("input").state("a", ends).build(&engine).unwrap();
+        let error = agent.run(json!({ "ok": 1, "$pipeline/0": 2 })).await.unwrap_err().error;
+        assert_eq!((error.code, error.data["key"].as_str()), (Code::INVALID_PARAMS, Some("$pipeline/0")));
+        assert_eq!(
+            error.message,
+            "the input has key '$pipeline/0', which is reserved: no key begins with '$pipeline/'"
+        );
+        assert_eq!(error.hint.as_deref(), Some("give the key another name"));
+    })
+    .await;
+}
+
+/// Two branches that add so much to `n` side by side, and the run that comes of it.
+async fn added_side_by_side(
+    engine: &Engine,
+    start: Value,
+    added: Value,
+) -> Result<stepwell::RunResult, stepwell::RunError> {
+    let both_have_read = Arc::new(Barrier::new(2));
+    let add = move |cx: Context| {
+        let (both_have_read, added) = (both_have_read.clone(), added.clone());
+        async move {
+            both_have_read.wait().await;
+            cx.set("n", &added)?;
+            Ok(Next::done())
+        }
+    };
+    let agent = Agent::new("sums").reducer("n", Reducer::Sum);
+    let agent = agent.add_state(State::new("one", add.clone()).next([stepwell::END]).entry());
+    let agent = agent.add_state(State::new("other", add).next([stepwell::END]).entry());
+    agent.build(engine).unwrap().run(json!({ "n": start })).await
+}
+
+#[tokio::test]
+async fn a13_a_sum_that_leaves_the_range_of_numbers_fails_the_state_that_makes_it() {
+    on_each_store(async |engine| {
+        let half = 1_u64 << 63;
+        let fits = added_side_by_side(&engine, json!(0), json!(half - 1)).await.unwrap();
+        assert_eq!(fits.get("n").unwrap(), Some(u64::MAX - 1));
+        for (start, added) in
+            [(json!(0), json!(half)), (json!(0), json!(i64::MIN)), (json!(0.0), json!(1.5e308))]
+        {
+            let failed = added_side_by_side(&engine, start, added.clone()).await.unwrap_err();
+            assert_eq!(failed.error.code, Code::TASK_RESULT_INVALID, "{added}");
+            let told =
+                "the write to 'n' does not fit its reducer 'sum': the sum is beyond what a number can hold";
+            assert!(failed.error.message.ends_with(told), "{}", failed.error.message);
+            let result = failed.result.unwrap();
+            assert_eq!(
+                (result.completed_states.len(), &result.context["n"]),
+                (1, &added),
+                "the other's stands"
+            );
+        }
+    })
+    .await;
+}

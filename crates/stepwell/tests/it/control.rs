@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use serde_json::json;
 use stepwell::core::error::Code;
 use stepwell::core::run::event::Event;
@@ -12,7 +13,8 @@ use stepwell::{Agent, Ask, Context, Next, Retry, State, StepError};
 use tokio::sync::Semaphore;
 
 use crate::support::{
-    activations, always, gated, leads, on_each_store, open, questions, simulated, started, until,
+    activations, always, answer, ends, gated, leads, on_each_store, open, questions, simulated, started,
+    until,
 };
 
 fn completed(name: &'static str) -> impl Fn(&Event) -> bool {
@@ -197,6 +199,35 @@ async fn numbers_of_a_run_count_what_its_journal_holds() {
     assert!(metrics.run_time >= Duration::from_millis(40), "four attempts of 10 ms: {metrics:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_time_that_attempts_waited_for_a_place_is_counted_and_no_other() {
+    const LONG: Duration = Duration::from_secs(100);
+    let engine = simulated().await;
+    let slow = |cx: Context| async move {
+        if cx.attempt() == 1 {
+            // Neither waiting for a person nor for the next attempt is waiting for a place.
+            let _: bool = cx.ask_human(Ask::new(cx.step().to_owned())).await?;
+            return Err(StepError::new("not yet"));
+        }
+        tokio::time::sleep(LONG).await;
+        Ok(Next::done())
+    };
+    let retry = Retry::times(1).initial(LONG).jitter(false);
+    let agent = Agent::new("queue").max_concurrent(1).retry(retry);
+    let agent = agent.add_state(State::new("one", slow).entry().next([stepwell::END]));
+    let agent =
+        agent.add_state(State::new("other", slow).entry().next([stepwell::END])).build(&engine).unwrap();
+    let run = agent.start(()).await.unwrap();
+    let asked = questions(&run).await;
+    tokio::time::sleep(LONG).await;
+    for (_, wait) in asked {
+        run.answer(&wait, true).await.unwrap();
+    }
+    run.wait().await.unwrap();
+    let queued = run.metrics().await.unwrap().queued_time;
+    assert!(queued >= LONG && queued < LONG + Duration::from_secs(1), "the second one, once: {queued:?}");
+}
+
 #[tokio::test]
 async fn a_run_goes_on_when_nobody_waits_for_it_any_more() {
     on_each_store(async |engine| {
@@ -227,6 +258,46 @@ async fn a_run_goes_on_when_nobody_waits_for_it_any_more() {
         engine.answer(&asked[0].1, json!(true), None).await.unwrap();
         run.wait().await.unwrap();
         assert_eq!(ran.load(Ordering::SeqCst), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_run_that_is_not_over_is_told_when_the_engine_is_shut_down() {
+    on_each_store(async |engine| {
+        let asks = |cx: Context| async move {
+            let _: bool = cx.ask_human(Ask::new("Sure?")).await?;
+            Ok(Next::done())
+        };
+        let agent = Agent::new("left").state("asks", asks).state("short", ends).build(&engine).unwrap();
+        let over = agent.start(()).await.unwrap();
+        answer(&over, "Sure?", json!(true)).await;
+        over.wait().await.unwrap();
+        let run = agent.start(()).run_id("left-1").await.unwrap();
+        questions(&run).await;
+        let watched = async {
+            let mut watched = std::pin::pin!(run.watch());
+            loop {
+                match watched.try_next().await {
+                    Ok(Some(_)) => {}
+                    ended => return ended.unwrap_err(),
+                }
+            }
+        };
+        let (waited, watched, ()) = tokio::join!(run.wait(), watched, engine.shutdown());
+        let told = waited.unwrap_err().error;
+        assert_eq!(told.code, Code::SYSTEM_SHUTDOWN);
+        assert_eq!(
+            told.message,
+            "the engine was shut down while run left-1 was waited for, which is not over"
+        );
+        assert!(told.hint.is_some_and(|hint| hint.contains("over its store")));
+        assert_eq!(watched.code, Code::SYSTEM_SHUTDOWN);
+
+        // Also who asks later; what rests by itself or is over is told as ever.
+        assert_eq!(run.wait().await.unwrap_err().error.code, Code::SYSTEM_SHUTDOWN);
+        assert_eq!(run.rest().await.unwrap(), RunStatus::Paused);
+        assert_eq!(over.wait().await.unwrap().status, RunStatus::Completed);
     })
     .await;
 }

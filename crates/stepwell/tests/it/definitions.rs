@@ -61,3 +61,18 @@ async fn a20_everything_that_is_wrong_with_a_definition_is_told_at_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_agent_without_states_is_refused_and_told_what_to_write() {
+    on_each_store(async |engine| {
+        let error = Agent::new("empty").build(&engine).unwrap_err();
+        assert_eq!(error.problems[0].path, "steps");
+        assert_eq!(
+            error.to_string(),
+            "agent 'empty' has no states (add one before `build`: \
+             `.state(\"first\", |cx: Context| async move { Ok(Next::done()) })`)"
+        );
+        assert_eq!(error.to_error().code, Code::WORKFLOW_VALIDATION_FAILED);
+    })
+    .await;
+}

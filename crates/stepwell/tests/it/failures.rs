@@ -316,34 +316,6 @@ async fn a28_a_failing_branch_does_to_its_run_what_the_policy_says() {
     .await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a28_by_default_a_failing_branch_ends_its_siblings_before_run_returns() {
-    struct Sets(Arc<AtomicU32>);
-    impl Drop for Sets {
-        fn drop(&mut self) {
-            self.0.store(1, Ordering::SeqCst);
-        }
-    }
-    let engine = simulated().await;
-    let dropped = Arc::new(AtomicU32::new(0));
-    let noted = dropped.clone();
-    let sibling = move |_: Context| {
-        let guard = Sets(noted.clone());
-        async move {
-            let _guard = guard;
-            tokio::time::sleep(Duration::from_hours(1)).await;
-            Ok(Next::done())
-        }
-    };
-    let fails = |_: Context| async {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        Err(StepError::new("broken"))
-    };
-    let agent = Agent::new("siblings").state("s", leads(&["a", "b"])).state("a", sibling).state("b", fails);
-    agent.build(&engine).unwrap().run(()).await.unwrap_err();
-    assert_eq!(dropped.load(Ordering::SeqCst), 1);
-}
-
 #[tokio::test]
 async fn a_panic_is_a_failed_attempt_on_every_kind_of_thread() {
     on_each_store(async |engine| {

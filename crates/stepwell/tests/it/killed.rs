@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,8 @@ use stepwell::core::ids::{Ordinal, Seq, Timestamp};
 use stepwell::core::run::event::Event;
 use stepwell::core::status::RunStatus;
 use stepwell::{
-    Agent, Ask, Context, Engine, Next, Options, Registry, Resources, Retry, Run, State, StepError, Typed,
+    Agent, Ask, Checkpoint, Context, Engine, Next, Options, Registry, Resources, Retry, Run, State,
+    StepError, Typed,
 };
 use tokio::sync::Semaphore;
 
@@ -62,6 +64,33 @@ async fn a_life_that_is_ended() {
             questions(&run).await;
         }
         "books" => drop(books(&engine, Some(dir.into())).run(()).run_id("job").await),
+        "cancelled" => {
+            let deaf = State::blocking("a", |_| {
+                loop {
+                    std::thread::park();
+                }
+            });
+            let agent = Agent::new("deaf").limit("printer", 1).add_state(deaf.limit("printer", 1));
+            let run = agent.build(&engine).unwrap().start(()).await.unwrap();
+            until(&run, started("a")).await;
+            run.cancel().await.unwrap();
+        }
+        "checkpoints" => {
+            let run = marks(&engine, false).start(()).run_id("job").await.unwrap();
+            // Ready in the middle of them: it writes on until it is killed.
+            let mut written = 0;
+            loop {
+                until_marked(&run, written).await;
+                run.latest_checkpoint().await.unwrap().unwrap().save(dir.join("job.json")).unwrap();
+                written += 1;
+                if written == 5 {
+                    drop(tokio::spawn({
+                        let dir = dir.to_owned();
+                        async move { is_ready(&dir).await }
+                    }));
+                }
+            }
+        }
         "shares" => {
             let result = shares(&engine, dir.into()).run(()).run_id("job").await.unwrap();
             assert_eq!(result.get("merged").unwrap(), Some(20));
@@ -228,6 +257,63 @@ async fn a29_a_paused_run_whose_process_is_killed_begins_nothing_until_it_is_res
     });
     assert_eq!(begun.collect::<Vec<_>>(), ["a", "b", "c", "d", "e"], "each of them once");
     engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a16_what_a_cancelled_state_of_a_killed_process_took_of_a_limit_is_free_for_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    live("cancelled", dir.path()).await;
+    let engine = open(dir.path()).await;
+    books(&engine, None).run(()).await.unwrap();
+    engine.shutdown().await;
+}
+
+/// Takes a checkpoint every millisecond; in a process that is to be killed, without end.
+fn marks(engine: &Engine, ends: bool) -> Agent {
+    let first = |cx: Context| async move {
+        cx.set("rows", &7)?;
+        Ok(Next::to("second"))
+    };
+    let second = move |_: Context| async move {
+        if !ends {
+            std::future::pending::<()>().await;
+        }
+        Ok(Next::done())
+    };
+    let agent = Agent::new("marks").checkpoint_interval(Duration::from_millis(1));
+    agent.state("first", first).state("second", second).build(engine).unwrap()
+}
+
+/// Waits until a run has taken more than so many checkpoints by itself.
+async fn until_marked(run: &Run, count: usize) {
+    let seen = AtomicUsize::new(0);
+    let is_one = |event: &Event| matches!(event, Event::CheckpointTaken);
+    until(run, |event| is_one(event) && seen.fetch_add(1, Ordering::SeqCst) == count).await;
+}
+
+/// A process is killed while it writes checkpoints without a pause, into the store and to a file, so that some of the kills
+/// come in the middle of a write.
+#[tokio::test]
+async fn a33_a_kill_in_the_middle_of_a_checkpoint_leaves_the_last_good_one() {
+    for _ in 0..10 {
+        let dir = tempfile::tempdir().unwrap();
+        live("checkpoints", dir.path()).await;
+        let in_file = Checkpoint::load(dir.path().join("job.json")).unwrap();
+        let engine = open(dir.path()).await;
+        let agent = marks(&engine, true);
+        let run = agent.find("job").await.unwrap();
+        let in_store = run.latest_checkpoint().await.unwrap().unwrap();
+        assert!(in_store.seq >= in_file.seq, "what was acknowledged is there");
+        for kept in [in_file, in_store] {
+            assert_eq!(kept.shared_state["rows"], json!(7));
+            let again = agent.restore(&kept).await.unwrap();
+            again.resume().await.unwrap();
+            assert_eq!(again.wait().await.unwrap().completed_states, ["first", "second"]);
+        }
+        // The run itself lacks nothing either.
+        run.wait().await.unwrap();
+        engine.shutdown().await;
+    }
 }
 
 /// Twenty chunks, four at once; the process that begins the fourth of them first is stuck there. Each notes that it ran.

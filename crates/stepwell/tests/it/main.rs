@@ -11,6 +11,7 @@ mod context;
 mod control;
 mod definitions;
 mod durable;
+mod each_store;
 mod examples;
 mod failures;
 mod flow;

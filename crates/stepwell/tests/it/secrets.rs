@@ -66,7 +66,7 @@ async fn a34_a_secret_is_in_no_error_journal_or_emitted_line() {
 }
 
 #[tokio::test]
-async fn a34_a_secret_is_in_no_dead_letter_rejection_or_file() {
+async fn a34_a_secret_is_in_no_dead_letter_rejection_checkpoint_or_file() {
     let dir = tempfile::tempdir().unwrap();
     let store = stepwell::open_store(&format!("sqlite://{}/s.db", dir.path().display())).await.unwrap();
     let engine = open(&store).await;
@@ -85,6 +85,8 @@ async fn a34_a_secret_is_in_no_dead_letter_rejection_or_file() {
     }
     run.wait().await.unwrap_err();
     assert_eq!(run.dead_letters().await.unwrap()[0].error.message, "step 'a': ***");
+    let checkpoint = run.checkpoint().await.unwrap().to_json();
+    assert!(checkpoint.contains("step 'a': ***") && !checkpoint.contains(&text()), "{checkpoint}");
     engine.shutdown().await;
     store.close().await.unwrap();
     let text = text();

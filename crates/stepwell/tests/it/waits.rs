@@ -123,18 +123,54 @@ async fn a38_a_state_that_waits_gives_back_what_it_had_booked() {
 }
 
 #[tokio::test]
-async fn an_answer_of_another_type_says_how_such_are_refused() {
+async fn an_answer_of_another_type_to_a_question_without_a_form_is_rejected_and_asked_for_again() {
+    on_each_store(async |engine| {
+        let (note_begin, begins) = counter();
+        let run = start(&engine, move |cx: Context| {
+            note_begin();
+            async move {
+                cx.set("n", &cx.ask_human::<u32>(Ask::new("How many?")).await?)?;
+                let _: bool = cx.ask_human(Ask::new("Sure?")).await?;
+                Ok(Next::done())
+            }
+        })
+        .await;
+        answer(&run, "How many?", json!("many")).await;
+        assert_eq!(questions(&run).await[0].0, "How many?");
+        let asked = run.questions().await.unwrap().remove(0);
+        let rejected = asked.question.rejected.unwrap();
+        assert_eq!((&*rejected.answer, rejected.times), (&json!("many"), 1));
+        assert_eq!(
+            rejected.message,
+            "the answer cannot be read as u32: invalid type: string \"many\", expected u32"
+        );
+        answer(&run, "How many?", json!(3)).await;
+        answer(&run, "Sure?", json!(true)).await;
+        assert_eq!(run.wait().await.unwrap().get("n").unwrap(), Some(3));
+        assert_eq!(begins.load(Ordering::SeqCst), 4, "once from its start, and once per answer");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_its_form_takes_and_its_type_does_not_fails_the_state_and_names_the_remedy() {
     on_each_store(async |engine| {
         let run = start(&engine, |cx: Context| async move {
-            let _: bool = cx.ask_human(Ask::new("Go on?")).await?;
+            let ask = Ask::new("How many?").schema(json!({ "type": "string" })).named("count");
+            cx.set("n", &cx.ask_human::<u32>(ask).await?)?;
             Ok(Next::done())
         })
         .await;
-        answer(&run, "Go on?", json!("maybe")).await;
-        let failed = run.wait().await.unwrap_err();
-        assert!(!failed.error.retryable);
-        let hint = "give the question a `schema`, `options` or a `check`: they refuse such an answer, and it stays open";
-        assert_eq!(failed.error.hint.as_deref(), Some(hint));
+        answer(&run, "How many?", json!("many")).await;
+        let error = run.wait().await.unwrap_err().error;
+        assert_eq!((error.code, error.retryable), (Code::ANSWER_INVALID, false));
+        assert_eq!(
+            error.message,
+            "step 'a': the answer to wait 'count' cannot be read as u32: invalid type: string \"many\", expected u32"
+        );
+        let hint = "let the form of the question refuse such an answer: `schema_of`, a `schema` or `options` that fit the \
+                    type, or a `check`";
+        assert_eq!(error.hint.as_deref(), Some(hint));
     })
     .await;
 }
@@ -281,6 +317,59 @@ async fn what_is_done_once_is_done_once_over_retries_and_waits() {
         answer(&run, "Sure?", json!(true)).await;
         assert_eq!(run.wait().await.unwrap().get("receipt").unwrap(), Some(1));
         assert_eq!(charges.load(Ordering::SeqCst), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_asked_for_twice_at_once_is_done_once() {
+    on_each_store(async |engine| {
+        let (charge, charges) = counter();
+        let function = move |cx: Context| {
+            let charge = charge.clone();
+            async move {
+                let slowly = || async {
+                    let receipt = charge();
+                    tokio::task::yield_now().await;
+                    Ok(receipt)
+                };
+                let (one, other) = tokio::join!(cx.once("charge", slowly), cx.once("charge", slowly));
+                assert_eq!((one?, other?), (1, 1));
+                // One that fails leaves it to the other.
+                let fails = || async { Err::<u32, _>(StepError::new("not now")) };
+                let (one, other) = tokio::join!(cx.once("ship", fails), cx.once("ship", || async { Ok(3) }));
+                assert_eq!((one.is_err(), other?), (true, 3));
+                // One that is given up too.
+                tokio::select! {
+                    biased;
+                    _ = cx.once("mail", std::future::pending::<Result<u32, StepError>>) => unreachable!(),
+                    () = std::future::ready(()) => {}
+                }
+                assert_eq!(cx.once("mail", || async { Ok(4) }).await?, 4);
+                Ok(Next::done())
+            }
+        };
+        start(&engine, function).await.wait().await.unwrap();
+        assert_eq!(charges.load(Ordering::SeqCst), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_done_once_within_itself_is_an_error_that_says_so() {
+    on_each_store(async |engine| {
+        let function = |cx: Context| async move {
+            let _: u32 = cx.once("charge", || async { cx.once("charge", || async { Ok(1) }).await }).await?;
+            Ok(Next::done())
+        };
+        let failed = start(&engine, function).await.wait().await.unwrap_err();
+        assert!(
+            failed
+                .error
+                .message
+                .ends_with("'charge' is done once within itself: it would wait for its own end")
+        );
+        assert!(!failed.error.retryable);
     })
     .await;
 }

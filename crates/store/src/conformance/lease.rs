@@ -342,6 +342,54 @@ pub async fn a_named_limit_holds_over_two_runs(subject: &Subject) {
     assert!(lease(&**store, ours, 10).await.is_empty());
 }
 
+/// Units of a named limit stay taken when nothing is to be done any more with what they are leased for, until whoever holds
+/// the lease lets go of it, or is gone.
+pub async fn a_named_limit_is_taken_until_a_removed_lease_is_let_go(subject: &Subject) {
+    let store = subject.store();
+    let (ours, theirs) = (session(&**store, "ours").await, session(&**store, "theirs").await);
+    let taking = |step: &str| WorkItem { limits: vec![limit("gpu", 1, 1)], ..item(step) };
+    let mut tale = Tale::begin(&**store, "r").await;
+    tale.ready(&**store, [taking("a"), taking("b"), taking("d")]).await;
+    let mut removed = Vec::new();
+    for step in ["a", "b"] {
+        assert_eq!(steps(&lease(&**store, ours, 10).await), [step]);
+        let lease_of = held(&item(step), ours);
+        let mut batch = tale.batch("it is cancelled");
+        batch.work = vec![WorkChange::Remove(lease_of.execution.clone())];
+        tale.commit(&**store, batch).await.unwrap();
+        removed.push((tale.run.clone(), lease_of.clone()));
+
+        // Nobody else gets them, and nothing that comes of the lease is taken.
+        assert!(lease(&**store, theirs, 10).await.is_empty());
+        let late = answering(tale.batch("late"), lease_of);
+        assert!(matches!(tale.commit(&**store, late).await, Err(CommitError::LeaseLost { .. })));
+        let renewal = store.renew_session(ours, removed.clone(), at(100)).await.unwrap();
+        assert_eq!((renewal.lost, renewal.strays), (removed.clone(), vec![]));
+        store.renew_session(theirs, vec![], at(100)).await.unwrap();
+        assert!(lease(&**store, theirs, 10).await.is_empty());
+        assert_eq!(store.lost_leases(at(100), 10).await.unwrap(), []);
+
+        if step == "a" {
+            removed.clear();
+            store.renew_session(ours, vec![], at(100)).await.unwrap();
+        } else {
+            subject.kill(ours);
+            assert_eq!(store.lost_leases(at(100), 10).await.unwrap(), []);
+        }
+    }
+    assert_eq!(steps(&lease(&**store, theirs, 10).await), ["d"]);
+
+    // Who closes its session lets go of everything.
+    let mut batch = tale.batch("it is cancelled");
+    batch.work = vec![WorkChange::Remove(item("d").execution)];
+    tale.commit(&**store, batch).await.unwrap();
+    tale.ready(&**store, [taking("e")]).await;
+    let third = session(&**store, "third").await;
+    assert!(lease(&**store, third, 10).await.is_empty());
+    store.close_session(theirs).await.unwrap();
+    assert_eq!(steps(&lease(&**store, third, 10).await), ["e"]);
+}
+
 /// Who does not fit reserves what it lacks; who could never fit, or is kept waiting by a limit, stands in nobody's way.
 pub async fn only_what_fits_in_the_room_of_a_request_is_leased(subject: &Subject) {
     let store = subject.store();

@@ -119,6 +119,7 @@ macro_rules! conformance_tests {
             a_removed_item_is_not_leased
             a_judgement_is_leased_without_a_start
             a_named_limit_holds_over_two_runs
+            a_named_limit_is_taken_until_a_removed_lease_is_let_go
             only_what_fits_in_the_room_of_a_request_is_leased
             lazy_events_end_with_their_attempt
             lazy_events_ride_in_front_of_their_batch

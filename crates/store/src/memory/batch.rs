@@ -137,7 +137,7 @@ impl State {
 
     fn change_work(&mut self, run: &RunId, at: Timestamp, change: WorkChange) {
         let (item, lease) = match change {
-            WorkChange::Remove(execution) => return self.remove_work(run, &execution),
+            WorkChange::Remove(execution) => return self.withdraw_work(run, &execution),
             WorkChange::Put(item) => (item, None),
             WorkChange::HandOver(item, session) => (item, Some(session)),
         };

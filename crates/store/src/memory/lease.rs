@@ -1,11 +1,11 @@
 //! Leases: what is ready, who holds what, units of named limits.
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use stepwell_core::ids::{ExecutionRef, RunId};
 use stepwell_core::run::event::{AttemptStarted, Event};
 use stepwell_core::status::RunStatus;
 
-use super::state::{Place, State, StoredWork};
+use super::state::{Lingering, Place, State, StoredWork};
 use crate::model::{LeaseRef, LeaseRequest, Leased, LimitUse, Purpose, SessionRef, WorkItem};
 
 impl State {
@@ -30,7 +30,8 @@ impl State {
                 && request.root.as_ref().is_none_or(|root| *root == stored.row.root)
                 && request.handles(&item.handler);
             let fits = |limit: &LimitUse| {
-                let taken = self.taken.get(&limit.name).copied().unwrap_or(0);
+                let taken =
+                    self.taken.get(&limit.name).copied().unwrap_or(0) + self.lingering_of(&limit.name);
                 let now = taken_now.get(limit.name.as_str()).copied().unwrap_or(0);
                 taken + now + limit.units <= limit.capacity
             };
@@ -89,6 +90,33 @@ impl State {
             *self.taken.entry(limit.name.clone()).or_insert(0) += limit.units;
         }
         self.leased.entry(session).or_default().insert(at);
+    }
+
+    /// Returns how many units of a limit removed leases of living sessions take.
+    fn lingering_of(&self, limit: &str) -> u32 {
+        let alive = self.lingering.iter().filter(|one| self.is_alive(one.lease.session));
+        alive.flat_map(|one| &one.limits).filter(|taken| taken.name == limit).map(|taken| taken.units).sum()
+    }
+
+    /// Lets those removed leases go that their worker does not hold any more; tells whether there were any.
+    pub(super) fn let_go(&mut self, session: SessionRef, held: &HashSet<(RunId, LeaseRef)>) -> bool {
+        let before = self.lingering.len();
+        self.lingering.retain(|one| {
+            one.lease.session != session || held.contains(&(one.run.clone(), one.lease.clone()))
+        });
+        self.lingering.len() < before
+    }
+
+    /// Removes an item that nothing is to be done for any more. What its worker holds takes its units until it is let go.
+    pub(super) fn withdraw_work(&mut self, run: &RunId, execution: &ExecutionRef) {
+        let work = self.runs.get(run).and_then(|stored| stored.work.get(execution));
+        let lease = work.and_then(|work| Some((work.lease_ref()?, work.item.limits.clone())));
+        let takes =
+            |(lease, limits): &(LeaseRef, Vec<LimitUse>)| !limits.is_empty() && self.is_alive(lease.session);
+        if let Some((lease, limits)) = lease.filter(takes) {
+            self.lingering.push(Lingering { run: run.clone(), lease, limits });
+        }
+        self.remove_work(run, execution);
     }
 
     pub(super) fn remove_work(&mut self, run: &RunId, execution: &ExecutionRef) {

@@ -163,6 +163,11 @@ impl Store for MemoryStore {
             let work = state.runs.get_mut(run).and_then(|run| run.work.get_mut(&lease.execution));
             work.expect("its lease was found above").is_stray = true;
         }
+        let is_news = state.let_go(session, &held);
+        drop(state);
+        if is_news {
+            self.moved();
+        }
         Ok(Renewal { lost: held.difference(&standing).cloned().collect(), strays })
     }
 
@@ -170,6 +175,7 @@ impl Store for MemoryStore {
         let mut state = self.open()?;
         if state.is_alive(session) {
             state.sessions.remove(&session.id);
+            state.let_go(session, &HashSet::default());
         }
         drop(state);
         self.moved();

@@ -40,6 +40,7 @@ impl State {
             }
         }
         self.waits.retain(|_, wait| !old.contains(&wait.run));
+        self.lingering.retain(|lease| !old.contains(&lease.run));
         self.outbox.retain(|_, (source, _)| !old.contains(source));
         Ok(pruned)
     }

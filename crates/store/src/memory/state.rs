@@ -11,7 +11,7 @@ use stepwell_core::run::event::Event;
 use stepwell_core::workflow::definition::Priority;
 
 use crate::model::{
-    Committed, LeaseRef, OutboxMessage, Recorded, RunRow, SessionRef, StateRow, WaitRow, WorkItem,
+    Committed, LeaseRef, LimitUse, OutboxMessage, Recorded, RunRow, SessionRef, StateRow, WaitRow, WorkItem,
 };
 
 #[derive(Debug, Default)]
@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) next_session: u64,
     /// Every lease that stands, by session.
     pub(super) leased: HashMap<SessionRef, HashSet<(RunId, ExecutionRef)>>,
+    /// Removed leases that take units of named limits until their workers let go of them.
+    pub(super) lingering: Vec<Lingering>,
     pub(super) timers: BTreeSet<(Timestamp, RunId, TimerKey)>,
     pub(super) outbox: BTreeMap<u64, (RunId, OutboxMessage)>,
     pub(super) next_message: u64,
@@ -58,6 +60,14 @@ pub(super) struct StoredWork {
     pub(super) lease: Option<SessionRef>,
     /// Its session lives but knows nothing of it.
     pub(super) is_stray: bool,
+}
+
+/// A lease that was removed while its worker held it, and the units that it takes.
+#[derive(Debug)]
+pub(super) struct Lingering {
+    pub(super) run: RunId,
+    pub(super) lease: LeaseRef,
+    pub(super) limits: Vec<LimitUse>,
 }
 
 impl StoredWork {

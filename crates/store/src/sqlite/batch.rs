@@ -5,7 +5,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use stepwell_core::ids::{RunId, Seq, Timestamp};
+use stepwell_core::ids::{ExecutionRef, RunId, Seq, Timestamp};
 use stepwell_core::policy::resources::Resources;
 use stepwell_core::run::event::Event;
 use stepwell_core::workflow::definition::Priority;
@@ -306,6 +306,19 @@ fn remove_work(conn: &Connection, key: i64, step: &str, ordinal: u32) -> rusqlit
         .map(|_| ())
 }
 
+/// Removes an item that nothing is to be done for any more. What its worker holds takes its units until it is let go.
+fn withdraw_work(conn: &Connection, key: i64, execution: &ExecutionRef) -> rusqlite::Result<()> {
+    let (step, ordinal) = (execution.step.as_str(), execution.ordinal.0);
+    conn.prepare_cached(
+        "INSERT INTO lingering (run, step, ordinal, attempt, session, generation, limits) \
+         SELECT run, step, ordinal, attempt, session, generation, limits FROM work \
+         WHERE run = ?1 AND step = ?2 AND ordinal = ?3 AND limits IS NOT NULL \
+         AND session IN (SELECT id FROM sessions WHERE closed = 0)",
+    )?
+    .execute(params![key, step, ordinal])?;
+    remove_work(conn, key, step, ordinal)
+}
+
 fn change_work(
     conn: &Connection,
     key: i64,
@@ -316,7 +329,7 @@ fn change_work(
     // Older batches before younger ones, and within a batch in its order.
     let place = at.0.saturating_mul(1 << 10).saturating_add((i & 1_023) as i64);
     match change {
-        WorkChange::Remove(execution) => remove_work(conn, key, execution.step.as_str(), execution.ordinal.0),
+        WorkChange::Remove(execution) => withdraw_work(conn, key, execution),
         WorkChange::Put(item) => put_work(conn, key, place, item, None),
         WorkChange::HandOver(item, session) => put_work(conn, key, place, item, Some(*session)),
     }

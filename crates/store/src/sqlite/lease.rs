@@ -195,8 +195,10 @@ pub(super) fn lease(
 
 fn used_limits(conn: &Connection) -> rusqlite::Result<HashMap<String, u32>> {
     let mut used = HashMap::new();
-    let mut query =
-        conn.prepare_cached("SELECT limits FROM work WHERE limits IS NOT NULL AND session IS NOT NULL")?;
+    let mut query = conn.prepare_cached(
+        "SELECT limits FROM work WHERE limits IS NOT NULL AND session IS NOT NULL UNION ALL \
+         SELECT limits FROM lingering WHERE session IN (SELECT id FROM sessions WHERE closed = 0)",
+    )?;
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
         for limit in read_limits(row.get::<_, Option<String>>(0)?.as_deref()) {
@@ -237,6 +239,35 @@ pub(super) fn leases_of(
     query.query_map(params![session.id as i64, session.generation as i64], read_lease)?.collect()
 }
 
+/// Returns the removed leases of a session that take units of named limits, each with its row.
+pub(super) fn lingering_of(
+    conn: &Connection,
+    session: SessionRef,
+) -> rusqlite::Result<HashMap<i64, (RunId, LeaseRef)>> {
+    let mut query = conn.prepare_cached(
+        "SELECT r.id, l.step, l.ordinal, l.attempt, l.session, l.generation, l.id \
+         FROM lingering l JOIN runs r ON r.key = l.run WHERE l.session = ?1 AND l.generation = ?2",
+    )?;
+    let found = query.query_map(params![session.id as i64, session.generation as i64], |row| {
+        Ok((row.get(6)?, read_lease(row)?))
+    })?;
+    found.collect()
+}
+
+/// Lets removed leases go: their units are free again.
+pub(super) fn let_go(conn: &Connection, rows: &[i64]) -> rusqlite::Result<()> {
+    for row in rows {
+        conn.prepare_cached("DELETE FROM lingering WHERE id = ?1")?.execute(params![row])?;
+    }
+    Ok(())
+}
+
+/// Lets everything go that a session which is over has left.
+pub(super) fn let_all_go(conn: &Connection, session: u64) -> rusqlite::Result<()> {
+    conn.prepare_cached("DELETE FROM lingering WHERE session = ?1")?.execute(params![session as i64])?;
+    Ok(())
+}
+
 /// Marks leases of a session whose worker knows nothing of them.
 pub(super) fn mark_strays(conn: &Connection, strays: &[(RunId, LeaseRef)]) -> rusqlite::Result<()> {
     for (run, lease) in strays {
@@ -258,6 +289,7 @@ pub(super) fn mark_strays(conn: &Connection, strays: &[(RunId, LeaseRef)]) -> ru
 pub(super) fn declare_dead(conn: &Connection, sessions: &[u64]) -> rusqlite::Result<()> {
     for id in sessions {
         conn.execute("UPDATE sessions SET closed = 1 WHERE id = ?1", params![*id as i64])?;
+        let_all_go(conn, *id)?;
     }
     Ok(())
 }

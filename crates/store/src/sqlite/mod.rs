@@ -427,7 +427,7 @@ impl Store for SqliteStore {
         _now: Timestamp,
     ) -> Result<Renewal, Error> {
         let held: std::collections::HashSet<_> = held.into_iter().collect();
-        let standing = self
+        let found = self
             .read(move |conn| {
                 let open: Option<i64> = conn
                     .prepare_cached(
@@ -436,17 +436,24 @@ impl Store for SqliteStore {
                     .query_row(params![session.id as i64, session.generation as i64], |row| row.get(0))
                     .optional()?;
                 Ok(match open {
-                    Some(_) => Some(lease::leases_of(conn, session)?),
+                    Some(_) => Some((lease::leases_of(conn, session)?, lease::lingering_of(conn, session)?)),
                     None => None,
                 })
             })
-            .await?
-            .ok_or_else(|| Error::NotFound(format!("session {}", session.id)))?;
+            .await?;
+        let (standing, lingering) =
+            found.ok_or_else(|| Error::NotFound(format!("session {}", session.id)))?;
         let strays: Vec<_> = standing.difference(&held).cloned().collect();
         let lost: Vec<_> = held.difference(&standing).cloned().collect();
-        if !strays.is_empty() {
+        let let_go: Vec<i64> =
+            lingering.into_iter().filter(|(_, lease)| !held.contains(lease)).map(|(row, _)| row).collect();
+        if !strays.is_empty() || !let_go.is_empty() {
             let marked = strays.clone();
-            self.write(move |conn, _| lease::mark_strays(conn, &marked)).await?;
+            self.write(move |conn, _| {
+                lease::mark_strays(conn, &marked)?;
+                lease::let_go(conn, &let_go)
+            })
+            .await?;
         }
         Ok(Renewal { lost, strays })
     }
@@ -457,8 +464,8 @@ impl Store for SqliteStore {
             conn.execute(
                 "UPDATE sessions SET closed = 1 WHERE id = ?1 AND generation = ?2",
                 params![session.id as i64, session.generation as i64],
-            )
-            .map(|_| ())
+            )?;
+            lease::let_all_go(conn, session.id)
         })
         .await?;
         self.sessions.lock().expect("no panic happens under this lock").remove(&session.id);

@@ -14,8 +14,11 @@ use crate::error::Error;
 const APPLICATION_ID: i32 = 0x5357_454C;
 
 /// Numbered, forward only; the number of the last one is the file's `user_version`.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_resources.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001_first.sql"),
+    include_str!("migrations/0002_resources.sql"),
+    include_str!("migrations/0003_lingering.sql"),
+];
 
 /// Returns the number of the newest schema.
 pub(super) fn newest() -> usize {

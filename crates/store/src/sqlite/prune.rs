@@ -10,8 +10,8 @@ use super::known::Known;
 use crate::model::{Prune, Pruned};
 
 /// Tables whose rows belong to a run and can be found by it.
-const OWNED: [&str; 9] =
-    ["journal", "silent", "commands", "work", "timers", "waits", "snapshots", "blobs", "outbox"];
+const OWNED: [&str; 10] =
+    ["journal", "silent", "commands", "work", "lingering", "timers", "waits", "snapshots", "blobs", "outbox"];
 
 /// Which runs go: a child with its root, and by itself only if its root is gone.
 #[derive(Debug)]

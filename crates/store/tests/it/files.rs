@@ -90,7 +90,7 @@ async fn a_file_of_the_first_schema_is_brought_to_the_newest() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.db");
     make(&path).await;
-    let first = "ALTER TABLE work DROP COLUMN resources; PRAGMA user_version = 1;";
+    let first = "ALTER TABLE work DROP COLUMN resources; DROP TABLE lingering; PRAGMA user_version = 1;";
     Connection::open(&path).unwrap().execute_batch(first).unwrap();
     let store = open_file(&path).await.unwrap();
     assert_eq!(told(&journal(&store, &"r".into()).await), ["created"]);
@@ -429,7 +429,7 @@ async fn a_survey_tells_how_a_file_stands_and_changes_nothing() {
     assert_eq!(listing(), before);
 
     let mut bytes = std::fs::read(&path).unwrap();
-    let at = bytes.len() - 4_000;
+    let at = bytes.len() - 4_096;
     bytes[at..].fill(0xab);
     std::fs::write(&path, bytes).unwrap();
     let found = survey(&path);

@@ -2,7 +2,7 @@
 
 use super::define::Addition;
 use super::{Refusal, Turn};
-use crate::context::{self, Write};
+use crate::context::{self, Misfit, Write};
 use crate::error::{Code, ErrorObject};
 use crate::ids::StepName;
 use crate::nesting::{is_too_deep, too_deep};
@@ -142,12 +142,14 @@ impl Turn<'_> {
         let mut conflicts = Vec::new();
         for change in &complete.writes {
             let reducer = reducers.get(&change.key).copied();
-            let write = context::reduce(change, reducer).map_err(|misfit| {
+            let misfits = |misfit: Misfit| {
                 ErrorObject::new(Code::TASK_RESULT_INVALID, format!("step '{}': {misfit}", writer.step))
                     .with("task_id", writer.step.as_str())
-            })?;
+            };
+            let write = context::reduce(change, reducer).map_err(misfits)?;
             if let Some(reducer) = reducer {
-                writes.push(context::keep_best(write, self.run.context.get(&change.key), reducer));
+                let standing = self.run.context.get(&change.key);
+                writes.push(context::unite(write, standing, reducer).map_err(misfits)?);
             } else {
                 if let Some(loser) = self.run.context.written_since(&change.key, complete.snapshot, &writer) {
                     let (winner, loser) = (writer.clone(), loser.clone());

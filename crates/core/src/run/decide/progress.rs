@@ -8,6 +8,7 @@ use super::Turn;
 use crate::error::{Code, ErrorObject};
 use crate::ids::{Ordinal, StepName};
 use crate::run::NeedsState;
+use crate::run::command::TimerKey;
 use crate::run::event::{Activation, Event, SkipReason};
 use crate::run::needs::{Lost, Verdict};
 use crate::status::{ExecutionStatus, PauseReason, RunStatus};
@@ -32,7 +33,7 @@ impl Turn<'_> {
             if self.fire_stuck() || self.look_at_needs_quietly() {
                 continue;
             }
-            if self.waits_for_needs_timer() {
+            if self.waits_for_needs_timer() || self.asks_a_predicate() {
                 break;
             }
             if self.run.blocked.is_empty() {
@@ -391,8 +392,11 @@ impl Turn<'_> {
     }
 
     fn waits_for_needs_timer(&self) -> bool {
-        self.run.timers.keys().any(|key| matches!(key, crate::run::command::TimerKey::Need(..)))
-            || self.run.blocked.iter().any(|ix| self.run.exec(*ix).judging)
+        self.run.timers.keys().any(|key| matches!(key, TimerKey::Need(..)))
+    }
+
+    fn asks_a_predicate(&self) -> bool {
+        self.run.blocked.iter().any(|ix| self.run.exec(*ix).judging)
     }
 
     fn fail_deadlocked(&mut self) {
@@ -426,7 +430,8 @@ impl Turn<'_> {
         self.tell_parent();
     }
 
-    /// Says whether the run is paused because only people and signals can move it.
+    /// Says whether the run is paused because only people and signals can move it. What is blocked does not count, nor does the
+    /// time at which it is blocked no more, as the deadline of a question does not.
     fn rest_or_move(&mut self) {
         let run = &self.run;
         if run.status.is_terminal() || run.status == RunStatus::Pending || run.operator_paused {
@@ -435,7 +440,7 @@ impl Turn<'_> {
         let only_input = !run.queue.can_move()
             && run.open_waits.asking > 0
             && run.open_waits.moving == 0
-            && !self.waits_for_needs_timer();
+            && !self.asks_a_predicate();
         match (run.status, only_input) {
             (RunStatus::Running, true) => {
                 self.emit(Event::RunPaused { reason: PauseReason::Input, note: None });

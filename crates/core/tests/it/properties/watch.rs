@@ -194,10 +194,9 @@ impl Watch {
             WaitKind::Child(_) => wait.child_paused,
         };
         let due = run.due();
-        let clock_moves_it =
-            |(key, _): &(TimerKey, Timestamp)| matches!(key, TimerKey::Retry(..) | TimerKey::Need(..));
+        let is_retrying = |(key, _): &(TimerKey, Timestamp)| matches!(key, TimerKey::Retry(..));
         let only_input = due.work.is_empty()
-            && !due.timers.iter().any(clock_moves_it)
+            && !due.timers.iter().any(is_retrying)
             && !open.is_empty()
             && open.iter().all(asks);
         assert_eq!(run.pause_reason() == Some(PauseReason::Input), only_input, "{due:?}: {context}");
