@@ -219,8 +219,9 @@ impl Part {
     fn ends_in_one_step(&self) -> bool {
         match self {
             Self::Step(part) => !part.has_fallback(),
+            Self::Branch(part) => part.maps_output(),
             Self::Parallel(_) | Self::Map(_) | Self::Human(_) => true,
-            Self::Branch(_) | Self::Repeat(_) | Self::Refine(_) => false,
+            Self::Repeat(_) | Self::Refine(_) => false,
         }
     }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use stepwell_core::ids::StepName;
 use stepwell_core::run::event::Payload;
@@ -13,8 +15,10 @@ use super::exit::{Exit, target};
 use super::lower::Lowering;
 use super::merge::{Merge, merge};
 use super::site::Site;
-use super::stage::{Work, ended, work};
+use super::stage::{Work, ended, mapped, work};
 use super::{Part, Pipeline, forks, parts_of};
+use crate::error::StepError;
+use crate::json::from_json;
 
 /// Several branches side by side, each given what comes in. The output is an object: what each branch came to, by its name.
 ///
@@ -41,7 +45,6 @@ use super::{Part, Pipeline, forks, parts_of};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 #[must_use]
 pub struct Parallel {
     name: String,
@@ -49,7 +52,10 @@ pub struct Parallel {
     merge: Merge,
     on_branch_failure: BranchFailure,
     context_keys: Option<Arc<BTreeSet<String>>>,
+    reduce: Option<Reduce>,
 }
+
+type Reduce = Arc<dyn Fn(&Value) -> Result<Value, StepError> + Send + Sync>;
 
 /// What the failure of a branch does to the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +76,7 @@ impl Parallel {
             merge: Merge::default(),
             on_branch_failure: BranchFailure::default(),
             context_keys: None,
+            reduce: None,
         }
     }
 
@@ -94,6 +101,37 @@ impl Parallel {
     /// Shows the branches only these keys of the context, besides their own writes.
     pub fn context_keys(mut self, keys: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.context_keys = Some(Arc::new(keys.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// Makes this the output, of what the branches came to: an object by their names, null for one whose failure is ignored.
+    ///
+    /// ```
+    /// # use std::collections::BTreeMap;
+    /// # use stepwell::{Context, Engine, Options, Registry};
+    /// # use stepwell::{Parallel, Pipeline, Step};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let offers = Parallel::new("offers")
+    ///     .branch("rail", Step::new("ask", |_, km: u32| async move { Ok(km / 5) }))
+    ///     .branch("road", Step::new("ask", |_, km: u32| async move { Ok(km / 4) }))
+    ///     .reduce(|offers: &BTreeMap<String, u32>| Ok(offers.values().min().copied()));
+    /// let pipeline = Pipeline::new("freight").then(offers).build(&engine)?;
+    ///
+    /// assert_eq!(pipeline.run(100).await?.output::<u32>()?, 20);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reduce<Outs, T: Serialize, F>(mut self, reduce: F) -> Self
+    where
+        Outs: DeserializeOwned,
+        F: Fn(&Outs) -> Result<T, StepError> + Send + Sync + 'static,
+    {
+        self.reduce = Some(Arc::new(move |outputs| {
+            mapped(&reduce(&from_json(outputs, || "what the branches came to".into())?)?)
+        }));
         self
     }
 
@@ -135,7 +173,11 @@ impl Parallel {
             branch.lower(to, &join);
         }
         let next = exit.successor().to_owned();
-        to.join(site, &join, json!({ "role": "join" }), &next, joins(path, names, self.merge, exit.clone()));
+        let mut what = json!({ "role": "join" });
+        if self.reduce.is_some() {
+            what["reduces"] = true.into();
+        }
+        to.join(site, &join, what, &next, joins(path, names, self.merge, self.reduce, exit.clone()));
     }
 }
 
@@ -183,7 +225,7 @@ impl Lane {
     }
 }
 
-fn joins(path: String, names: Vec<String>, strategy: Merge, exit: Exit) -> Work {
+fn joins(path: String, names: Vec<String>, strategy: Merge, reduce: Option<Reduce>, exit: Exit) -> Work {
     work(move |cx, _| {
         let kept = cx.kept_below(&path);
         let (mut outputs, mut writes) = (Map::new(), Vec::new());
@@ -197,9 +239,20 @@ fn joins(path: String, names: Vec<String>, strategy: Merge, exit: Exit) -> Work 
         }
         merge(&cx, strategy, writes)?;
         cx.forget(&kept)?;
-        let to = exit.leave(&cx, Payload::new(Value::Object(outputs.clone())))?;
-        Ok(ended(Value::Object(outputs), to))
+        let outputs = Value::Object(outputs);
+        let output = match &reduce {
+            Some(reduce) => reduce(&outputs)?,
+            None => outputs,
+        };
+        let to = exit.leave(&cx, Payload::new(output.clone()))?;
+        Ok(ended(output, to))
     })
+}
+
+impl fmt::Debug for Parallel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Parallel({})", self.name)
+    }
 }
 
 impl fmt::Debug for Lane {

@@ -91,6 +91,11 @@ pub(super) fn ended(output: Value, to: Vec<Target>) -> Ended {
     Ended { output, to, ..Ended::default() }
 }
 
+/// Returns what a function that its user gave makes of a value on its way.
+pub(super) fn mapped(value: &impl Serialize) -> Result<Value, StepError> {
+    to_json(value, || "what was made of the value".into())
+}
+
 /// Returns work that waits for nothing.
 pub(super) fn work(act: impl Fn(Context, Input) -> Result<Ended, StepError> + Send + Sync + 'static) -> Work {
     let act = Arc::new(act);

@@ -109,15 +109,22 @@ fn built(parts: &[Part], calls: &Calls) -> Pipeline {
             let branch = Branch::on(&format!("p{id}"), choose);
             let ways = ways.iter().enumerate();
             let branch = ways.fold(branch, |branch, (n, way)| branch.case(&n.to_string(), built(way, calls)));
-            pipeline.then(branch.otherwise(Pipeline::new("nothing")))
+            let branch = branch.otherwise(Pipeline::new("nothing"));
+            let branch = match id % 3 {
+                0 => branch,
+                1 => branch.input(|value: &Value, _, key| Ok(json!([key, value]))),
+                _ => branch.output(|value: &Value, _, key| Ok(json!([value, key]))),
+            };
+            pipeline.then(branch)
         }
         Part::Parallel(id, merge, failure, ways) => {
             let parallel = Parallel::new(&format!("p{id}")).merge(*merge).on_branch_failure(*failure);
             let ways = ways.iter().enumerate();
-            pipeline.then(ways.fold(parallel, |parallel, (n, way)| {
+            let parallel = ways.fold(parallel, |parallel, (n, way)| {
                 // In the order of declaration, which is not that of the names.
                 parallel.branch(&format!("w{}", 9 - n), built(way, calls))
-            }))
+            });
+            pipeline.then(if id % 2 == 0 { parallel } else { parallel.reduce(|all: &Value| Ok(mix(all))) })
         }
         Part::Map(id, body) => {
             let listed = Step::new(&format!("l{id}"), |_, value: Value| async move { Ok(list(&value)) });
@@ -225,11 +232,16 @@ impl Plain {
                 self.write(key, written);
                 Ok(json!(number))
             }
-            Part::Branch(_, ways) => match ways.get((mix(&input) % (ways.len() as u64 + 1)) as usize) {
-                Some(way) => self.chain(way, input, log),
-                None => Ok(input),
-            },
-            Part::Parallel(_, merge, failure, ways) => {
+            Part::Branch(id, ways) => {
+                let key = mix(&input) % (ways.len() as u64 + 1);
+                let input = if id % 3 == 1 { json!([key.to_string(), input]) } else { input };
+                let output = match ways.get(key as usize) {
+                    Some(way) => self.chain(way, input, log)?,
+                    None => input,
+                };
+                Ok(if id % 3 == 2 { json!([output, key.to_string()]) } else { output })
+            }
+            Part::Parallel(id, merge, failure, ways) => {
                 let (mut outputs, mut branches) = (Object::new(), Vec::new());
                 for (n, way) in ways.iter().enumerate() {
                     let output = match self.branch(way, input.clone(), log) {
@@ -243,7 +255,8 @@ impl Plain {
                     outputs.insert(format!("w{}", 9 - n), output);
                 }
                 self.merge(*merge, branches);
-                Ok(Value::Object(outputs))
+                let outputs = Value::Object(outputs);
+                Ok(if id % 2 == 0 { outputs } else { json!(mix(&outputs)) })
             }
             Part::Map(_, body) => {
                 let (mut outputs, mut branches) = (Vec::new(), Vec::new());

@@ -176,6 +176,72 @@ async fn f24_a_branch_is_hit_or_the_default_or_an_error() {
 }
 
 #[tokio::test]
+async fn f24_a_branch_maps_what_its_way_is_given_and_what_that_came_to() {
+    on_each_store(async |engine| {
+        let branch = |name: &str| {
+            Branch::on(name, |n: &u32, _| Ok(if *n < 10 { "few" } else { "many" }))
+                .case("few", Step::new("double", |_, n: u32| async move { Ok(n * 2) }))
+                .otherwise(Pipeline::new("nothing"))
+                .input(|n: &u32, cx, key| Ok(n + u32::from(key == "few") + cx.get("more")?.unwrap_or(0)))
+                .output(|n: &u32, _, key| Ok(json!({ "key": key, "n": n })))
+        };
+        let alone = only(&engine, branch("size"));
+        assert_eq!(
+            lowered(&alone),
+            ["> size -> size/few/double, size/output", "size/few/double -> size/output", "size/output -> "]
+        );
+        let result = alone.run(3).await.unwrap();
+        assert_eq!(result.output, json!({ "key": "few", "n": 8 }));
+        assert_eq!(told(&engine, &result).await, "size 1 size/few/double 1 size/output 1");
+        // The key is that which was chosen by, not the name of the way.
+        assert_eq!(alone.run(30).await.unwrap().output, json!({ "key": "many", "n": 30 }));
+
+        // Items side by side keep their keys apart, and rounds of a loop find none of an earlier one.
+        let rounds = Repeat::until("rounds", branch("size"), |_: &Value, cx| Ok(cx.get("more")? == Some(1)));
+        let again = rounds.next_input(|found: &Value, cx, _| {
+            cx.set("more", &1)?;
+            Ok(found["n"].clone())
+        });
+        let result = Pipeline::new("items").then(Map::each("rows", again)).build(&engine).unwrap();
+        let result = result.run([3, 30]).await.unwrap();
+        assert_eq!(result.output, json!([{ "key": "few", "n": 20 }, { "key": "many", "n": 31 }]));
+        let run = engine.inspect(&result.run_id).await.unwrap();
+        assert!(run.context().reserved("").is_empty());
+
+        let wrong = branch("size").output(|text: &String, _, _| Ok(text.clone()));
+        let failed = Pipeline::new("wrong").then(wrong).then(Step::new("keep", same)).build(&engine).unwrap();
+        let failed = failed.run(3).await.unwrap_err().to_string();
+        assert!(failed.starts_with("step 'size/output': the input cannot be read as"), "{failed}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn f24_what_branches_came_to_is_reduced() {
+    on_each_store(async |engine| {
+        let number = |text: String| async move { Ok(text.parse::<u32>()?) };
+        let fork = || {
+            Parallel::new("fork")
+                .branch("number", Step::new("read", move |_, text: String| number(text)))
+                .branch("length", Step::new("count", |_, text: String| async move { Ok(text.len()) }))
+                .on_branch_failure(BranchFailure::Ignore)
+        };
+        let sum = |found: &std::collections::BTreeMap<String, Option<u32>>| {
+            Ok(found.values().flatten().sum::<u32>())
+        };
+        let reduced = only(&engine, fork().reduce(sum));
+        assert_eq!(reduced.run("17").await.unwrap().output, json!(19));
+        assert_eq!(reduced.run("well").await.unwrap().output, json!(4));
+        assert_ne!(only(&engine, fork()).version(), reduced.version());
+
+        let refuses = fork().reduce(|_: &Value| Err::<Value, _>(StepError::never_again("no sum")));
+        let failed = only(&engine, refuses).run("17").await.unwrap_err();
+        assert_eq!(failed.to_string(), "step 'fork/join': no sum");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn f24_a_loop_that_uses_up_its_rounds_fails() {
     on_each_store(async |engine| {
         let never = Repeat::until("r", Step::new("a", same), |_: &Value, _| Ok(false)).max(3);
