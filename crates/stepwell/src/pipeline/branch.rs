@@ -139,6 +139,13 @@ impl Branch {
         let output_step = inside.path("output");
         let way_out = if output.is_some() { Exit::Step(output_step.as_str().into()) } else { exit.clone() };
         to.check_names(&inside, cases.iter().map(|(key, _)| key.as_str()));
+        if otherwise.is_some() && cases.iter().any(|(key, _)| key == OTHERWISE) {
+            let message = format!(
+                "'{}' has a case '{OTHERWISE}', which is what the way for every other key is called",
+                site.path(&name)
+            );
+            to.refuse_double(&inside.path(OTHERWISE), message);
+        }
         if cases.is_empty() {
             to.refuse(&site.path(&name), format!("'{}' has no cases", site.path(&name)));
         }

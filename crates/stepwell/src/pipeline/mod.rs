@@ -17,6 +17,7 @@ mod cache;
 mod child;
 mod exit;
 mod human;
+mod lanes;
 mod lower;
 mod map;
 mod merge;

@@ -22,6 +22,7 @@ mod nestings;
 mod other_agents;
 mod pipeline;
 mod pipeline_durable;
+mod pipeline_limits;
 mod pipeline_parts;
 mod secrets;
 mod shapes;

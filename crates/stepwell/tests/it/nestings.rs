@@ -99,16 +99,55 @@ const ROUNDS: u32 = 4;
 
 type Calls = Arc<Mutex<BTreeMap<u64, u32>>>;
 
+/// How many items or branches of a part are under way at once at most; none: all.
+fn limit(id: u64) -> Option<u32> {
+    (id % 5 < 3).then_some((id % 5 + 1) as u32)
+}
+
+/// What happens while the library carries parts out.
+#[derive(Clone, Default)]
+struct Notes {
+    calls: Calls,
+    /// By part, as long as nothing around it is there twice: what is under way now, and the most.
+    under_way: Arc<Mutex<BTreeMap<u64, [u32; 2]>>>,
+    /// They stand in a map.
+    in_map: bool,
+}
+
+impl Notes {
+    fn in_map(&self) -> Self {
+        Self { in_map: true, ..self.clone() }
+    }
+
+    /// Returns the pipeline of an item or a branch, with steps around it that count what is under way.
+    fn counted(&self, id: u64, body: Pipeline) -> Pipeline {
+        if self.in_map {
+            return body;
+        }
+        let counts = |name: &str, begins: bool| {
+            let under_way = self.under_way.clone();
+            Step::new(name, move |_, value: Value| {
+                let mut under_way = under_way.lock().unwrap();
+                let [now, most] = under_way.entry(id).or_default();
+                *now = if begins { *now + 1 } else { *now - 1 };
+                *most = (*most).max(*now);
+                async move { Ok(value) }
+            })
+        };
+        Pipeline::from(counts("begins", true)).then(body).then(counts("ends", false))
+    }
+}
+
 /// Makes the pipeline of the library.
-fn built(parts: &[Part], calls: &Calls) -> Pipeline {
+fn built(parts: &[Part], notes: &Notes) -> Pipeline {
     parts.iter().fold(Pipeline::new("part"), |pipeline, part| match part {
-        Part::Step(id) => pipeline.then(step(*id, calls.clone())),
+        Part::Step(id) => pipeline.then(step(*id, notes.calls.clone())),
         Part::Branch(id, ways) => {
             let count = ways.len() as u64;
             let choose = move |value: &Value, _: &Context| Ok((mix(value) % (count + 1)).to_string());
             let branch = Branch::on(&format!("p{id}"), choose);
             let ways = ways.iter().enumerate();
-            let branch = ways.fold(branch, |branch, (n, way)| branch.case(&n.to_string(), built(way, calls)));
+            let branch = ways.fold(branch, |branch, (n, way)| branch.case(&n.to_string(), built(way, notes)));
             let branch = branch.otherwise(Pipeline::new("nothing"));
             let branch = match id % 3 {
                 0 => branch,
@@ -122,20 +161,26 @@ fn built(parts: &[Part], calls: &Calls) -> Pipeline {
             let ways = ways.iter().enumerate();
             let parallel = ways.fold(parallel, |parallel, (n, way)| {
                 // In the order of declaration, which is not that of the names.
-                parallel.branch(&format!("w{}", 9 - n), built(way, calls))
+                let way = built(way, notes);
+                // Of a branch whose failure is ignored nobody would count the end.
+                let is_counted = *failure == BranchFailure::Propagate;
+                parallel
+                    .branch(&format!("w{}", 9 - n), if is_counted { notes.counted(*id, way) } else { way })
             });
+            let parallel = limit(*id).into_iter().fold(parallel, Parallel::max_concurrent);
             pipeline.then(if id % 2 == 0 { parallel } else { parallel.reduce(|all: &Value| Ok(mix(all))) })
         }
         Part::Map(id, body) => {
             let listed = Step::new(&format!("l{id}"), |_, value: Value| async move { Ok(list(&value)) });
-            pipeline.then(listed).then(Map::each(&format!("p{id}"), built(body, calls)))
+            let map = Map::each(&format!("p{id}"), notes.counted(*id, built(body, &notes.in_map())));
+            pipeline.then(listed).then(limit(*id).into_iter().fold(map, Map::max_concurrent))
         }
         Part::Repeat(id, body) => {
             let id = *id;
             let until = move |value: &Value, _: &Context| Ok(is_enough(id, value));
             let again = |value: &Value, _: &Context, round: u32| Ok(json!([value, round]));
             let repeat =
-                Repeat::until(&format!("p{id}"), built(body, calls), until).max(ROUNDS).next_input(again);
+                Repeat::until(&format!("p{id}"), built(body, notes), until).max(ROUNDS).next_input(again);
             pipeline.then(if id % 2 == 0 {
                 repeat
                     .first_input(|value: &Value, _| Ok(json!({ "first": value })))
@@ -153,7 +198,7 @@ fn built(parts: &[Part], calls: &Calls) -> Pipeline {
                 assert_eq!(*draft, check.feedback);
                 Ok(json!([input, draft]))
             };
-            let refine = Refine::new(&format!("p{id}"), built(body, calls), Step::new("judge", judge));
+            let refine = Refine::new(&format!("p{id}"), built(body, notes), Step::new("judge", judge));
             pipeline.then(refine.max(ROUNDS).next_input(again))
         }
     })
@@ -308,9 +353,9 @@ struct Log {
 async fn agree(engine: &Engine, seed: u64) -> bool {
     let mut maker = Maker { rng: Rng(seed), next: 0 };
     let parts = maker.chain(3);
-    let calls = Calls::default();
+    let noted = Notes::default();
     let pipeline =
-        Pipeline::new(&format!("random {seed}")).then(built(&parts, &calls)).build(engine).unwrap();
+        Pipeline::new(&format!("random {seed}")).then(built(&parts, &noted)).build(engine).unwrap();
     let (mut plain, mut log) = (Plain::default(), Log::default());
     let expected = plain.chain(&parts, json!(seed), &mut log);
     let came_to = pipeline.run(seed).await;
@@ -330,7 +375,10 @@ async fn agree(engine: &Engine, seed: u64) -> bool {
         }
     }
     if !log.failed {
-        assert_eq!(*calls.lock().unwrap(), log.calls, "seed {seed}");
+        assert_eq!(*noted.calls.lock().unwrap(), log.calls, "seed {seed}");
+    }
+    for (id, [_, most]) in noted.under_way.lock().unwrap().iter() {
+        assert!(limit(*id).is_none_or(|limit| *most <= limit), "seed {seed}: {most} of p{id} at once");
     }
     completed
 }

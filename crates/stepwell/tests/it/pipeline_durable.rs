@@ -71,7 +71,8 @@ fn whole(engine: &Engine, notes: &Notes) -> Workflow {
         .branch("a", Pipeline::new("a").then(notes.step("x")).then(notes.step("y")))
         .branch("b", notes.step("x"))
         .branch("c", Map::each("each", notes.step("item")))
-        .on_branch_failure(BranchFailure::Ignore);
+        .on_branch_failure(BranchFailure::Ignore)
+        .max_concurrent(2);
     let rounds =
         Repeat::until("rounds", notes.step("x"), |_: &Value, cx| Ok(cx.get("rows_rounds_x")? == Some(3)));
     let judge = |cx: Context, _: Value| async move {
@@ -81,7 +82,7 @@ fn whole(engine: &Engine, notes: &Notes) -> Workflow {
         .then(notes.step("first"))
         .then(fork)
         .step("list", |_, found: Value| async move { Ok(found["c"].clone()) })
-        .then(Map::each("rows", Pipeline::new("r").then(notes.step("x")).then(rounds)))
+        .then(Map::each("rows", Pipeline::new("r").then(notes.step("x")).then(rounds)).max_concurrent(2))
         .then(Refine::new("essay", notes.step("draft"), Step::new("judge", judge)))
         .then(notes.step("last"))
         .build(engine)
@@ -175,8 +176,8 @@ async fn a_retry_takes_a_pipeline_up_where_it_failed() {
         let shaky = Step::new("shaky", move |_: Context, n: u32| async move {
             if mended || n != 8 { Ok(n) } else { Err(StepError::never_again("not eight")) }
         });
-        let map =
-            Map::each("rows", Pipeline::new("r").then(notes.step("x")).then(shaky).then(notes.step("y")));
+        let body = Pipeline::new("r").then(notes.step("x")).then(shaky).then(notes.step("y"));
+        let map = Map::each("rows", body).max_concurrent(2);
         Pipeline::new("mends").max_concurrent(1).then(map).build(&engine).unwrap()
     };
     let failed = build(false).run(ITEMS).run_id("job").await.unwrap_err();

@@ -105,6 +105,8 @@ async fn the_version_says_what_is_declared() {
     let repeat = |max| Repeat::until("r", Step::new("a", same), |_: &Value, _| Ok(true)).max(max).into();
     let ask = |prompt: &str| Human::ask("h", Ask::new(prompt)).into();
     let parallel = |merge| Parallel::new("f").branch("a", Step::new("a", same)).merge(merge).into();
+    let map = |items| Map::each("m", Step::new("a", same)).max_concurrent(items).into();
+    assert_ne!(version(map(2)), version(map(3)));
     assert_eq!(version(repeat(3)), version(repeat(3)));
     assert_ne!(version(repeat(3)), version(repeat(4)));
     assert_ne!(version(ask("Sure?")), version(ask("Really?")));
@@ -123,6 +125,8 @@ async fn everything_that_is_wrong_with_a_pipeline_is_told_at_once() {
         .then(Map::each("n", Parallel::new("deep")))
         .then(Refine::new("r", nothing(), Step::new("judge", same)))
         .then(Repeat::until("u", Step::new("a", same), until).max(0))
+        .then(Map::each("none", Step::new("a", same)).max_concurrent(0))
+        .then(Parallel::new("nobody").branch("x", Step::new("a", same)).max_concurrent(0))
         .then(Branch::on("b", |_: &Value, _| Ok("")))
         .then(Parallel::new("same").branch("x", Step::new("a", same)).branch("x", Step::new("b", same)))
         .step("twice", same)
@@ -144,12 +148,45 @@ async fn everything_that_is_wrong_with_a_pipeline_is_told_at_once() {
             "'deep' has no branches",
             "'r' needs a generator and a critic, each with a step",
             "'u' has no rounds: `max` must be at least 1",
+            "'none' begins no item: `max_concurrent` must be at least 1",
+            "'nobody' begins no branch: `max_concurrent` must be at least 1",
             "'b' has no cases",
             "two parts are named 'same/x'",
         ]
     );
     let empty = nothing().build(&engine).unwrap_err();
     assert_eq!(empty.to_string(), "pipeline 'nothing' has no steps");
+}
+
+#[tokio::test]
+async fn a_step_that_is_named_like_one_of_the_part_around_it_is_refused_when_built() {
+    let engine = memory().await;
+    let until = |_: &Value, _: &Context| Ok(true);
+    let step = |name: &str| Step::new(name, same);
+    let way = || Pipeline::new("way").step("a", same);
+    let wrong = Pipeline::new("wrong")
+        .then(Map::each("rows", step("join")))
+        .then(Map::each("turns", step("next")).max_concurrent(2))
+        .then(Repeat::until("again", step("check"), until))
+        .then(Branch::on("way", |_: &Value, _| Ok("")).case("otherwise", way()).otherwise(way()))
+        .then(Branch::on("twice", |_: &Value, _| Ok("")).case("a", way()).case("a", way()))
+        .then(Map::each("free", step("next")))
+        .then(Repeat::until("last", step("output"), until))
+        .build(&engine)
+        .unwrap_err();
+    let told: Vec<_> = wrong.problems.iter().map(|problem| problem.message.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "'rows/join' is named like a step that 'rows' makes itself: nothing in 'rows' can be called 'join'",
+            "'turns/next' is named like a step that 'turns' makes itself: nothing in 'turns' can be called 'next'",
+            "'again/check' is named like a step that 'again' makes itself: nothing in 'again' can be called 'check'",
+            "'way' has a case 'otherwise', which is what the way for every other key is called",
+            "two parts are named 'twice/a'",
+            "'last/output' is named like a step that 'last' makes itself: nothing in 'last' can be called 'output'",
+        ]
+    );
+    assert_eq!(wrong.problems[0].step.as_ref().unwrap().as_str(), "rows/join");
 }
 
 #[tokio::test]
