@@ -4,7 +4,7 @@
 //! is looked up. A payload is never joined: branches and items of a map meet with plain routes, and leave what they bring
 //! in the context, under reserved keys (`context/scope.rs`).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -22,11 +22,14 @@ use super::stage::{Input, Stage, Work, ended, work};
 use crate::agent::DefinitionError;
 use crate::context::Context;
 use crate::error::StepError;
+use crate::limits;
 
 /// A definition in the making, with what carries out its steps.
 pub(super) struct Lowering<'e> {
     engine: &'e Engine,
     workflow: String,
+    /// Units of named limits, which child runs have too.
+    limits: BTreeMap<String, u32>,
     steps: Vec<Lowered>,
     names: HashSet<StepName>,
     /// Paths that two parts have.
@@ -58,7 +61,7 @@ impl Built {
     }
 }
 
-/// Makes a workflow of parts; the definition holds everything else that it declares.
+/// Makes a workflow of the parts of a whole pipeline; the definition holds everything else that it declares.
 ///
 /// # Errors
 /// Everything that is wrong with it.
@@ -67,20 +70,35 @@ pub(super) fn lower(
     definition: Definition,
     parts: Vec<Part>,
 ) -> Result<Built, DefinitionError> {
+    let no_units = limits::without_units(&definition);
+    lower_with(engine, definition, parts, no_units)
+}
+
+/// The same with problems that are known already.
+fn lower_with(
+    engine: &Engine,
+    definition: Definition,
+    parts: Vec<Part>,
+    problems: Vec<Problem>,
+) -> Result<Built, DefinitionError> {
     let mut lowering = Lowering {
         engine,
         workflow: definition.name.clone(),
+        limits: definition.limits.clone(),
         steps: Vec::new(),
         names: HashSet::new(),
         doubles: Vec::new(),
         stages: Vec::new(),
         children: Vec::new(),
-        problems: Vec::new(),
+        problems,
     };
     lowering.whole(parts);
     let Lowering { steps, stages, children, mut problems, .. } = lowering;
     // Loops have limits of their own.
     let definition = Definition { steps, max_steps: u32::MAX, ..definition };
+    for (i, step) in definition.steps.iter().enumerate() {
+        problems.extend(limits::out_of_reach(&definition, i, step));
+    }
     match Checked::new(definition) {
         Ok(workflow) if problems.is_empty() => Ok(Built { workflow, stages, children }),
         found => {
@@ -175,8 +193,9 @@ impl Lowering<'_> {
     /// Adds a step that runs parts as a child run: what forks in there meets only its own.
     pub(super) fn child(&mut self, parts: Vec<Part>, site: &Site, name: &str, exit: &Exit) {
         let path = site.path(name);
-        let definition = Definition::new(format!("{}/{path}", self.workflow), Vec::new());
-        let child = match lower(self.engine, definition, parts) {
+        let name = format!("{}/{path}", self.workflow);
+        let definition = Definition { limits: self.limits.clone(), ..Definition::new(name, Vec::new()) };
+        let child = match lower_with(self.engine, definition, parts, Vec::new()) {
             Ok(child) => child,
             Err(DefinitionError { problems }) => {
                 self.problems.extend(problems);

@@ -135,6 +135,12 @@ impl Pipeline {
         self
     }
 
+    /// Says how many units there are of a limit that [steps take](Step::limit), over all workers of the store.
+    pub fn limit(mut self, name: &str, units: u32) -> Self {
+        self.definition.limits.insert(name.to_owned(), units);
+        self
+    }
+
     /// Makes a workflow that runs on that engine. From now on the engine carries out its steps, in runs that were begun
     /// before as well, here or in another process.
     ///

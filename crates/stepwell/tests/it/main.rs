@@ -24,6 +24,7 @@ mod pipeline;
 mod pipeline_durable;
 mod pipeline_limits;
 mod pipeline_parts;
+mod pipeline_settings;
 mod secrets;
 mod shapes;
 mod support;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use stepwell::{
-    Ask, BranchFailure, Context, Engine, Human, Map, Parallel, Pipeline, Refine, RefinementCheck, Repeat,
-    Step, StepError, Store, Workflow,
+    Ask, BranchFailure, Context, Effect, Engine, Human, Map, Parallel, Pipeline, Refine, RefinementCheck,
+    Repeat, Step, StepError, Store, Workflow,
 };
 
 use crate::support::{open, questions};
@@ -83,6 +83,7 @@ fn whole(engine: &Engine, notes: &Notes) -> Workflow {
         .then(fork)
         .step("list", |_, found: Value| async move { Ok(found["c"].clone()) })
         .then(Map::each("rows", Pipeline::new("r").then(notes.step("x")).then(rounds)).max_concurrent(2))
+        .then(notes.step("pay").effect(Effect::AtMostOnce))
         .then(Refine::new("essay", notes.step("draft"), Step::new("judge", judge)))
         .then(notes.step("last"))
         .build(engine)
@@ -138,6 +139,23 @@ async fn f13_a_pipeline_that_is_killed_in_any_step_goes_on_there() {
         assert!(ran.values().all(|(_, times)| *times <= 2), "{victim}: {ran:?}");
         engine.shutdown().await;
     }
+}
+
+#[tokio::test]
+async fn g36_a_person_says_whether_a_step_that_may_be_attempted_once_is_attempted_again() {
+    let dir = tempfile::tempdir().unwrap();
+    live_until("pay", dir.path());
+    let engine = open(&store(dir.path()).await).await;
+    let notes = Notes { dir: dir.path().into(), victim: None };
+    let run = whole(&engine, &notes).start(ITEMS).run_id("job").await.unwrap();
+    let asked = questions(&run).await;
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    let paid = || Notes::read(dir.path()).into_values().find(|(step, _)| step == "pay").unwrap().1;
+    assert_eq!(paid(), 1);
+    run.answer(&asked[0].1, json!({ "verb": "retry" })).await.unwrap();
+    assert_eq!(run.wait().await.unwrap().output, json!(ITEMS));
+    assert_eq!(paid(), 2);
+    engine.shutdown().await;
 }
 
 #[tokio::test]
