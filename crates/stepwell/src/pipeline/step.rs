@@ -16,7 +16,7 @@ use super::exit::Exit;
 use super::lower::{Lowering, described};
 use super::sinks::Sinks;
 use super::site::Site;
-use super::stage::{self, Function, Work, ended};
+use super::stage::{self, Function, Work};
 use crate::context::Context;
 use crate::error::StepError;
 use crate::millis;
@@ -170,7 +170,8 @@ impl Step {
     }
 
     /// Keeps the last 1000 outputs in this process, by input, and calls the function only for inputs that are not among
-    /// them. Failures are not kept, nor is what the function writes to the context.
+    /// them. Failures are not kept, nor is what the function writes to the context. Of an execution that called nothing the
+    /// view says so, in what the engine [inspects](stepwell_engine::Engine::inspect) and the command line shows: `"cached": true`.
     pub fn cached(mut self) -> Self {
         self.cached = true;
         self
@@ -219,9 +220,9 @@ pub(super) fn carried_out(function: Function, sinks: Sinks, exit: Exit) -> Work 
         let (running, sinks, exit) = (function(cx.clone(), input), sinks.clone(), exit.clone());
         Box::pin(async move {
             let output = running.await?;
-            sinks.take(&cx, &output)?;
-            let to = exit.leave(&cx, Payload::new(output.clone()))?;
-            Ok(ended(output, to))
+            sinks.take(&cx, &output.value)?;
+            let to = exit.leave(&cx, Payload::new(output.value.clone()))?;
+            Ok(output.ended(to))
         })
     })
 }
