@@ -167,11 +167,6 @@ impl Kept<'_> {
         self.all.get(format!("{RESERVED}{path}").as_str()).copied()
     }
 
-    /// Returns one of all that is kept.
-    pub(crate) fn any(&self) -> Option<&Payload> {
-        self.all.values().copied().next()
-    }
-
     /// Returns what the branch of that path wrote, by key; none: it removed the key.
     pub(crate) fn writes_of(&self, path: &str) -> BTreeMap<String, Option<Payload>> {
         let prefix = written_key(path, "");

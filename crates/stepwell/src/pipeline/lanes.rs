@@ -26,18 +26,20 @@ pub(super) fn gives_out(
     begin: impl Fn(&Context, usize) -> Result<Option<Target>, StepError> + Send + Sync + 'static,
 ) -> Work {
     let (before, join) = (kept(path, "before"), Target::to(join));
-    work(move |cx, lane| {
+    work(move |cx, _| {
         let so_far = u64::from(cx.ordinal()) - 1;
-        let known = cx.kept_below(&before).any().and_then(|given| given.as_u64());
-        let given_before = match known {
-            Some(given) => given,
-            // The lanes begin in one commit, and so one behind the other.
-            None => lane.as_u64().and_then(|lane| so_far.checked_sub(lane)).ok_or_else(lost)?,
+        let kept = |lane: u64| format!("{before}/{lane}");
+        let given_before = if let Some(lane) = &cx.task().payload {
+            // The lanes begin in one commit, and so one behind the other. Each keeps what it knows: equal writes to one key would
+            // be told as a conflict.
+            let lane = lane.as_u64().ok_or_else(lost)?;
+            let given = so_far.checked_sub(lane).ok_or_else(lost)?;
+            cx.keep(&kept(lane), Some(Payload::new(given.into())))?;
+            given
+        } else {
+            let known = (0..so_far).find_map(|lane| cx.kept(&kept(lane))?.as_u64());
+            known.ok_or_else(lost)?
         };
-        if known.is_none() {
-            // Each lane on its own, or their equal writes would be told as a conflict.
-            cx.keep(&format!("{before}/{}", *lane), Some(Payload::new(given_before.into())))?;
-        }
         let number = so_far.saturating_sub(given_before);
         let to = begin(&cx, usize::try_from(number).unwrap_or(usize::MAX))?;
         Ok(ended(number.into(), vec![to.unwrap_or_else(|| join.clone())]))

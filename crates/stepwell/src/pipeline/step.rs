@@ -114,7 +114,8 @@ impl Step {
         self
     }
 
-    /// Says whether an attempt that vanished with its process may be made again; if not, a person is asked.
+    /// Says whether an attempt that vanished with its process may be made again; if not, a person is asked, who lets it be made
+    /// again or fail. Completed by hand, as every function, it hands nothing on: what follows does not begin.
     pub fn effect(mut self, effect: Effect) -> Self {
         self.settings.effect = effect;
         self
