@@ -1,8 +1,8 @@
 //! Not all at once: `name` begins so many lanes, and a lane comes to `name/next` for one item or branch after the other,
 //! until none is left and it goes to `name/join`. An item that has ended so lets the next begin, whoever it is.
 //!
-//! Which item a lane is given, nobody has to count: the executions of `name/next` are numbered by the run, one by one. What of
-//! them there was before this map or fork began, in an earlier round of a loop, its first lane knows.
+//! Which item a lane is given, nobody has to count: the executions of `name/next` are numbered by the run, one by one. How many
+//! of them there were before, in earlier rounds of a loop, the lanes know by the numbers that they begin with.
 
 use stepwell_core::run::event::{Payload, Target};
 

@@ -108,20 +108,21 @@ fn limit(id: u64) -> Option<u32> {
 #[derive(Clone, Default)]
 struct Notes {
     calls: Calls,
-    /// By part, as long as nothing around it is there twice: what is under way now, and the most.
+    /// By part: what is under way now, and the most.
     under_way: Arc<Mutex<BTreeMap<u64, [u32; 2]>>>,
-    /// They stand in a map.
-    in_map: bool,
+    /// They stand in a map, where a part is there several times, or in a branch whose failure is ignored, where nobody would
+    /// count the end.
+    is_uncounted: bool,
 }
 
 impl Notes {
-    fn in_map(&self) -> Self {
-        Self { in_map: true, ..self.clone() }
+    fn uncounted(&self) -> Self {
+        Self { is_uncounted: true, ..self.clone() }
     }
 
     /// Returns the pipeline of an item or a branch, with steps around it that count what is under way.
     fn counted(&self, id: u64, body: Pipeline) -> Pipeline {
-        if self.in_map {
+        if self.is_uncounted {
             return body;
         }
         let counts = |name: &str, begins: bool| {
@@ -161,18 +162,18 @@ fn built(parts: &[Part], notes: &Notes) -> Pipeline {
             let ways = ways.iter().enumerate();
             let parallel = ways.fold(parallel, |parallel, (n, way)| {
                 // In the order of declaration, which is not that of the names.
-                let way = built(way, notes);
-                // Of a branch whose failure is ignored nobody would count the end.
-                let is_counted = *failure == BranchFailure::Propagate;
-                parallel
-                    .branch(&format!("w{}", 9 - n), if is_counted { notes.counted(*id, way) } else { way })
+                let way = match failure {
+                    BranchFailure::Propagate => notes.counted(*id, built(way, notes)),
+                    BranchFailure::Ignore => built(way, &notes.uncounted()),
+                };
+                parallel.branch(&format!("w{}", 9 - n), way)
             });
             let parallel = limit(*id).into_iter().fold(parallel, Parallel::max_concurrent);
             pipeline.then(if id % 2 == 0 { parallel } else { parallel.reduce(|all: &Value| Ok(mix(all))) })
         }
         Part::Map(id, body) => {
             let listed = Step::new(&format!("l{id}"), |_, value: Value| async move { Ok(list(&value)) });
-            let map = Map::each(&format!("p{id}"), notes.counted(*id, built(body, &notes.in_map())));
+            let map = Map::each(&format!("p{id}"), notes.counted(*id, built(body, &notes.uncounted())));
             pipeline.then(listed).then(limit(*id).into_iter().fold(map, Map::max_concurrent))
         }
         Part::Repeat(id, body) => {
