@@ -184,6 +184,7 @@ mod error;
 mod function;
 mod inbox;
 mod json;
+mod limits;
 mod pipeline;
 mod retry;
 mod run;

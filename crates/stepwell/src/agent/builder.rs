@@ -8,7 +8,7 @@ use std::time::Duration;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::StepName;
 use stepwell_core::policy::retry::RetryPolicy;
-use stepwell_core::workflow::definition::{Definition, OnFailure, Reducer, Step};
+use stepwell_core::workflow::definition::{Definition, OnFailure, Reducer};
 use stepwell_core::workflow::{Problem, Workflow, problems_error};
 use stepwell_engine::Engine;
 
@@ -17,6 +17,7 @@ use super::next::Next;
 use super::state::State;
 use crate::context::Context;
 use crate::error::StepError;
+use crate::limits;
 use crate::millis;
 use crate::retry::Retry;
 
@@ -292,37 +293,24 @@ impl Defaults {
 
 /// Finds what only agents are held to: names that could be read as patterns, and limits that no attempt could ever take.
 pub(super) fn own_problems(definition: &Definition) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for (name, _) in definition.limits.iter().filter(|(_, units)| **units == 0) {
-        problems.push(problem(format!("limits.{name}"), None, format!("limit '{name}' must be at least 1")));
-    }
+    let mut problems = limits::without_units(definition);
     for (i, step) in definition.steps.iter().enumerate() {
         let name = step.name.as_str();
         if name.contains('*') || name.starts_with('$') {
             let message = format!("state name '{name}' holds a '*' or begins with a '$'");
-            problems.push(problem(format!("steps[{i}].name"), Some(step), message));
+            let (code, path) = (Code::WORKFLOW_VALIDATION_FAILED, format!("steps[{i}].name"));
+            let step = Some(step.name.clone());
+            problems.push(Problem { code, message, hint: None, path, step, cycle: Vec::new() });
         }
-        for (limit, asked) in &step.limits {
-            let there_are = definition.limits.get(limit).copied().unwrap_or(*asked);
-            if *asked > there_are && there_are > 0 {
-                let message =
-                    format!("step '{name}' takes {asked} of limit '{limit}', which has {there_are}");
-                problems.push(problem(format!("steps[{i}].limits.{limit}"), Some(step), message));
-            }
-        }
+        problems.extend(limits::out_of_reach(definition, i, step));
     }
     problems
 }
 
 fn no_states(agent: &str) -> Problem {
     let hint = "add one before `build`: `.state(\"first\", |cx: Context| async move { Ok(Next::done()) })`";
-    let problem = problem("steps".into(), None, format!("agent '{agent}' has no states"));
+    let problem = limits::problem("steps".into(), None, format!("agent '{agent}' has no states"));
     Problem { hint: Some(hint.into()), ..problem }
-}
-
-fn problem(path: String, step: Option<&Step>, message: String) -> Problem {
-    let (code, step) = (Code::WORKFLOW_VALIDATION_FAILED, step.map(|step| step.name.clone()));
-    Problem { code, message, hint: None, path, step, cycle: Vec::new() }
 }
 
 /// An agent or a pipeline that cannot be built: everything that is wrong with it.

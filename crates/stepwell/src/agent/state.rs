@@ -51,8 +51,7 @@ impl State {
     /// Returns a state whose function is a future. When it should end early, it is dropped.
     ///
     /// What blocks its thread, or computes for long without an `await`, belongs in [`State::blocking`]: here it takes a thread
-    /// of the runtime from everything else, now and then also an attempt of another run that is under way, and cannot be
-    /// dropped. Its attempt ends with its time all the same, after the [clean-up time](crate::Options::cleanup_ms), and what
+    /// of the runtime from everything else, and cannot be dropped. Its attempt ends with its time all the same, after the [clean-up time](crate::Options::cleanup_ms), and what
     /// it brings later is refused; on a runtime of one thread, all waits.
     ///
     /// ```

@@ -1,16 +1,19 @@
-//! One of several ways, chosen by what comes in: `name` chooses and leads to `name/<key>/…`; all ways lead to what follows.
+//! One of several ways, chosen by what comes in: `name` chooses and leads to `name/<key>/…`; all ways lead to what follows, or
+//! to `name/output`, which makes the output of what they came to.
 
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::run::event::Payload;
 
 use super::exit::Exit;
 use super::lower::Lowering;
 use super::site::Site;
-use super::stage::{Input, ended, work};
+use super::stage::{Input, Work, ended, mapped, work};
 use super::{Part, Pipeline, parts_of};
 use crate::context::Context;
 use crate::error::StepError;
@@ -41,8 +44,11 @@ pub struct Branch {
     choose: Choose,
     cases: Vec<(String, Vec<Part>)>,
     otherwise: Option<Vec<Part>>,
+    input: Option<Mapper>,
+    output: Option<Mapper>,
 }
 
+type Mapper = Arc<dyn Fn(&Input, &Context, &str) -> Result<Value, StepError> + Send + Sync>;
 type Choose = Arc<dyn Fn(&Input, &Context) -> Result<String, StepError> + Send + Sync>;
 
 impl Branch {
@@ -54,7 +60,8 @@ impl Branch {
         F: Fn(&In, &Context) -> Result<Key, StepError> + Send + Sync + 'static,
     {
         let choose: Choose = Arc::new(move |input, cx| Ok(choose(&input.read()?, cx)?.into()));
-        Self { name: name.to_owned(), choose, cases: Vec::new(), otherwise: None }
+        let name = name.to_owned();
+        Self { name, choose, cases: Vec::new(), otherwise: None, input: None, output: None }
     }
 
     /// Goes this way for that key. An empty pipeline passes on what comes in.
@@ -69,8 +76,57 @@ impl Branch {
         self
     }
 
+    /// Gives the way that was chosen this in place of what comes in; the key is the one that it was chosen by.
+    ///
+    /// ```
+    /// # use serde_json::{Value, json};
+    /// # use stepwell::{Context, Engine, Options, Registry, StepError};
+    /// # use stepwell::{Branch, Pipeline, Step};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// # async fn ship(_: Context, to: String) -> Result<String, StepError> { Ok(format!("shipped to {to}")) }
+    /// # async fn refund(_: Context, to: String) -> Result<String, StepError> { Ok(format!("refunded {to}")) }
+    /// let order = Branch::on("order", |order: &Value, _| Ok(order["kind"].as_str().unwrap_or("").to_owned()))
+    ///     .case("sale", Step::new("ship", ship))
+    ///     .case("return", Step::new("refund", refund))
+    ///     .input(|order: &Value, _, _| Ok(order["customer"].clone()))
+    ///     .output(|said: &String, _, kind| Ok(json!({ "kind": kind, "note": said })));
+    /// let pipeline = Pipeline::new("orders").then(order).build(&engine)?;
+    ///
+    /// let result = pipeline.run(json!({ "kind": "sale", "customer": "Ada" })).await?;
+    /// assert_eq!(result.output, json!({ "kind": "sale", "note": "shipped to Ada" }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn input<In, T: Serialize, F>(mut self, map: F) -> Self
+    where
+        In: DeserializeOwned,
+        F: Fn(&In, &Context, &str) -> Result<T, StepError> + Send + Sync + 'static,
+    {
+        self.input = Some(mapper(map));
+        self
+    }
+
+    /// Makes this the output, in place of what the way came to; the key is the one that the way was chosen by. It is made in a
+    /// step of its own, so a restart does not make it again.
+    pub fn output<Out, T: Serialize, F>(mut self, map: F) -> Self
+    where
+        Out: DeserializeOwned,
+        F: Fn(&Out, &Context, &str) -> Result<T, StepError> + Send + Sync + 'static,
+    {
+        self.output = Some(mapper(map));
+        self
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns whether all ways meet in a step of its own.
+    pub(super) fn maps_output(&self) -> bool {
+        self.output.is_some()
     }
 
     pub(super) fn bodies(&self) -> impl Iterator<Item = &[Part]> {
@@ -78,9 +134,18 @@ impl Branch {
     }
 
     pub(super) fn lower(self, to: &mut Lowering<'_>, site: &Site, exit: &Exit) {
-        let Self { name, choose, cases, otherwise } = self;
+        let Self { name, choose, cases, otherwise, input, output } = self;
         let inside = site.inside(&name);
+        let output_step = inside.path("output");
+        let way_out = if output.is_some() { Exit::Step(output_step.as_str().into()) } else { exit.clone() };
         to.check_names(&inside, cases.iter().map(|(key, _)| key.as_str()));
+        if otherwise.is_some() && cases.iter().any(|(key, _)| key == OTHERWISE) {
+            let message = format!(
+                "'{}' has a case '{OTHERWISE}', which is what the way for every other key is called",
+                site.path(&name)
+            );
+            to.refuse_double(&inside.path(OTHERWISE), message);
+        }
         if cases.is_empty() {
             to.refuse(&site.path(&name), format!("'{}' has no cases", site.path(&name)));
         }
@@ -90,26 +155,61 @@ impl Branch {
         let ways: Vec<(String, Vec<Part>)> = ways.collect();
         let way_of = |(key, way): &(String, Vec<Part>)| match way.first() {
             Some(first) => Exit::Step(first.head(&inside.inside(key))),
-            None => exit.clone(),
+            None => way_out.clone(),
         };
         let exits: Vec<Exit> = ways.iter().map(way_of).collect();
         let next: Vec<String> = exits.iter().map(|exit| exit.successor().to_owned()).collect();
-        let what = json!({ "role": "branch", "cases": keys, "otherwise": has_default });
+        let mut what = json!({ "role": "branch", "cases": keys, "otherwise": has_default });
+        if input.is_some() {
+            what["maps_input"] = true.into();
+        }
         let path = site.path(&name);
-        let chooses = work(move |cx, input| {
-            let key = choose(&input, &cx)?;
+        let kept = site.within_scope(&name);
+        let keeps = output.is_some().then(|| kept.clone());
+        let chooses = work(move |cx, given| {
+            let key = choose(&given, &cx)?;
             let at = keys.iter().position(|known| *known == key).or(has_default.then_some(keys.len()));
             let way = at.ok_or_else(|| no_branch(&key, &keys))?;
-            let to = exits[way].leave(&cx, input.payload())?;
+            let value = match &input {
+                Some(map) => Payload::new(map(&given, &cx, &key)?),
+                None => given.payload(),
+            };
+            if let Some(kept) = &keeps {
+                cx.keep(&cx.scope().below(kept), Some(Payload::new(key.as_str().into())))?;
+            }
+            let to = exits[way].leave(&cx, value)?;
             Ok(ended(key.into(), to))
         });
         to.control(site, &path, what, &next.iter().map(String::as_str).collect::<Vec<_>>(), chooses);
         for (key, way) in ways {
             if !way.is_empty() {
-                to.chain(way, &inside.inside(&key), exit);
+                to.chain(way, &inside.inside(&key), &way_out);
             }
         }
+        if let Some(map) = output {
+            let work = makes_output(map, kept, exit.clone());
+            to.control(site, &output_step, json!({ "role": "output" }), &[exit.successor()], work);
+        }
     }
+}
+
+fn mapper<In: DeserializeOwned, T: Serialize>(
+    map: impl Fn(&In, &Context, &str) -> Result<T, StepError> + Send + Sync + 'static,
+) -> Mapper {
+    Arc::new(move |value, cx, key| mapped(&map(&value.read()?, cx, key)?))
+}
+
+/// Returns what all ways lead to that makes the output. `kept`: where, within the scope, the key waits.
+fn makes_output(map: Mapper, kept: String, exit: Exit) -> Work {
+    work(move |cx, came_to| {
+        let place = cx.scope().below(&kept);
+        let key = cx.kept(&place).and_then(|key| key.as_str());
+        let key = key.ok_or_else(|| StepError::never_again("the key of the way is not kept any more"))?;
+        let output = map(&came_to, &cx, key)?;
+        cx.keep(&place, None)?;
+        let to = exit.leave(&cx, Payload::new(output.clone()))?;
+        Ok(ended(output, to))
+    })
 }
 
 /// What the way for every other key is named by.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 use stepwell_core::canonical::canonical;
 
-use super::stage::Function;
+use super::stage::{Function, Output};
 
 /// The outputs of one step, those asked for last.
 #[derive(Default)]
@@ -31,11 +31,11 @@ impl Cache {
             Box::pin(async move {
                 let lock = || cache.lock().expect("no panic happens under this lock");
                 let known = lock().get(&text);
-                if let Some(output) = known {
-                    return Ok(output);
+                if let Some(value) = known {
+                    return Ok(Output { value, cached: true });
                 }
                 let output = running(cx, input).await?;
-                lock().put(text, output.clone());
+                lock().put(text, output.value.clone());
                 Ok(output)
             })
         })

@@ -17,7 +17,7 @@ pub(super) enum Exit {
     Step(StepName),
     /// To that step, and is kept under a path within the scope.
     Keep(String, StepName),
-    /// To the join of the branch that it stands in.
+    /// To the step that the branches around it come to when they end.
     Join(StepName),
     /// Nowhere: it is what the run results in.
     Output,

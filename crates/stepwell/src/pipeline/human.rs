@@ -14,7 +14,7 @@ use super::exit::Exit;
 use super::lower::{Lowering, described};
 use super::sinks::Sinks;
 use super::site::Site;
-use super::stage::{Function, Input};
+use super::stage::{Function, Input, Output};
 use super::step::carried_out;
 use crate::context::{Ask, Context};
 use crate::error::StepError;
@@ -101,7 +101,7 @@ impl Human {
 fn asked(ask: AskAbout) -> Function {
     Arc::new(move |cx, input| {
         let answer = ask(&input, &cx).map(|ask| cx.ask_human::<Value>(ask));
-        Box::pin(async { answer?.await })
+        Box::pin(async { Ok(Output::of_call(answer?.await?)) })
     })
 }
 

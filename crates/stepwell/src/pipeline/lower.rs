@@ -4,7 +4,7 @@
 //! is looked up. A payload is never joined: branches and items of a map meet with plain routes, and leave what they bring
 //! in the context, under reserved keys (`context/scope.rs`).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -22,12 +22,18 @@ use super::stage::{Input, Stage, Work, ended, work};
 use crate::agent::DefinitionError;
 use crate::context::Context;
 use crate::error::StepError;
+use crate::limits;
 
 /// A definition in the making, with what carries out its steps.
 pub(super) struct Lowering<'e> {
     engine: &'e Engine,
     workflow: String,
+    /// Units of named limits, which child runs have too.
+    limits: BTreeMap<String, u32>,
     steps: Vec<Lowered>,
+    names: HashSet<StepName>,
+    /// Paths that two parts have.
+    doubles: Vec<String>,
     stages: Vec<Stage>,
     /// Workflows of the parts that run as child runs, and what carries out theirs.
     children: Vec<Built>,
@@ -55,7 +61,7 @@ impl Built {
     }
 }
 
-/// Makes a workflow of parts; the definition holds everything else that it declares.
+/// Makes a workflow of the parts of a whole pipeline; the definition holds everything else that it declares.
 ///
 /// # Errors
 /// Everything that is wrong with it.
@@ -64,18 +70,35 @@ pub(super) fn lower(
     definition: Definition,
     parts: Vec<Part>,
 ) -> Result<Built, DefinitionError> {
+    let no_units = limits::without_units(&definition);
+    lower_with(engine, definition, parts, no_units)
+}
+
+/// The same with problems that are known already.
+fn lower_with(
+    engine: &Engine,
+    definition: Definition,
+    parts: Vec<Part>,
+    problems: Vec<Problem>,
+) -> Result<Built, DefinitionError> {
     let mut lowering = Lowering {
         engine,
         workflow: definition.name.clone(),
+        limits: definition.limits.clone(),
         steps: Vec::new(),
+        names: HashSet::new(),
+        doubles: Vec::new(),
         stages: Vec::new(),
         children: Vec::new(),
-        problems: Vec::new(),
+        problems,
     };
     lowering.whole(parts);
     let Lowering { steps, stages, children, mut problems, .. } = lowering;
     // Loops have limits of their own.
     let definition = Definition { steps, max_steps: u32::MAX, ..definition };
+    for (i, step) in definition.steps.iter().enumerate() {
+        problems.extend(limits::out_of_reach(&definition, i, step));
+    }
     match Checked::new(definition) {
         Ok(workflow) if problems.is_empty() => Ok(Built { workflow, stages, children }),
         found => {
@@ -128,33 +151,51 @@ impl Lowering<'_> {
 
     /// Adds a step that the pipeline itself is in need of, and says in its metadata what it is for.
     pub(super) fn control(&mut self, site: &Site, name: &str, what: Value, next: &[&str], work: Work) {
-        let metadata = described(what);
-        let step = Lowered { metadata, on_failure: site.on_failure().clone(), ..Lowered::function(name) };
-        self.add(site, step, next, work);
+        self.add(site, control(site, name, what), next, work);
     }
 
     /// Adds a step where branches meet.
     pub(super) fn join(&mut self, site: &Site, name: &str, what: Value, next: &str, work: Work) {
-        self.control(site, name, what, &[next], work);
-        if let Some(join) = self.steps.last_mut() {
-            join.join = Join::All;
-        }
+        self.add_step(site, Lowered { join: Join::All, ..control(site, name, what) }, &[next], work);
     }
 
     /// Adds a step that leads to those.
     pub(super) fn add(&mut self, site: &Site, step: Lowered, next: &[&str], work: Work) {
+        self.add_step(site, Lowered { join: Join::Each, ..step }, next, work);
+    }
+
+    fn add_step(&mut self, site: &Site, step: Lowered, next: &[&str], work: Work) {
+        if !self.names.insert(step.name.clone()) {
+            return self.refuse_name(step.name.as_str());
+        }
         let mut named = HashSet::new();
         let next: Vec<&str> = next.iter().copied().filter(|name| named.insert(*name)).collect();
         let next = if next == [END] { Successors::none() } else { Successors::declared(&next) };
-        self.steps.push(Lowered { next, join: Join::Each, ..step });
+        self.steps.push(Lowered { next, ..step });
         self.stages.push(site.stage(work));
+    }
+
+    /// Refuses a step that is named like one that a part around it makes, unless the parts around it have one name already.
+    fn refuse_name(&mut self, path: &str) {
+        let is_in = |outer: &String| {
+            path.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if self.doubles.iter().any(is_in) {
+            return;
+        }
+        let (part, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let message = format!(
+            "'{path}' is named like a step that '{part}' makes itself: nothing in '{part}' can be called '{name}'"
+        );
+        self.refuse(path, message);
     }
 
     /// Adds a step that runs parts as a child run: what forks in there meets only its own.
     pub(super) fn child(&mut self, parts: Vec<Part>, site: &Site, name: &str, exit: &Exit) {
         let path = site.path(name);
-        let definition = Definition::new(format!("{}/{path}", self.workflow), Vec::new());
-        let child = match lower(self.engine, definition, parts) {
+        let name = format!("{}/{path}", self.workflow);
+        let definition = Definition { limits: self.limits.clone(), ..Definition::new(name, Vec::new()) };
+        let child = match lower_with(self.engine, definition, parts, Vec::new()) {
             Ok(child) => child,
             Err(DefinitionError { problems }) => {
                 self.problems.extend(problems);
@@ -174,7 +215,7 @@ impl Lowering<'_> {
         for name in names {
             if !seen.insert(name) {
                 let path = site.path(name);
-                self.refuse(&path, format!("two parts are named '{path}'"));
+                self.refuse_double(&path, format!("two parts are named '{path}'"));
             }
             let length = name.chars().count();
             let reads_otherwise = name.contains(['/', '*']) || name.starts_with('$');
@@ -188,6 +229,12 @@ impl Lowering<'_> {
         }
     }
 
+    /// Notes that a name stands for two things.
+    pub(super) fn refuse_double(&mut self, path: &str, message: String) {
+        self.doubles.push(path.to_owned());
+        self.refuse(path, message);
+    }
+
     /// Notes that a part cannot be lowered at all.
     pub(super) fn refuse_part(&mut self, site: &Site, path: &str, exit: &Exit, message: String) {
         self.refuse(path, message);
@@ -196,7 +243,7 @@ impl Lowering<'_> {
 
     /// Adds a step in place of a part that is refused, so that nothing else seems to be wrong as well.
     fn stand_in(&mut self, site: &Site, path: &str, exit: &Exit) {
-        if self.steps.iter().any(|step| step.name.as_str() == path) {
+        if self.names.contains(path) {
             return;
         }
         let nothing = work(|_, _| Err(StepError::never_again("it was refused")));
@@ -209,6 +256,11 @@ impl Lowering<'_> {
         let step = (!path.is_empty()).then(|| path.as_str().into());
         self.problems.push(Problem { code, message, hint: None, path, step, cycle: Vec::new() });
     }
+}
+
+fn control(site: &Site, name: &str, what: Value) -> Lowered {
+    let (metadata, on_failure) = (described(what), site.on_failure().clone());
+    Lowered { metadata, on_failure, ..Lowered::function(name) }
 }
 
 /// Returns the metadata of a step: what it is in its pipeline, with everything that no other field of the definition says.

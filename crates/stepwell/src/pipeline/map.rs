@@ -1,5 +1,5 @@
 //! The same steps for each item of a list: `name` forks with one payload per item, which runs through `name/…` by itself, and
-//! `name/join` puts what they came to in the order of the items.
+//! `name/join` puts what they came to in the order of the items. With a limit the items begin one after the other (`lanes.rs`).
 
 use std::fmt;
 
@@ -9,6 +9,7 @@ use stepwell_core::ids::StepName;
 use stepwell_core::run::event::{Payload, Target};
 
 use super::exit::{Exit, of_item};
+use super::lanes::{NEXT, gives_out, kept, lanes};
 use super::lower::Lowering;
 use super::merge::{Merge, merge};
 use super::site::Site;
@@ -45,12 +46,14 @@ pub struct Map {
     body: Vec<Part>,
     over: Option<String>,
     merge: Merge,
+    max_concurrent: Option<u32>,
 }
 
 impl Map {
     /// Runs these steps for each item of what comes in, which must be a list.
     pub fn each(name: &str, body: impl Into<Pipeline>) -> Self {
-        Self { name: name.to_owned(), body: parts_of(body), over: None, merge: Merge::default() }
+        let (name, body) = (name.to_owned(), parts_of(body));
+        Self { name, body, over: None, merge: Merge::default(), max_concurrent: None }
     }
 
     /// Takes the items from the context in place of what comes in: from a key, or a place such as `report.rows` in the object
@@ -66,13 +69,29 @@ impl Map {
         self
     }
 
+    /// Lets so many items be under way at once, in all processes together; without it, all. An item is under way from its
+    /// first step to its last, also while it waits: of a map that asks people, so many questions are open. The next item begins
+    /// when one has ended.
+    ///
+    /// ```
+    /// # use stepwell::{Map, Pipeline, Step};
+    /// let fetch = Step::new("fetch", |_, url: String| async move { Ok(url.len()) });
+    /// let pages = Map::each("pages", fetch).max_concurrent(8);
+    /// let pipeline = Pipeline::new("crawl").then(pages);
+    /// # let _ = pipeline;
+    /// ```
+    pub fn max_concurrent(mut self, items: u32) -> Self {
+        self.max_concurrent = Some(items);
+        self
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
     pub(super) fn lower(self, to: &mut Lowering<'_>, site: &Site, exit: &Exit) {
         let path = site.path(&self.name);
-        let Self { name, body, over, merge: strategy } = self;
+        let Self { name, body, over, merge: strategy, max_concurrent } = self;
         if body.is_empty() {
             return to.refuse_part(
                 site,
@@ -81,14 +100,26 @@ impl Map {
                 format!("'{path}' does nothing with its items: its body has no steps"),
             );
         }
+        if max_concurrent == Some(0) {
+            to.refuse(&path, format!("'{path}' begins no item: `max_concurrent` must be at least 1"));
+        }
         let items = site.items(&name);
-        let join = items.path("join");
+        let (join, next) = (items.path("join"), items.path(NEXT));
         let stands_alone = forks(&body);
-        let exit_of_items = Exit::Join(join.as_str().into());
+        let exit_of_items = Exit::Join(if max_concurrent.is_some() { &next } else { &join }.as_str().into());
         let head: StepName =
             if stands_alone { items.path(ITEM).as_str().into() } else { body[0].head(&items) };
-        let what = json!({ "role": "map", "over": over, "merge": strategy });
-        to.control(site, &path, what, &[head.as_str(), &join], fork(path.clone(), head.clone(), &join, over));
+        let mut what = json!({ "role": "map", "over": over, "merge": strategy });
+        let fork = Fork { path: path.clone(), over, head: head.clone(), join: Target::to(&join) };
+        match max_concurrent {
+            None => to.control(site, &path, what, &[head.as_str(), &join], fork.all_at_once()),
+            Some(at_once) => {
+                what["max_concurrent"] = at_once.into();
+                to.control(site, &path, what, &[&next, &join], fork.so_many_at_once(&next, at_once));
+                let gives = gives_out(&path, &join, begins_item(&path, head.clone()));
+                to.control(site, &next, json!({ "role": "next" }), &[head.as_str(), &join], gives);
+            }
+        }
         if stands_alone {
             to.child(body, &items, ITEM, &exit_of_items);
         } else {
@@ -102,20 +133,62 @@ impl Map {
 /// What the step of an item is called that is a run of its own.
 const ITEM: &str = "item";
 
-fn fork(path: String, head: StepName, join: &str, over: Option<String>) -> Work {
-    let join = Target::to(join);
-    work(move |cx, input| {
-        let items = items(&cx, &input, over.as_deref())?;
-        cx.keep(&path, Some(Payload::new(items.len().into())))?;
-        let count = items.len().into();
-        if items.is_empty() {
-            return Ok(ended(count, vec![join.clone()]));
-        }
-        let numbered = (0..).zip(items);
-        let to =
-            numbered.map(|(i, item)| Target { payload: Some(of_item(i, item)), ..Target::to(head.as_str()) });
-        Ok(ended(count, to.collect()))
-    })
+/// What finds the items, and begins them.
+struct Fork {
+    path: String,
+    over: Option<String>,
+    head: StepName,
+    join: Target,
+}
+
+impl Fork {
+    fn all_at_once(self) -> Work {
+        let head = self.head.clone();
+        self.begins(move |_, items| {
+            Ok((0..).zip(items).map(|(number, item)| to_item(&head, number, item)).collect())
+        })
+    }
+
+    fn so_many_at_once(self, next: &str, at_once: u32) -> Work {
+        let (next, kept) = (next.to_owned(), kept(&self.path, ITEMS));
+        self.begins(move |cx, items| {
+            let to = lanes(&next, items.len(), at_once);
+            cx.keep(&kept, Some(Payload::new(Value::Array(items))))?;
+            Ok(to)
+        })
+    }
+
+    fn begins(
+        self,
+        begin: impl Fn(&Context, Vec<Value>) -> Result<Vec<Target>, StepError> + Send + Sync + 'static,
+    ) -> Work {
+        let Self { path, over, join, .. } = self;
+        work(move |cx, input| {
+            let items = items(&cx, &input, over.as_deref())?;
+            let count = Value::from(items.len());
+            cx.keep(&path, Some(Payload::new(count.clone())))?;
+            let to = if items.is_empty() { vec![join.clone()] } else { begin(&cx, items)? };
+            Ok(ended(count, to))
+        })
+    }
+}
+
+/// What the items are kept as that begin later.
+const ITEMS: &str = "items";
+
+fn begins_item(
+    path: &str,
+    head: StepName,
+) -> impl Fn(&Context, usize) -> Result<Option<Target>, StepError> + use<> {
+    let kept = kept(path, ITEMS);
+    move |cx, number| {
+        let item = cx.kept(&kept).and_then(|items| items.get(number));
+        Ok(item.map(|item| to_item(&head, number as u64, item.clone())))
+    }
+}
+
+fn to_item(head: &StepName, number: u64, item: Value) -> Target {
+    Target { payload: Some(of_item(number, item)), ..Target::to(head.as_str()) }
 }
 
 /// Returns what a map goes over.

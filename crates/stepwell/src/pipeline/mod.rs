@@ -17,6 +17,7 @@ mod cache;
 mod child;
 mod exit;
 mod human;
+mod lanes;
 mod lower;
 mod map;
 mod merge;
@@ -134,6 +135,12 @@ impl Pipeline {
         self
     }
 
+    /// Says how many units there are of a limit that [steps take](Step::limit), over all workers of the store.
+    pub fn limit(mut self, name: &str, units: u32) -> Self {
+        self.definition.limits.insert(name.to_owned(), units);
+        self
+    }
+
     /// Makes a workflow that runs on that engine. From now on the engine carries out its steps, in runs that were begun
     /// before as well, here or in another process.
     ///
@@ -219,8 +226,9 @@ impl Part {
     fn ends_in_one_step(&self) -> bool {
         match self {
             Self::Step(part) => !part.has_fallback(),
+            Self::Branch(part) => part.maps_output(),
             Self::Parallel(_) | Self::Map(_) | Self::Human(_) => true,
-            Self::Branch(_) | Self::Repeat(_) | Self::Refine(_) => false,
+            Self::Repeat(_) | Self::Refine(_) => false,
         }
     }
 

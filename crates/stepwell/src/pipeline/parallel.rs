@@ -1,20 +1,27 @@
 //! Several ways at once: `name` forks to the branches `name/<branch>/…`, and `name/join` puts together what they came to.
+//! With a limit the branches begin one after the other (`lanes.rs`).
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use stepwell_core::ids::StepName;
-use stepwell_core::run::event::Payload;
+use stepwell_core::run::event::{Payload, Target};
 use stepwell_core::workflow::definition::OnFailure;
 
 use super::exit::{Exit, target};
+use super::lanes::{NEXT, gives_out, kept, lanes};
 use super::lower::Lowering;
 use super::merge::{Merge, merge};
 use super::site::Site;
-use super::stage::{Work, ended, work};
+use super::stage::{Work, ended, mapped, work};
 use super::{Part, Pipeline, forks, parts_of};
+use crate::context::Context;
+use crate::error::StepError;
+use crate::json::from_json;
 
 /// Several branches side by side, each given what comes in. The output is an object: what each branch came to, by its name.
 ///
@@ -41,7 +48,6 @@ use super::{Part, Pipeline, forks, parts_of};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 #[must_use]
 pub struct Parallel {
     name: String,
@@ -49,7 +55,11 @@ pub struct Parallel {
     merge: Merge,
     on_branch_failure: BranchFailure,
     context_keys: Option<Arc<BTreeSet<String>>>,
+    reduce: Option<Reduce>,
+    max_concurrent: Option<u32>,
 }
+
+type Reduce = Arc<dyn Fn(&Value) -> Result<Value, StepError> + Send + Sync>;
 
 /// What the failure of a branch does to the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +80,8 @@ impl Parallel {
             merge: Merge::default(),
             on_branch_failure: BranchFailure::default(),
             context_keys: None,
+            reduce: None,
+            max_concurrent: None,
         }
     }
 
@@ -97,6 +109,45 @@ impl Parallel {
         self
     }
 
+    /// Makes this the output, of what the branches came to: an object by their names, null for one whose failure is ignored.
+    ///
+    /// ```
+    /// # use std::collections::BTreeMap;
+    /// # use stepwell::{Context, Engine, Options, Registry};
+    /// # use stepwell::{Parallel, Pipeline, Step};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let offers = Parallel::new("offers")
+    ///     .branch("rail", Step::new("ask", |_, km: u32| async move { Ok(km / 5) }))
+    ///     .branch("road", Step::new("ask", |_, km: u32| async move { Ok(km / 4) }))
+    ///     .reduce(|offers: &BTreeMap<String, u32>| Ok(offers.values().min().copied()));
+    /// let pipeline = Pipeline::new("freight").then(offers).build(&engine)?;
+    ///
+    /// assert_eq!(pipeline.run(100).await?.output::<u32>()?, 20);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reduce<Outs, T: Serialize, F>(mut self, reduce: F) -> Self
+    where
+        Outs: DeserializeOwned,
+        F: Fn(&Outs) -> Result<T, StepError> + Send + Sync + 'static,
+    {
+        self.reduce = Some(Arc::new(move |outputs| {
+            mapped(&reduce(&from_json(outputs, || "what the branches came to".into())?)?)
+        }));
+        self
+    }
+
+    /// Lets so many branches be under way at once, in all processes together; without it, all. They begin in the order of
+    /// declaration, the next when one has ended, whatever it came to; one that waits is under way. A branch that forks
+    /// itself is then run as a child run.
+    pub fn max_concurrent(mut self, branches: u32) -> Self {
+        self.max_concurrent = Some(branches);
+        self
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -112,57 +163,110 @@ impl Parallel {
         if let Some((name, _)) = without {
             return to.refuse_part(site, &path, exit, format!("branch '{name}' of '{path}' has no steps"));
         }
+        if self.max_concurrent == Some(0) {
+            to.refuse(&path, format!("'{path}' begins no branch: `max_concurrent` must be at least 1"));
+        }
         let names: Vec<String> = self.branches.iter().map(|(name, _)| name.clone()).collect();
-        let what = json!({
+        let mut what = json!({
             "role": "parallel", "branches": names, "merge": self.merge, "context_keys": self.context_keys.as_deref(),
             "ignores_failures": self.on_branch_failure == BranchFailure::Ignore,
         });
-        let join = inside.path("join");
-        let branches: Vec<Lane> = self
-            .branches
-            .into_iter()
-            .map(|branch| Lane::of(branch, &inside, self.context_keys.clone(), self.on_branch_failure, &join))
-            .collect();
-        let heads: Vec<StepName> = branches.iter().map(Lane::head).collect();
-        let next: Vec<String> = heads.iter().map(ToString::to_string).collect();
-        let next: Vec<&str> = next.iter().map(String::as_str).collect();
-        let forks = work(move |cx, input| {
-            let to = heads.iter().map(|head| target(&cx, head, input.payload())).collect();
-            Ok(ended(Value::Null, to))
-        });
-        to.control(site, &path, what, &next, forks);
-        for branch in branches {
-            branch.lower(to, &join);
+        let (join, next) = (inside.path("join"), inside.path(NEXT));
+        let around = Around {
+            inside: &inside,
+            context_keys: self.context_keys,
+            ignores_failures: self.on_branch_failure == BranchFailure::Ignore,
+            takes_turns: self.max_concurrent.is_some(),
+            out: if self.max_concurrent.is_some() { &next } else { &join },
+        };
+        let ways: Vec<Way> = self.branches.into_iter().map(|branch| Way::of(branch, &around)).collect();
+        let heads: Vec<StepName> = ways.iter().map(Way::head).collect();
+        let known: Vec<String> = heads.iter().map(ToString::to_string).collect();
+        let mut known: Vec<&str> = known.iter().map(String::as_str).collect();
+        match self.max_concurrent {
+            None => to.control(site, &path, what, &known, all_at_once(heads)),
+            Some(at_once) => {
+                what["max_concurrent"] = at_once.into();
+                let forks = so_many_at_once(&path, &next, heads.len(), at_once);
+                to.control(site, &path, what, &[&next], forks);
+                known.push(&join);
+                let gives = gives_out(&path, &join, begins_branch(&path, heads));
+                to.control(site, &next, json!({ "role": "next" }), &known, gives);
+            }
+        }
+        for way in ways {
+            way.lower(to, around.out);
         }
         let next = exit.successor().to_owned();
-        to.join(site, &join, json!({ "role": "join" }), &next, joins(path, names, self.merge, exit.clone()));
+        let mut what = json!({ "role": "join" });
+        if self.reduce.is_some() {
+            what["reduces"] = true.into();
+        }
+        to.join(site, &join, what, &next, joins(path, names, self.merge, self.reduce, exit.clone()));
     }
 }
 
+fn all_at_once(heads: Vec<StepName>) -> Work {
+    work(move |cx, input| {
+        let to = heads.iter().map(|head| target(&cx, head, input.payload())).collect();
+        Ok(ended(Value::Null, to))
+    })
+}
+
+/// What the input is kept as for branches that begin later.
+const INPUT: &str = "input";
+
+fn so_many_at_once(path: &str, next: &str, count: usize, at_once: u32) -> Work {
+    let (kept, to) = (kept(path, INPUT), lanes(next, count, at_once));
+    work(move |cx, input| {
+        cx.keep(&kept, Some(input.payload()))?;
+        Ok(ended(Value::Null, to.clone()))
+    })
+}
+
+fn begins_branch(
+    path: &str,
+    heads: Vec<StepName>,
+) -> impl Fn(&Context, usize) -> Result<Option<Target>, StepError> + use<> {
+    let kept = kept(path, INPUT);
+    move |cx, number| {
+        let Some(head) = heads.get(number) else { return Ok(None) };
+        let input = cx.kept(&kept).cloned();
+        let input = input.ok_or_else(|| StepError::never_again("what came in is not kept any more"))?;
+        Ok(Some(target(cx, head, input)))
+    }
+}
+
+/// What is the same for all branches.
+struct Around<'a> {
+    inside: &'a Site,
+    context_keys: Option<Arc<BTreeSet<String>>>,
+    ignores_failures: bool,
+    /// Other branches begin later, from where this one ends.
+    takes_turns: bool,
+    /// The step that all lead to.
+    out: &'a str,
+}
+
 /// A branch on its way to steps.
-struct Lane {
+struct Way {
     site: Site,
     steps: Vec<Part>,
-    /// Its failure is nobody else's, and it forks: so it is a run of its own, which ends as a whole.
+    /// It forks, and is a run of its own: one whose failure is nobody else's ends as a whole, and joins in one that takes turns
+    /// would wait for the branches that begin later.
     stands_alone: bool,
 }
 
 /// What the step of a branch is called that is a run of its own.
 const RUN: &str = "run";
 
-impl Lane {
-    fn of(
-        (name, steps): (String, Vec<Part>),
-        inside: &Site,
-        context_keys: Option<Arc<BTreeSet<String>>>,
-        on_failure: BranchFailure,
-        join: &str,
-    ) -> Self {
-        let scope = inside.scope().branch(inside.path(&name), context_keys);
-        let (stands_alone, on_failure) = match on_failure {
-            BranchFailure::Propagate => (false, inside.on_failure().clone()),
-            BranchFailure::Ignore => (forks(&steps), OnFailure::Route(join.into())),
-        };
+impl Way {
+    fn of((name, steps): (String, Vec<Part>), around: &Around<'_>) -> Self {
+        let Around { inside, ignores_failures, takes_turns, out, .. } = *around;
+        let scope = inside.scope().branch(inside.path(&name), around.context_keys.clone());
+        let on_failure =
+            if ignores_failures { OnFailure::Route(out.into()) } else { inside.on_failure().clone() };
+        let stands_alone = (ignores_failures || takes_turns) && forks(&steps);
         Self { site: inside.branch(&name, scope, on_failure), steps, stands_alone }
     }
 
@@ -173,8 +277,8 @@ impl Lane {
         }
     }
 
-    fn lower(self, to: &mut Lowering<'_>, join: &str) {
-        let exit = Exit::Join(join.into());
+    fn lower(self, to: &mut Lowering<'_>, out: &str) {
+        let exit = Exit::Join(out.into());
         if self.stands_alone {
             to.child(self.steps, &self.site, RUN, &exit);
         } else {
@@ -183,7 +287,7 @@ impl Lane {
     }
 }
 
-fn joins(path: String, names: Vec<String>, strategy: Merge, exit: Exit) -> Work {
+fn joins(path: String, names: Vec<String>, strategy: Merge, reduce: Option<Reduce>, exit: Exit) -> Work {
     work(move |cx, _| {
         let kept = cx.kept_below(&path);
         let (mut outputs, mut writes) = (Map::new(), Vec::new());
@@ -197,13 +301,24 @@ fn joins(path: String, names: Vec<String>, strategy: Merge, exit: Exit) -> Work 
         }
         merge(&cx, strategy, writes)?;
         cx.forget(&kept)?;
-        let to = exit.leave(&cx, Payload::new(Value::Object(outputs.clone())))?;
-        Ok(ended(Value::Object(outputs), to))
+        let outputs = Value::Object(outputs);
+        let output = match &reduce {
+            Some(reduce) => reduce(&outputs)?,
+            None => outputs,
+        };
+        let to = exit.leave(&cx, Payload::new(output.clone()))?;
+        Ok(ended(output, to))
     })
 }
 
-impl fmt::Debug for Lane {
+impl fmt::Debug for Parallel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lane({})", self.site.path(""))
+        write!(f, "Parallel({})", self.name)
+    }
+}
+
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Way({})", self.site.path(""))
     }
 }

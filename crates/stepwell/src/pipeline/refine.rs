@@ -11,9 +11,9 @@ use stepwell_core::run::event::Payload;
 
 use super::exit::Exit;
 use super::lower::Lowering;
-use super::repeat::{MAX_ROUNDS, Rounds, mapped};
+use super::repeat::{MAX_ROUNDS, Rounds};
 use super::site::Site;
-use super::stage::{ended, work};
+use super::stage::{ended, mapped, work};
 use super::{Part, Pipeline, parts_of};
 use crate::context::Context;
 use crate::error::StepError;

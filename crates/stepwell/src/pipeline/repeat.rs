@@ -13,11 +13,10 @@ use stepwell_core::run::event::Payload;
 use super::exit::Exit;
 use super::lower::Lowering;
 use super::site::Site;
-use super::stage::{Input, ended, work};
+use super::stage::{Input, ended, mapped, work};
 use super::{Part, Pipeline, parts_of};
 use crate::context::Context;
 use crate::error::StepError;
-use crate::json::to_json;
 
 /// The same steps again and again, until a condition holds. Each round is given what the one before it came to, and the output
 /// is that of the last.
@@ -180,10 +179,6 @@ fn mapper<In: DeserializeOwned, T: Serialize>(
     map: impl Fn(&In, &Context) -> Result<T, StepError> + Send + Sync + 'static,
 ) -> Mapper {
     Arc::new(move |input, cx| mapped(&map(&input.read()?, cx)?))
-}
-
-pub(super) fn mapped(value: &impl Serialize) -> Result<Value, StepError> {
-    to_json(value, || "what was made of the value".into())
 }
 
 /// The rounds of a loop, counted in the context.

@@ -23,7 +23,30 @@ pub(super) type Work =
 
 /// A function that its user gave, from JSON to JSON.
 pub(super) type Function =
-    Arc<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Value, StepError>> + Send + Sync>;
+    Arc<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Output, StepError>> + Send + Sync>;
+
+/// What a function came to.
+pub(super) struct Output {
+    pub(super) value: Value,
+    /// It was known, and nothing was called.
+    pub(super) cached: bool,
+}
+
+impl Output {
+    /// Returns what a call came to.
+    pub(super) fn of_call(value: Value) -> Self {
+        Self { value, cached: false }
+    }
+
+    /// Returns what a step ends with that hands this on; its result object says if nothing was called.
+    pub(super) fn ended(self, to: Vec<Target>) -> Ended {
+        let mut ended = ended(self.value, to);
+        if self.cached {
+            ended.output["cached"] = true.into();
+        }
+        ended
+    }
+}
 
 /// What carries out a lowered step.
 pub(super) struct Stage {
@@ -91,6 +114,15 @@ pub(super) fn ended(output: Value, to: Vec<Target>) -> Ended {
     Ended { output, to, ..Ended::default() }
 }
 
+fn returned(value: &impl Serialize) -> Result<Output, StepError> {
+    to_json(value, || "what it returned".into()).map(Output::of_call)
+}
+
+/// Returns what a function that its user gave makes of a value on its way.
+pub(super) fn mapped(value: &impl Serialize) -> Result<Value, StepError> {
+    to_json(value, || "what was made of the value".into())
+}
+
 /// Returns work that waits for nothing.
 pub(super) fn work(act: impl Fn(Context, Input) -> Result<Ended, StepError> + Send + Sync + 'static) -> Work {
     let act = Arc::new(act);
@@ -112,7 +144,7 @@ where
     Arc::new(move |cx, input| {
         let (function, given) = (function.clone(), cx.clone());
         let call = move || input.read().map(|input| function(given, input));
-        let running = async move { to_json(&call()?.await?, || "what it returned".into()) };
+        let running = async move { returned(&call()?.await?) };
         Box::pin(async move { crate::function::driven(&cx, running).await })
     })
 }
@@ -127,7 +159,7 @@ where
     let function = Arc::new(function);
     Arc::new(move |cx, input| {
         let function = function.clone();
-        let call = move || to_json(&function(cx, input.read()?)?, || "what it returned".into());
+        let call = move || returned(&function(cx, input.read()?)?);
         Box::pin(crate::function::blocking(call))
     })
 }

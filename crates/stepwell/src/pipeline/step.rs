@@ -7,15 +7,16 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use stepwell_core::policy::resources::Resources;
 use stepwell_core::run::event::Payload;
-use stepwell_core::workflow::definition::{OnFailure, Step as Lowered};
+use stepwell_core::workflow::definition::{Effect, OnFailure, Priority, Step as Lowered};
 
 use super::cache::Cache;
 use super::exit::Exit;
 use super::lower::{Lowering, described};
 use super::sinks::Sinks;
 use super::site::Site;
-use super::stage::{self, Function, Work, ended};
+use super::stage::{self, Function, Work};
 use crate::context::Context;
 use crate::error::StepError;
 use crate::millis;
@@ -48,8 +49,8 @@ pub struct Step {
     name: String,
     function: Function,
     fallback: Option<Function>,
-    retry: Option<Retry>,
-    timeout: Option<Duration>,
+    /// How it is run; its name is given when it is lowered.
+    settings: Box<Lowered>,
     sinks: Sinks,
     cached: bool,
 }
@@ -89,8 +90,7 @@ impl Step {
             name: name.to_owned(),
             function,
             fallback: None,
-            retry: None,
-            timeout: None,
+            settings: Box::new(Lowered::function(name)),
             sinks: Sinks::default(),
             cached: false,
         }
@@ -98,18 +98,55 @@ impl Step {
 
     /// Tries again after a failure.
     pub fn retry(mut self, retry: Retry) -> Self {
-        self.retry = Some(retry);
+        self.settings.retry = Some(retry.into_policy());
         self
     }
 
     /// Limits the time of an attempt, waits not counted. Running out of it is a failure.
     pub fn timeout(mut self, time: Duration) -> Self {
-        self.timeout = Some(time);
+        self.settings.timeout_ms = Some(millis(time));
+        self
+    }
+
+    /// Says who goes first where not all can go at once.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.settings.priority = priority;
+        self
+    }
+
+    /// Says whether an attempt that vanished with its process may be made again; if not, a person is asked, who lets it be made
+    /// again or fail. Completed by hand, as every function, it hands nothing on: what follows does not begin.
+    pub fn effect(mut self, effect: Effect) -> Self {
+        self.settings.effect = effect;
+        self
+    }
+
+    /// Takes so many units of a limit that all workers of the store share, as long as an attempt runs. There are as many
+    /// as [`Pipeline::limit`](super::Pipeline::limit) says.
+    ///
+    /// ```
+    /// use stepwell::{Context, Pipeline, Step, StepError};
+    ///
+    /// # async fn print(_: Context, text: String) -> Result<String, StepError> { Ok(text) }
+    /// let letters = Pipeline::new("letters")
+    ///     .limit("printer", 2)
+    ///     .then(Step::new("print", print).limit("printer", 1));
+    /// # let _ = letters;
+    /// ```
+    pub fn limit(mut self, name: &str, units: u32) -> Self {
+        self.settings.limits.insert(name.to_owned(), units);
+        self
+    }
+
+    /// Books that much of the resources of this process, as long as an attempt runs. There is as much as
+    /// [`Options::pool`](crate::Options::pool) of the engine says; what it does not name is not counted.
+    pub fn resources(mut self, resources: Resources) -> Self {
+        self.settings.resources = resources;
         self
     }
 
     /// Runs this once with the same input after the last attempt failed. What it returns is the output of the step;
-    /// [`Context::failure`] tells it what happened.
+    /// [`Context::failure`] tells it what happened. It has no time limit, and takes and books nothing.
     pub fn fallback<In, Out, F, Fut>(mut self, function: F) -> Self
     where
         In: DeserializeOwned,
@@ -134,7 +171,8 @@ impl Step {
     }
 
     /// Keeps the last 1000 outputs in this process, by input, and calls the function only for inputs that are not among
-    /// them. Failures are not kept, nor is what the function writes to the context.
+    /// them. Failures are not kept, nor is what the function writes to the context. Of an execution that called nothing the
+    /// view says so, in what the engine [inspects](stepwell_engine::Engine::inspect) and the command line shows: `"cached": true`.
     pub fn cached(mut self) -> Self {
         self.cached = true;
         self
@@ -156,11 +194,10 @@ impl Step {
             None => site.on_failure().clone(),
         };
         let step = Lowered {
-            retry: self.retry.map(Retry::into_policy),
-            timeout_ms: self.timeout.map(millis),
+            name: path.as_str().into(),
             on_failure,
             metadata: described(self.sinks.to_json("step")),
-            ..Lowered::function(&path)
+            ..*self.settings
         };
         let function = if self.cached { Cache::over(self.function) } else { self.function };
         to.add(site, step, &[exit.successor()], carried_out(function, self.sinks.clone(), exit.clone()));
@@ -184,9 +221,9 @@ pub(super) fn carried_out(function: Function, sinks: Sinks, exit: Exit) -> Work 
         let (running, sinks, exit) = (function(cx.clone(), input), sinks.clone(), exit.clone());
         Box::pin(async move {
             let output = running.await?;
-            sinks.take(&cx, &output)?;
-            let to = exit.leave(&cx, Payload::new(output.clone()))?;
-            Ok(ended(output, to))
+            sinks.take(&cx, &output.value)?;
+            let to = exit.leave(&cx, Payload::new(output.value.clone()))?;
+            Ok(output.ended(to))
         })
     })
 }

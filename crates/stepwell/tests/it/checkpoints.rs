@@ -481,25 +481,32 @@ fn chunk() -> State {
 async fn a_pipeline_goes_on_from_between_its_branches() {
     on_each_store(async |engine| {
         let doubled = |_: Context, n: u32| async move { Ok(2 * n) };
-        let noted = Step::new("note", |cx: Context, n: u32| async move {
-            cx.set("noted", &n)?;
-            Ok(n)
-        });
-        let both =
-            Parallel::new("both").branch("done", noted).branch("ask", Human::ask("sure", Ask::new("Sure?")));
-        let pipeline = Pipeline::new("branches").step("double", doubled).then(both);
-        let workflow = pipeline.build(&engine).unwrap();
-        let run = workflow.start(4).await.unwrap();
-        run.rest().await.unwrap();
-        let text = run.checkpoint().await.unwrap().to_json();
-        run.cancel().await.unwrap();
+        // Branches that all have begun, and one that begins when the question is answered.
+        for at_once in [3, 1] {
+            let noted = Step::new("note", |cx: Context, n: u32| async move {
+                cx.set("noted", &n)?;
+                Ok(n)
+            });
+            let both = Parallel::new("both")
+                .branch("done", noted)
+                .branch("ask", Human::ask("sure", Ask::new("Sure?")))
+                .branch("later", Step::new("double", doubled))
+                .max_concurrent(at_once);
+            let pipeline = Pipeline::new(&format!("branches {at_once}")).step("double", doubled).then(both);
+            let workflow = pipeline.build(&engine).unwrap();
+            let run = workflow.start(4).await.unwrap();
+            run.rest().await.unwrap();
+            let text = run.checkpoint().await.unwrap().to_json();
+            run.cancel().await.unwrap();
 
-        let restored = workflow.restore(&Checkpoint::from_json(&text).unwrap()).await.unwrap();
-        restored.resume().await.unwrap();
-        answer(&restored, "Sure?", json!("yes")).await;
-        let result = restored.wait().await.unwrap();
-        assert_eq!(result.output::<Value>().unwrap(), json!({ "done": 8, "ask": "yes" }));
-        assert_eq!(result.context, *json!({ "noted": 8 }).as_object().unwrap());
+            let restored = workflow.restore(&Checkpoint::from_json(&text).unwrap()).await.unwrap();
+            restored.resume().await.unwrap();
+            answer(&restored, "Sure?", json!("yes")).await;
+            let result = restored.wait().await.unwrap();
+            let expected = json!({ "done": 8, "ask": "yes", "later": 16 });
+            assert_eq!(result.output::<Value>().unwrap(), expected);
+            assert_eq!(result.context, *json!({ "noted": 8 }).as_object().unwrap());
+        }
     })
     .await;
 }

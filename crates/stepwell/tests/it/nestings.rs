@@ -99,36 +99,89 @@ const ROUNDS: u32 = 4;
 
 type Calls = Arc<Mutex<BTreeMap<u64, u32>>>;
 
+/// How many items or branches of a part are under way at once at most; none: all.
+fn limit(id: u64) -> Option<u32> {
+    (id % 5 < 3).then_some((id % 5 + 1) as u32)
+}
+
+/// What happens while the library carries parts out.
+#[derive(Clone, Default)]
+struct Notes {
+    calls: Calls,
+    /// By part: what is under way now, and the most.
+    under_way: Arc<Mutex<BTreeMap<u64, [u32; 2]>>>,
+    /// They stand in a map, where a part is there several times, or in a branch whose failure is ignored, where nobody would
+    /// count the end.
+    is_uncounted: bool,
+}
+
+impl Notes {
+    fn uncounted(&self) -> Self {
+        Self { is_uncounted: true, ..self.clone() }
+    }
+
+    /// Returns the pipeline of an item or a branch, with steps around it that count what is under way.
+    fn counted(&self, id: u64, body: Pipeline) -> Pipeline {
+        if self.is_uncounted {
+            return body;
+        }
+        let counts = |name: &str, begins: bool| {
+            let under_way = self.under_way.clone();
+            Step::new(name, move |_, value: Value| {
+                let mut under_way = under_way.lock().unwrap();
+                let [now, most] = under_way.entry(id).or_default();
+                *now = if begins { *now + 1 } else { *now - 1 };
+                *most = (*most).max(*now);
+                async move { Ok(value) }
+            })
+        };
+        Pipeline::from(counts("begins", true)).then(body).then(counts("ends", false))
+    }
+}
+
 /// Makes the pipeline of the library.
-fn built(parts: &[Part], calls: &Calls) -> Pipeline {
+fn built(parts: &[Part], notes: &Notes) -> Pipeline {
     parts.iter().fold(Pipeline::new("part"), |pipeline, part| match part {
-        Part::Step(id) => pipeline.then(step(*id, calls.clone())),
+        Part::Step(id) => pipeline.then(step(*id, notes.calls.clone())),
         Part::Branch(id, ways) => {
             let count = ways.len() as u64;
             let choose = move |value: &Value, _: &Context| Ok((mix(value) % (count + 1)).to_string());
             let branch = Branch::on(&format!("p{id}"), choose);
             let ways = ways.iter().enumerate();
-            let branch = ways.fold(branch, |branch, (n, way)| branch.case(&n.to_string(), built(way, calls)));
-            pipeline.then(branch.otherwise(Pipeline::new("nothing")))
+            let branch = ways.fold(branch, |branch, (n, way)| branch.case(&n.to_string(), built(way, notes)));
+            let branch = branch.otherwise(Pipeline::new("nothing"));
+            let branch = match id % 3 {
+                0 => branch,
+                1 => branch.input(|value: &Value, _, key| Ok(json!([key, value]))),
+                _ => branch.output(|value: &Value, _, key| Ok(json!([value, key]))),
+            };
+            pipeline.then(branch)
         }
         Part::Parallel(id, merge, failure, ways) => {
             let parallel = Parallel::new(&format!("p{id}")).merge(*merge).on_branch_failure(*failure);
             let ways = ways.iter().enumerate();
-            pipeline.then(ways.fold(parallel, |parallel, (n, way)| {
+            let parallel = ways.fold(parallel, |parallel, (n, way)| {
                 // In the order of declaration, which is not that of the names.
-                parallel.branch(&format!("w{}", 9 - n), built(way, calls))
-            }))
+                let way = match failure {
+                    BranchFailure::Propagate => notes.counted(*id, built(way, notes)),
+                    BranchFailure::Ignore => built(way, &notes.uncounted()),
+                };
+                parallel.branch(&format!("w{}", 9 - n), way)
+            });
+            let parallel = limit(*id).into_iter().fold(parallel, Parallel::max_concurrent);
+            pipeline.then(if id % 2 == 0 { parallel } else { parallel.reduce(|all: &Value| Ok(mix(all))) })
         }
         Part::Map(id, body) => {
             let listed = Step::new(&format!("l{id}"), |_, value: Value| async move { Ok(list(&value)) });
-            pipeline.then(listed).then(Map::each(&format!("p{id}"), built(body, calls)))
+            let map = Map::each(&format!("p{id}"), notes.counted(*id, built(body, &notes.uncounted())));
+            pipeline.then(listed).then(limit(*id).into_iter().fold(map, Map::max_concurrent))
         }
         Part::Repeat(id, body) => {
             let id = *id;
             let until = move |value: &Value, _: &Context| Ok(is_enough(id, value));
             let again = |value: &Value, _: &Context, round: u32| Ok(json!([value, round]));
             let repeat =
-                Repeat::until(&format!("p{id}"), built(body, calls), until).max(ROUNDS).next_input(again);
+                Repeat::until(&format!("p{id}"), built(body, notes), until).max(ROUNDS).next_input(again);
             pipeline.then(if id % 2 == 0 {
                 repeat
                     .first_input(|value: &Value, _| Ok(json!({ "first": value })))
@@ -146,7 +199,7 @@ fn built(parts: &[Part], calls: &Calls) -> Pipeline {
                 assert_eq!(*draft, check.feedback);
                 Ok(json!([input, draft]))
             };
-            let refine = Refine::new(&format!("p{id}"), built(body, calls), Step::new("judge", judge));
+            let refine = Refine::new(&format!("p{id}"), built(body, notes), Step::new("judge", judge));
             pipeline.then(refine.max(ROUNDS).next_input(again))
         }
     })
@@ -225,11 +278,16 @@ impl Plain {
                 self.write(key, written);
                 Ok(json!(number))
             }
-            Part::Branch(_, ways) => match ways.get((mix(&input) % (ways.len() as u64 + 1)) as usize) {
-                Some(way) => self.chain(way, input, log),
-                None => Ok(input),
-            },
-            Part::Parallel(_, merge, failure, ways) => {
+            Part::Branch(id, ways) => {
+                let key = mix(&input) % (ways.len() as u64 + 1);
+                let input = if id % 3 == 1 { json!([key.to_string(), input]) } else { input };
+                let output = match ways.get(key as usize) {
+                    Some(way) => self.chain(way, input, log)?,
+                    None => input,
+                };
+                Ok(if id % 3 == 2 { json!([output, key.to_string()]) } else { output })
+            }
+            Part::Parallel(id, merge, failure, ways) => {
                 let (mut outputs, mut branches) = (Object::new(), Vec::new());
                 for (n, way) in ways.iter().enumerate() {
                     let output = match self.branch(way, input.clone(), log) {
@@ -243,7 +301,8 @@ impl Plain {
                     outputs.insert(format!("w{}", 9 - n), output);
                 }
                 self.merge(*merge, branches);
-                Ok(Value::Object(outputs))
+                let outputs = Value::Object(outputs);
+                Ok(if id % 2 == 0 { outputs } else { json!(mix(&outputs)) })
             }
             Part::Map(_, body) => {
                 let (mut outputs, mut branches) = (Vec::new(), Vec::new());
@@ -295,9 +354,9 @@ struct Log {
 async fn agree(engine: &Engine, seed: u64) -> bool {
     let mut maker = Maker { rng: Rng(seed), next: 0 };
     let parts = maker.chain(3);
-    let calls = Calls::default();
+    let noted = Notes::default();
     let pipeline =
-        Pipeline::new(&format!("random {seed}")).then(built(&parts, &calls)).build(engine).unwrap();
+        Pipeline::new(&format!("random {seed}")).then(built(&parts, &noted)).build(engine).unwrap();
     let (mut plain, mut log) = (Plain::default(), Log::default());
     let expected = plain.chain(&parts, json!(seed), &mut log);
     let came_to = pipeline.run(seed).await;
@@ -317,7 +376,10 @@ async fn agree(engine: &Engine, seed: u64) -> bool {
         }
     }
     if !log.failed {
-        assert_eq!(*calls.lock().unwrap(), log.calls, "seed {seed}");
+        assert_eq!(*noted.calls.lock().unwrap(), log.calls, "seed {seed}");
+    }
+    for (id, [_, most]) in noted.under_way.lock().unwrap().iter() {
+        assert!(limit(*id).is_none_or(|limit| *most <= limit), "seed {seed}: {most} of p{id} at once");
     }
     completed
 }

@@ -155,10 +155,15 @@ async fn f24_a_cached_step_is_called_once_for_an_input() {
         };
         let cached =
             Pipeline::new("cached").then(Step::new("look_up", look_up).cached()).build(&engine).unwrap();
-        for (key, expected) in
-            [(json!({ "a": 1, "b": 2 }), 1), (json!("other"), 2), (json!({ "b": 2, "a": 1 }), 1)]
-        {
-            assert_eq!(cached.run(key).await.unwrap().output::<u32>().unwrap(), expected);
+        for (key, expected, is_known) in [
+            (json!({ "a": 1, "b": 2 }), 1, None),
+            (json!("other"), 2, None),
+            (json!({ "b": 2, "a": 1 }), 1, Some(&json!(true))),
+        ] {
+            let result = cached.run(key).await.unwrap();
+            assert_eq!(result.output::<u32>().unwrap(), expected);
+            let run = engine.inspect(&result.run_id).await.unwrap();
+            assert_eq!(run.views()["look_up"].get("cached"), is_known);
         }
         for _ in 0..2 {
             cached.run("bad").await.unwrap_err();

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use stepwell::{
-    Ask, BranchFailure, Context, Engine, Human, Map, Parallel, Pipeline, Refine, RefinementCheck, Repeat,
-    Step, StepError, Store, Workflow,
+    Ask, BranchFailure, Context, Effect, Engine, Human, Map, Parallel, Pipeline, Refine, RefinementCheck,
+    Repeat, Step, StepError, Store, Workflow,
 };
 
 use crate::support::{open, questions};
@@ -71,7 +71,8 @@ fn whole(engine: &Engine, notes: &Notes) -> Workflow {
         .branch("a", Pipeline::new("a").then(notes.step("x")).then(notes.step("y")))
         .branch("b", notes.step("x"))
         .branch("c", Map::each("each", notes.step("item")))
-        .on_branch_failure(BranchFailure::Ignore);
+        .on_branch_failure(BranchFailure::Ignore)
+        .max_concurrent(2);
     let rounds =
         Repeat::until("rounds", notes.step("x"), |_: &Value, cx| Ok(cx.get("rows_rounds_x")? == Some(3)));
     let judge = |cx: Context, _: Value| async move {
@@ -81,7 +82,8 @@ fn whole(engine: &Engine, notes: &Notes) -> Workflow {
         .then(notes.step("first"))
         .then(fork)
         .step("list", |_, found: Value| async move { Ok(found["c"].clone()) })
-        .then(Map::each("rows", Pipeline::new("r").then(notes.step("x")).then(rounds)))
+        .then(Map::each("rows", Pipeline::new("r").then(notes.step("x")).then(rounds)).max_concurrent(2))
+        .then(notes.step("pay").effect(Effect::AtMostOnce))
         .then(Refine::new("essay", notes.step("draft"), Step::new("judge", judge)))
         .then(notes.step("last"))
         .build(engine)
@@ -140,6 +142,23 @@ async fn f13_a_pipeline_that_is_killed_in_any_step_goes_on_there() {
 }
 
 #[tokio::test]
+async fn g36_a_person_says_whether_a_step_that_may_be_attempted_once_is_attempted_again() {
+    let dir = tempfile::tempdir().unwrap();
+    live_until("pay", dir.path());
+    let engine = open(&store(dir.path()).await).await;
+    let notes = Notes { dir: dir.path().into(), victim: None };
+    let run = whole(&engine, &notes).start(ITEMS).run_id("job").await.unwrap();
+    let asked = questions(&run).await;
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    let paid = || Notes::read(dir.path()).into_values().find(|(step, _)| step == "pay").unwrap().1;
+    assert_eq!(paid(), 1);
+    run.answer(&asked[0].1, json!({ "verb": "retry" })).await.unwrap();
+    assert_eq!(run.wait().await.unwrap().output, json!(ITEMS));
+    assert_eq!(paid(), 2);
+    engine.shutdown().await;
+}
+
+#[tokio::test]
 async fn f15_a_question_outlives_the_process_that_asked() {
     let dir = tempfile::tempdir().unwrap();
     let notes = Notes { dir: dir.path().into(), victim: None };
@@ -175,8 +194,8 @@ async fn a_retry_takes_a_pipeline_up_where_it_failed() {
         let shaky = Step::new("shaky", move |_: Context, n: u32| async move {
             if mended || n != 8 { Ok(n) } else { Err(StepError::never_again("not eight")) }
         });
-        let map =
-            Map::each("rows", Pipeline::new("r").then(notes.step("x")).then(shaky).then(notes.step("y")));
+        let body = Pipeline::new("r").then(notes.step("x")).then(shaky).then(notes.step("y"));
+        let map = Map::each("rows", body).max_concurrent(2);
         Pipeline::new("mends").max_concurrent(1).then(map).build(&engine).unwrap()
     };
     let failed = build(false).run(ITEMS).run_id("job").await.unwrap_err();

@@ -105,6 +105,8 @@ async fn the_version_says_what_is_declared() {
     let repeat = |max| Repeat::until("r", Step::new("a", same), |_: &Value, _| Ok(true)).max(max).into();
     let ask = |prompt: &str| Human::ask("h", Ask::new(prompt)).into();
     let parallel = |merge| Parallel::new("f").branch("a", Step::new("a", same)).merge(merge).into();
+    let map = |items| Map::each("m", Step::new("a", same)).max_concurrent(items).into();
+    assert_ne!(version(map(2)), version(map(3)));
     assert_eq!(version(repeat(3)), version(repeat(3)));
     assert_ne!(version(repeat(3)), version(repeat(4)));
     assert_ne!(version(ask("Sure?")), version(ask("Really?")));
@@ -123,6 +125,8 @@ async fn everything_that_is_wrong_with_a_pipeline_is_told_at_once() {
         .then(Map::each("n", Parallel::new("deep")))
         .then(Refine::new("r", nothing(), Step::new("judge", same)))
         .then(Repeat::until("u", Step::new("a", same), until).max(0))
+        .then(Map::each("none", Step::new("a", same)).max_concurrent(0))
+        .then(Parallel::new("nobody").branch("x", Step::new("a", same)).max_concurrent(0))
         .then(Branch::on("b", |_: &Value, _| Ok("")))
         .then(Parallel::new("same").branch("x", Step::new("a", same)).branch("x", Step::new("b", same)))
         .step("twice", same)
@@ -144,12 +148,45 @@ async fn everything_that_is_wrong_with_a_pipeline_is_told_at_once() {
             "'deep' has no branches",
             "'r' needs a generator and a critic, each with a step",
             "'u' has no rounds: `max` must be at least 1",
+            "'none' begins no item: `max_concurrent` must be at least 1",
+            "'nobody' begins no branch: `max_concurrent` must be at least 1",
             "'b' has no cases",
             "two parts are named 'same/x'",
         ]
     );
     let empty = nothing().build(&engine).unwrap_err();
     assert_eq!(empty.to_string(), "pipeline 'nothing' has no steps");
+}
+
+#[tokio::test]
+async fn a_step_that_is_named_like_one_of_the_part_around_it_is_refused_when_built() {
+    let engine = memory().await;
+    let until = |_: &Value, _: &Context| Ok(true);
+    let step = |name: &str| Step::new(name, same);
+    let way = || Pipeline::new("way").step("a", same);
+    let wrong = Pipeline::new("wrong")
+        .then(Map::each("rows", step("join")))
+        .then(Map::each("turns", step("next")).max_concurrent(2))
+        .then(Repeat::until("again", step("check"), until))
+        .then(Branch::on("way", |_: &Value, _| Ok("")).case("otherwise", way()).otherwise(way()))
+        .then(Branch::on("twice", |_: &Value, _| Ok("")).case("a", way()).case("a", way()))
+        .then(Map::each("free", step("next")))
+        .then(Repeat::until("last", step("output"), until))
+        .build(&engine)
+        .unwrap_err();
+    let told: Vec<_> = wrong.problems.iter().map(|problem| problem.message.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "'rows/join' is named like a step that 'rows' makes itself: nothing in 'rows' can be called 'join'",
+            "'turns/next' is named like a step that 'turns' makes itself: nothing in 'turns' can be called 'next'",
+            "'again/check' is named like a step that 'again' makes itself: nothing in 'again' can be called 'check'",
+            "'way' has a case 'otherwise', which is what the way for every other key is called",
+            "two parts are named 'twice/a'",
+            "'last/output' is named like a step that 'last' makes itself: nothing in 'last' can be called 'output'",
+        ]
+    );
+    assert_eq!(wrong.problems[0].step.as_ref().unwrap().as_str(), "rows/join");
 }
 
 #[tokio::test]
@@ -171,6 +208,72 @@ async fn f24_a_branch_is_hit_or_the_default_or_an_error() {
         let lenient =
             Pipeline::new("q").then(branch().otherwise(Step::new("rest", same))).build(&engine).unwrap();
         assert_eq!(lenient.run("c").await.unwrap().output, json!("c"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn f24_a_branch_maps_what_its_way_is_given_and_what_that_came_to() {
+    on_each_store(async |engine| {
+        let branch = |name: &str| {
+            Branch::on(name, |n: &u32, _| Ok(if *n < 10 { "few" } else { "many" }))
+                .case("few", Step::new("double", |_, n: u32| async move { Ok(n * 2) }))
+                .otherwise(Pipeline::new("nothing"))
+                .input(|n: &u32, cx, key| Ok(n + u32::from(key == "few") + cx.get("more")?.unwrap_or(0)))
+                .output(|n: &u32, _, key| Ok(json!({ "key": key, "n": n })))
+        };
+        let alone = only(&engine, branch("size"));
+        assert_eq!(
+            lowered(&alone),
+            ["> size -> size/few/double, size/output", "size/few/double -> size/output", "size/output -> "]
+        );
+        let result = alone.run(3).await.unwrap();
+        assert_eq!(result.output, json!({ "key": "few", "n": 8 }));
+        assert_eq!(told(&engine, &result).await, "size 1 size/few/double 1 size/output 1");
+        // The key is that which was chosen by, not the name of the way.
+        assert_eq!(alone.run(30).await.unwrap().output, json!({ "key": "many", "n": 30 }));
+
+        // Items side by side keep their keys apart, and rounds of a loop find none of an earlier one.
+        let rounds = Repeat::until("rounds", branch("size"), |_: &Value, cx| Ok(cx.get("more")? == Some(1)));
+        let again = rounds.next_input(|found: &Value, cx, _| {
+            cx.set("more", &1)?;
+            Ok(found["n"].clone())
+        });
+        let result = Pipeline::new("items").then(Map::each("rows", again)).build(&engine).unwrap();
+        let result = result.run([3, 30]).await.unwrap();
+        assert_eq!(result.output, json!([{ "key": "few", "n": 20 }, { "key": "many", "n": 31 }]));
+        let run = engine.inspect(&result.run_id).await.unwrap();
+        assert!(run.context().reserved("").is_empty());
+
+        let wrong = branch("size").output(|text: &String, _, _| Ok(text.clone()));
+        let failed = Pipeline::new("wrong").then(wrong).then(Step::new("keep", same)).build(&engine).unwrap();
+        let failed = failed.run(3).await.unwrap_err().to_string();
+        assert!(failed.starts_with("step 'size/output': the input cannot be read as"), "{failed}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn f24_what_branches_came_to_is_reduced() {
+    on_each_store(async |engine| {
+        let number = |text: String| async move { Ok(text.parse::<u32>()?) };
+        let fork = || {
+            Parallel::new("fork")
+                .branch("number", Step::new("read", move |_, text: String| number(text)))
+                .branch("length", Step::new("count", |_, text: String| async move { Ok(text.len()) }))
+                .on_branch_failure(BranchFailure::Ignore)
+        };
+        let sum = |found: &std::collections::BTreeMap<String, Option<u32>>| {
+            Ok(found.values().flatten().sum::<u32>())
+        };
+        let reduced = only(&engine, fork().reduce(sum));
+        assert_eq!(reduced.run("17").await.unwrap().output, json!(19));
+        assert_eq!(reduced.run("well").await.unwrap().output, json!(4));
+        assert_ne!(only(&engine, fork()).version(), reduced.version());
+
+        let refuses = fork().reduce(|_: &Value| Err::<Value, _>(StepError::never_again("no sum")));
+        let failed = only(&engine, refuses).run("17").await.unwrap_err();
+        assert_eq!(failed.to_string(), "step 'fork/join': no sum");
     })
     .await;
 }
