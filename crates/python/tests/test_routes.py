@@ -252,19 +252,19 @@ def test_lambdas_on_one_line_are_known_only_if_they_say_the_same() -> None:
 
 def test_without_a_source_that_fits_nothing_is_known() -> None:
     namespace: dict[str, Any] = {}
-    exec("def step(cx): return 'a'", namespace)  # noqa: S102 - a function without a source
-    assert routes_of(namespace["step"]) is None
+    exec("def sourceless(cx): return 'a'", namespace)  # noqa: S102 - a function without a source
+    assert routes_of(namespace["sourceless"]) is None
     assert routes_of(print) is None
     assert routes_of(dict) is None
-    moved = made_of("def step(cx): return 'a'")
-    for text in ("\ndef step(cx): return 'b'", "def other(cx): return 'b'", "def step(cx: return"):
+    moved = made_of("def moved(cx): return 'a'", "moved")
+    for text in ("\ndef moved(cx): return 'b'", "def other(cx): return 'b'", "def moved(cx: return"):
         linecache.cache[moved.__code__.co_filename] = (0, None, [text], "")
         assert routes_of(moved) is None
 
 
 def test_a_chain_deeper_than_the_stack_is_unknown() -> None:
-    deep = made_of("def step(cx): return 'a'")
-    text = "def step(cx): return " + "cx if cx else " * 3_000 + "'a'"
+    deep = made_of("def deep(cx): return 'a'", "deep")
+    text = "def deep(cx): return " + "cx if cx else " * 3_000 + "'a'"
     linecache.cache[deep.__code__.co_filename] = (0, None, [text], "")
     assert routes_of(deep) is None
 

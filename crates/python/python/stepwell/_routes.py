@@ -10,6 +10,7 @@ import ast
 import functools
 import linecache
 import types
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 
 from stepwell._native import END
@@ -22,6 +23,9 @@ _TRIES = (ast.Try, getattr(ast, "TryStar", ast.Try))
 
 # CO_GENERATOR | CO_ASYNC_GENERATOR, as the module inspect has them.
 _GENERATORS = 0x20 | 0x200
+
+# Code that is equal says the same, wherever it stands: many steps can share one function.
+_read: weakref.WeakKeyDictionary[types.CodeType, tuple[str, ...]] = weakref.WeakKeyDictionary()
 
 
 class _Unknown(Exception):  # noqa: N818 - not an error: it is how a reading ends that finds more than can be read
@@ -40,14 +44,15 @@ def routes_of(function: Callable[..., object]) -> tuple[str, ...] | None:
     ('publish', 'revise', 'notify')
     """
     try:
-        routes = [*_routes_of_node(_node_of(function))]
+        code = _code_of(function)
+        if code not in _read:
+            _read[code] = tuple(dict.fromkeys(_routes_of_node(_node_of(code, function))))
     except (_Unknown, RecursionError):
         return None
-    return tuple(dict.fromkeys(routes))
+    return _read[code]
 
 
-def _node_of(function: Callable[..., object]) -> _Function:
-    code = _code_of(function)
+def _node_of(code: types.CodeType, function: Callable[..., object]) -> _Function:
     if code.co_flags & _GENERATORS:
         raise _Unknown
     lines = linecache.getlines(code.co_filename, getattr(function, "__globals__", None))
