@@ -4,6 +4,7 @@
 use pyo3::prelude::*;
 
 mod command_line;
+mod errors;
 
 /// The native part of `stepwell`; its types stand in `_native.pyi`.
 #[pymodule]
@@ -12,6 +13,8 @@ mod _native {
 
     #[pymodule_export]
     use crate::command_line::main;
+    #[pymodule_export]
+    use crate::errors::error_codes;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
