@@ -14,13 +14,12 @@ def main() -> None:
 
 
 def _be_a_plain_process() -> None:
-    """Undo what the interpreter has arranged for itself and the command must not inherit.
+    """Undo what the interpreter has arranged for itself and would keep from the command.
 
     Its handler of SIGINT waits for Python code to go on, which none does until the command has ended.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     # A closed standard stream would become whichever file is opened first.
     for stream in range(3):
         try:

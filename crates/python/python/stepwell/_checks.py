@@ -56,6 +56,6 @@ def member(name: str, value: object, words: type[_E]) -> _E:
             return words(value)
         except ValueError:
             pass
-    known = ", ".join(str(word) for word in words)
+    known = ", ".join(str(word.value) for word in words)
     kind = ValueError if isinstance(value, str | int) else TypeError
     raise kind(f"{name} must be a {words.__name__} ({known}), not {value!r}")
