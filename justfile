@@ -21,6 +21,10 @@ bless:
     INSTA_UPDATE=always cargo test --workspace --all-targets
     git status --short -- '*.snap' docs/reference
 
+# the Python package: build, linters, types, tests
+python:
+    ./test --only python
+
 # the seeded simulation alone: `just sim 42` repeats seed 42
 sim seed="":
     {{ if seed == "" { "" } else { "STEPWELL_SEED=" + seed } }} cargo test --package stepwell-engine sim

@@ -6,6 +6,7 @@
 mod answering;
 mod args;
 mod batch;
+mod call;
 mod children;
 mod commands;
 mod demo;
@@ -35,17 +36,32 @@ mod whole_file;
 mod why;
 mod workflow_file;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use exit::Exit;
 
-/// Parses the arguments of the process and carries the command out.
+pub use call::{Call, Program};
+
+/// Carries out the command that this process was started for.
 pub fn main() -> ExitCode {
-    let args = match args::Args::try_parse() {
+    carry_out(&Call::of_process()).into()
+}
+
+/// Carries out a command and returns how the process is to end. Standard input, output and signals are those of the process.
+pub fn carry_out(call: &Call) -> u8 {
+    let exit = exit_of(call);
+    // A host that is no Rust program flushes nothing of ours when it ends; who no longer listens misses nothing.
+    let _unheard = std::io::stdout().flush();
+    exit as u8
+}
+
+fn exit_of(call: &Call) -> Exit {
+    let args = match args::Args::try_parse_from(call.words()) {
         Ok(args) => args,
-        Err(error) => return usage::told(&error).into(),
+        Err(error) => return usage::told(&error, call.words()),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -53,9 +69,9 @@ pub fn main() -> ExitCode {
         .build()
         .expect("the system gives a process its threads");
     let json = args.shared.json;
-    let code = runtime.block_on(commands::carry_out(args)).unwrap_or_else(|error| {
+    let code = runtime.block_on(commands::carry_out(call, args)).unwrap_or_else(|error| {
         if !json && settings::tell(&error) { Exit::of(&error) } else { output::error(&error, json) }
     });
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
-    code.into()
+    code
 }

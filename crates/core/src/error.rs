@@ -153,6 +153,49 @@ impl Code {
         self.entry().2 == Yes
     }
 
+    /// Returns the status of an HTTP answer that is this failure (spec/gleitzeit.md §4.2, spec/flujo.md §1.4). Surfaces of
+    /// other programs may have their own.
+    ///
+    /// ```
+    /// use stepwell_core::error::Code;
+    /// assert_eq!(Code::WORKFLOW_NOT_FOUND.http_status(), 404);
+    /// assert_eq!(Code::TASK_EXECUTION_FAILED.http_status(), 500);
+    /// ```
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::PARSE_ERROR | Self::INVALID_REQUEST | Self::INVALID_PARAMS => 400,
+            Self::AUTHENTICATION_FAILED => 401,
+            Self::AUTHORIZATION_FAILED => 403,
+            Self::METHOD_NOT_FOUND
+            | Self::WORKFLOW_NOT_FOUND
+            | Self::TASK_NOT_FOUND
+            | Self::STATE_NOT_FOUND
+            | Self::ARTIFACT_NOT_FOUND
+            | Self::QUEUE_NOT_FOUND => 404,
+            Self::WORKFLOW_INVALID_STATE
+            | Self::TASK_RETRY_ERROR
+            | Self::RUN_EXISTS
+            | Self::DEFINITION_MISMATCH => 409,
+            Self::STATE_CONFLICT => 412,
+            Self::WORKFLOW_VALIDATION_FAILED
+            | Self::WORKFLOW_CIRCULAR_DEPENDENCY
+            | Self::TASK_VALIDATION_FAILED
+            | Self::PROTOCOL_NOT_FOUND
+            | Self::METHOD_NOT_SUPPORTED
+            | Self::PROTOCOL_VERSION_MISMATCH
+            | Self::ANSWER_INVALID
+            | Self::STATE_VALUE_INVALID => 422,
+            Self::RATE_LIMIT_EXCEEDED | Self::QUEUE_FULL => 429,
+            Self::SYSTEM_NOT_INITIALIZED | Self::SYSTEM_SHUTDOWN | Self::HANDLER_UNAVAILABLE => 503,
+            Self::PERSISTENCE_CONNECTION_FAILED
+            | Self::PERSISTENCE_WRITE_FAILED
+            | Self::PERSISTENCE_READ_FAILED
+            | Self::PERSISTENCE_TRANSACTION_FAILED
+            | Self::PERSISTENCE_INTEGRITY_ERROR => 503,
+            _ => 500,
+        }
+    }
+
     /// Returns the code of that name.
     pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.name() == name)

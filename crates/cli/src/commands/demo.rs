@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use stepwell_core::error::ErrorObject;
 
 use crate::args::Shared;
+use crate::call::Call;
 use crate::demo::stage::Stage;
 use crate::exit::Exit;
 use crate::stop::Stop;
@@ -20,9 +21,9 @@ pub(crate) struct Args {
     yes: bool,
 }
 
-pub(crate) async fn demo(shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
+pub(crate) async fn demo(call: &Call, shared: &Shared, args: &Args) -> Result<Exit, ErrorObject> {
     let mut stop = Stop::listen()?;
-    let mut stage = Stage::set_up(args.keep.as_deref(), args.yes, shared.json).await?;
+    let mut stage = Stage::set_up(call.program()?, args.keep.as_deref(), args.yes, shared.json).await?;
     let shown = tokio::select! {
         shown = demo::tour(&mut stage) => Some(shown),
         _ = stop.asked() => None,

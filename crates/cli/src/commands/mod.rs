@@ -33,11 +33,12 @@ use stepwell_core::status::RunStatus;
 use stepwell_engine::Engine;
 
 use crate::args::{Args, Command};
+use crate::call::Call;
 use crate::exit::Exit;
 use crate::{output, project, text};
 
 /// Carries a command out and returns how the process ends.
-pub(crate) async fn carry_out(args: Args) -> Result<Exit, ErrorObject> {
+pub(crate) async fn carry_out(call: &Call, args: Args) -> Result<Exit, ErrorObject> {
     let shared = &args.shared;
     match &args.command {
         Command::Run(args) => run::run(shared, args).await,
@@ -60,7 +61,7 @@ pub(crate) async fn carry_out(args: Args) -> Result<Exit, ErrorObject> {
         Command::Validate(args) => validate::validate(shared, args).await,
         Command::Graph(args) => graph::graph(shared, args).await,
         Command::Doctor(args) => doctor::doctor(shared, args).await,
-        Command::Demo(args) => demo::demo(shared, args).await,
+        Command::Demo(args) => demo::demo(call, shared, args).await,
         Command::Init(args) => init::init(shared, args),
         Command::Completions(args) => Ok(completions::completions(args)),
         Command::Man(args) => man::man(args),

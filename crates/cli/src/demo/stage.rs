@@ -14,6 +14,7 @@ use stepwell_store::{Recorded, Store};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use crate::call::Program;
 use crate::live::keys::{Key, Keys};
 use crate::live::tty::Tty;
 use crate::{output, text};
@@ -22,7 +23,7 @@ use crate::{output, text};
 pub(crate) struct Stage {
     dir: Place,
     store: Arc<dyn Store>,
-    program: PathBuf,
+    program: Program,
     child: Option<Child>,
     /// Somebody reads along and presses Enter.
     is_attended: bool,
@@ -38,7 +39,12 @@ enum Place {
 
 impl Stage {
     /// Makes the project.
-    pub(crate) async fn set_up(keep: Option<&Path>, yes: bool, json: bool) -> Result<Self, ErrorObject> {
+    pub(crate) async fn set_up(
+        program: Program,
+        keep: Option<&Path>,
+        yes: bool,
+        json: bool,
+    ) -> Result<Self, ErrorObject> {
         let dir = match keep {
             Some(dir) => Place::Kept(empty(dir)?),
             None => Place::Lent(
@@ -54,8 +60,6 @@ impl Stage {
         let url = format!("sqlite://{}", made.join("stepwell.db").display());
         let store =
             stepwell_store::open(&url).await.map_err(|error| stepwell_engine::error::from_store(&error))?;
-        let program = std::env::current_exe()
-            .map_err(|error| failed(&format!("this program does not know where it lies: {error}")))?;
         let is_attended = !yes && !json && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         Ok(Self { dir, store, program, child: None, is_attended, json })
     }
@@ -195,8 +199,13 @@ impl Stage {
     fn spawn(&self, args: &[&str], asks: bool) -> Result<Child, ErrorObject> {
         let words: Vec<_> = args.iter().map(|arg| text::word(arg)).collect();
         self.say(&format!("$ stepwell {}", words.join(" ")));
-        let mut command = Command::new(&self.program);
-        command.args(args).current_dir(self.dir()).env_remove("STEPWELL_STORE").kill_on_drop(true);
+        let mut command = Command::new(&self.program.file);
+        command
+            .args(&self.program.first)
+            .args(args)
+            .current_dir(self.dir())
+            .env_remove("STEPWELL_STORE")
+            .kill_on_drop(true);
         command.stdin(if asks { Stdio::inherit() } else { Stdio::null() });
         if self.json {
             let talk = std::io::stderr().as_fd().try_clone_to_owned();
@@ -205,7 +214,7 @@ impl Stage {
         }
         command
             .spawn()
-            .map_err(|error| failed(&format!("{} cannot be started: {error}", self.program.display())))
+            .map_err(|error| failed(&format!("{} cannot be started: {error}", self.program.file.display())))
     }
 }
 

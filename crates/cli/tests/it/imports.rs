@@ -1,4 +1,4 @@
-//! Imports run one way (`ARCHITECTURE.md`): `cli → stepwell → providers → engine → store → core`, and nothing points back.
+//! Imports run one way (`ARCHITECTURE.md`): `python → cli → stepwell → providers → engine → store → core`, and nothing points back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,6 +16,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "stepwell-cli",
         &["stepwell-core", "stepwell-store", "stepwell-engine", "stepwell-providers", "stepwell"],
+    ),
+    (
+        "stepwell-python",
+        &[
+            "stepwell-core",
+            "stepwell-store",
+            "stepwell-engine",
+            "stepwell-providers",
+            "stepwell",
+            "stepwell-cli",
+        ],
     ),
 ];
 

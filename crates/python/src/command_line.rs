@@ -1,0 +1,16 @@
+//! The `stepwell` command, carried out by an interpreter.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use stepwell_cli::{Call, Program};
+
+/// Carries out the command that these words are, without the name of the program, and returns the exit code.
+#[pyfunction]
+pub(crate) fn main(py: Python<'_>, argv: Vec<OsString>) -> PyResult<u8> {
+    let interpreter: PathBuf = py.import("sys")?.getattr("executable")?.extract()?;
+    let program = Program { file: interpreter, first: vec!["-m".into(), "stepwell".into()] };
+    let call = Call::hosted(argv, program);
+    Ok(py.detach(|| stepwell_cli::carry_out(&call)))
+}
