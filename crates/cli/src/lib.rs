@@ -50,6 +50,16 @@ pub fn main() -> ExitCode {
     carry_out(&Call::of_process()).into()
 }
 
+/// Returns the URL of the store that commands take when none is named: that of the environment variable `STEPWELL_STORE`, of
+/// `stepwell.toml`, or the project's own.
+///
+/// # Errors
+/// The settings of the project cannot be read.
+pub fn default_store() -> Result<String, stepwell::ErrorObject> {
+    let given = std::env::var("STEPWELL_STORE").ok();
+    project::store_url(given.as_deref())
+}
+
 /// Carries out a command and returns how the process is to end. Standard input, output and signals are those of the process.
 pub fn carry_out(call: &Call) -> u8 {
     let exit = exit_of(call);

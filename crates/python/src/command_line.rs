@@ -6,6 +6,14 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use stepwell_cli::{Call, Program};
 
+use crate::errors::exception;
+
+/// Returns the URL of the store that is taken when none is named.
+#[pyfunction]
+pub(crate) fn default_store(py: Python<'_>) -> PyResult<String> {
+    stepwell_cli::default_store().map_err(|error| exception(py, &error))
+}
+
 /// Carries out the command that these words are, without the name of the program, and returns the exit code.
 #[pyfunction]
 pub(crate) fn main(py: Python<'_>, argv: Vec<OsString>) -> PyResult<u8> {

@@ -3,8 +3,16 @@
 
 use pyo3::prelude::*;
 
+mod agent;
+mod border;
 mod command_line;
+mod context;
+mod engine;
 mod errors;
+mod route;
+mod run;
+mod runtime;
+mod value;
 
 /// The native part of `stepwell`; its types stand in `_native.pyi`.
 #[pymodule]
@@ -12,9 +20,21 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::agent::PyAgent;
+    #[pymodule_export]
+    use crate::border::Border;
+    #[pymodule_export]
+    use crate::command_line::default_store;
+    #[pymodule_export]
     use crate::command_line::main;
     #[pymodule_export]
+    use crate::context::PyContext;
+    #[pymodule_export]
+    use crate::engine::PyEngine;
+    #[pymodule_export]
     use crate::errors::error_codes;
+    #[pymodule_export]
+    use crate::run::PyRun;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

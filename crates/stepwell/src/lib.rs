@@ -215,6 +215,7 @@ pub use stepwell_core::run::checkpoint::StateMetadata;
 pub use stepwell_core::run::wait::Question;
 pub use stepwell_core::status::{AgentStatus, ExecutionStatus, PauseReason, RunStatus, StateStatus};
 pub use stepwell_core::workflow::definition::{END, Effect, Join, Lifecycle, OnFailure, Priority, Reducer};
+pub use stepwell_engine::error::from_store;
 pub use stepwell_engine::{
     Engine, FailureBehind, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, batch,
     load,

@@ -9,6 +9,8 @@ from stepwell._native import END, __version__
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from stepwell.agent import Agent
+    from stepwell.context import Context, Secret
     from stepwell.errors import (
         AlreadyRunning,
         AmbiguousWaitError,
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
         CheckpointError,
         ChildFailed,
         ConfigurationError,
+        ContextTypeError,
         DefinitionError,
         HumanTimeout,
         InvalidFilterError,
@@ -46,12 +49,15 @@ if TYPE_CHECKING:
     )
     from stepwell.needs import DependencyConfig, DependencyLifecycle, DependencyType
     from stepwell.resources import Priority, ResourcePool, ResourceRequirements
+    from stepwell.result import RunResult
     from stepwell.retry import RetryPolicy
+    from stepwell.run import Run
     from stepwell.state_result import StateResult
     from stepwell.statuses import AgentStatus, StateStatus, TaskStatus
 
 __all__ = [
     "END",
+    "Agent",
     "AgentStatus",
     "AlreadyRunning",
     "AmbiguousWaitError",
@@ -60,6 +66,8 @@ __all__ = [
     "CheckpointError",
     "ChildFailed",
     "ConfigurationError",
+    "Context",
+    "ContextTypeError",
     "DefinitionError",
     "DependencyConfig",
     "DependencyLifecycle",
@@ -77,13 +85,16 @@ __all__ = [
     "ResumeConflictError",
     "ResumeError",
     "RetryPolicy",
+    "Run",
     "RunCancelled",
     "RunCancelledError",
     "RunExistsError",
     "RunFailed",
     "RunFailedError",
+    "RunResult",
     "RunTimeout",
     "RunTimeoutError",
+    "Secret",
     "SignalTimeout",
     "StaleContext",
     "StateConflictError",
@@ -100,6 +111,8 @@ __all__ = [
 ]
 
 _NAMES = {
+    "agent": ["Agent"],
+    "context": ["Context", "Secret"],
     "errors": [
         "AlreadyRunning",
         "AmbiguousWaitError",
@@ -108,6 +121,7 @@ _NAMES = {
         "CheckpointError",
         "ChildFailed",
         "ConfigurationError",
+        "ContextTypeError",
         "DefinitionError",
         "HumanTimeout",
         "InvalidFilterError",
@@ -137,7 +151,9 @@ _NAMES = {
     ],
     "needs": ["DependencyConfig", "DependencyLifecycle", "DependencyType"],
     "resources": ["Priority", "ResourcePool", "ResourceRequirements"],
+    "result": ["RunResult"],
     "retry": ["RetryPolicy"],
+    "run": ["Run"],
     "state_result": ["StateResult"],
     "statuses": ["AgentStatus", "StateStatus", "TaskStatus"],
 }

@@ -244,6 +244,10 @@ class StepError(StepwellError):
     """Something that a function asked of its context failed."""
 
 
+class ContextTypeError(StepError, TypeError, codes="TASK_RESULT_INVALID"):
+    """JSON cannot hold a value; nothing was written."""
+
+
 class HumanTimeout(StepError, TimeoutError, codes="HUMAN_TIMEOUT"):
     """Nobody answered in time."""
 

@@ -18,7 +18,7 @@ use crate::function::{self, Ended, carry_out};
 pub(super) type Handler = Arc<dyn Fn(Context) -> BoxFuture<'static, Result<Next, StepError>> + Send + Sync>;
 
 /// The predicate of a conditional need.
-pub(super) type Condition = Arc<dyn Fn(&Context) -> Result<bool, StepError> + Send + Sync>;
+pub(super) type Condition = Arc<dyn Fn(Context) -> BoxFuture<'static, Result<bool, StepError>> + Send + Sync>;
 
 /// Returns a function whose futures the runtime drives. They are dropped when their attempt is cancelled.
 pub(super) fn driven<F, Fut>(function: F) -> Handler
@@ -31,6 +31,28 @@ where
         let (function, given) = (function.clone(), cx.clone());
         // What is before its future may block too.
         Box::pin(async move { function::driven(&cx, async move { function(given).await }).await })
+    })
+}
+
+/// Returns a function whose futures are let come to their end.
+pub(super) fn cooperative<F, Fut, T>(
+    function: F,
+) -> Arc<dyn Fn(Context) -> BoxFuture<'static, T> + Send + Sync>
+where
+    F: Fn(Context) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = T> + Send + 'static,
+{
+    Arc::new(move |cx| Box::pin(function(cx)))
+}
+
+/// Returns a predicate that only looks.
+pub(super) fn looks(
+    holds: impl Fn(&Context) -> Result<bool, StepError> + Send + Sync + 'static,
+) -> Condition {
+    let holds = Arc::new(holds);
+    Arc::new(move |cx| {
+        let (holds, given) = (holds.clone(), cx.clone());
+        Box::pin(async move { function::driven(&cx, async move { holds(&given) }).await })
     })
 }
 
@@ -60,8 +82,7 @@ impl Provider for Function {
         let judges = task.judges;
         let cx = Context::new(task);
         if judges {
-            let (conditions, given) = (self.conditions.clone(), cx.clone());
-            let running = function::driven(&cx, async move { all_hold(&conditions, &given) });
+            let running = all_hold(&self.conditions, &cx);
             let end = |holds, _: &mut Left| Ok(Ended { output: Value::Bool(holds), ..Ended::default() });
             return carry_out(cx.clone(), running, end).await;
         }
@@ -83,9 +104,9 @@ impl Function {
     }
 }
 
-fn all_hold(conditions: &[Condition], cx: &Context) -> Result<bool, StepError> {
+async fn all_hold(conditions: &[Condition], cx: &Context) -> Result<bool, StepError> {
     for condition in conditions {
-        if !condition(cx)? {
+        if !condition(cx.clone()).await? {
             return Ok(false);
         }
     }

@@ -1,12 +1,11 @@
 //! What must be settled before a state starts.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use stepwell_core::workflow::definition::{Lifecycle, NeedKind};
 
-use super::handler::Condition;
+use super::handler::{self, Condition};
 use crate::context::Context;
 use crate::error::StepError;
 use crate::millis;
@@ -65,7 +64,17 @@ impl Need {
     pub fn conditional(
         condition: impl Fn(&Context) -> Result<bool, StepError> + Send + Sync + 'static,
     ) -> Self {
-        Self { condition: Some(Arc::new(condition)), ..Self::of(NeedKind::Conditional) }
+        Self { condition: Some(handler::looks(condition)), ..Self::of(NeedKind::Conditional) }
+    }
+
+    /// As [`Need::conditional`], with a condition that waits for others. As with [`State::cooperative`](crate::State), it is
+    /// not dropped when it should end early.
+    pub fn conditional_on<F, Fut>(condition: F) -> Self
+    where
+        F: Fn(Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<bool, StepError>> + Send + 'static,
+    {
+        Self { condition: Some(handler::cooperative(condition)), ..Self::of(NeedKind::Conditional) }
     }
 
     /// It must have ended, or so much time must have passed.

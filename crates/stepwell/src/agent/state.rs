@@ -51,8 +51,9 @@ impl State {
     /// Returns a state whose function is a future. When it should end early, it is dropped.
     ///
     /// What blocks its thread, or computes for long without an `await`, belongs in [`State::blocking`]: here it takes a thread
-    /// of the runtime from everything else, and cannot be dropped. Its attempt ends with its time all the same, after the [clean-up time](crate::Options::cleanup_ms), and what
-    /// it brings later is refused; on a runtime of one thread, all waits.
+    /// of the runtime from everything else, and cannot be dropped. Its attempt ends with its time
+    /// all the same, after the [clean-up time](crate::Options::cleanup_ms), and what it brings later is refused; on a runtime
+    /// of one thread, all waits.
     ///
     /// ```
     /// use stepwell::{Context, Next, State};
@@ -90,6 +91,32 @@ impl State {
         Self::of(name, handler::blocking(function))
     }
 
+    /// Returns a state whose function ends by itself when it should end early: [`Context::cancelled`] tells it, and it is not
+    /// dropped, so that it can clean up. One that does not end within the [clean-up time](crate::Options::cleanup_ms) is
+    /// abandoned.
+    ///
+    /// ```
+    /// use stepwell::{Context, Next, State};
+    /// # async fn serve_one() {}
+    /// # async fn close() {}
+    ///
+    /// let state = State::cooperative("serve", |cx: Context| async move {
+    ///     while !cx.is_cancelled() {
+    ///         serve_one().await;
+    ///     }
+    ///     close().await;
+    ///     Ok(Next::done())
+    /// });
+    /// # let _ = state;
+    /// ```
+    pub fn cooperative<F, Fut>(name: &str, function: F) -> Self
+    where
+        F: Fn(Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Next, StepError>> + Send + 'static,
+    {
+        Self::of(name, handler::cooperative(function))
+    }
+
     /// Returns the step and what carries it out.
     pub(super) fn into_parts(self, defaults: &Arc<Defaults>) -> (Step, Function) {
         let Self { step, handler, conditions, .. } = self;
@@ -104,6 +131,15 @@ impl State {
     /// without those, the first.
     pub fn entry(mut self) -> Self {
         self.step.entry = true;
+        self
+    }
+
+    /// Says what the function leads to as far as somebody who read it can tell, for instance a binding that reads the source
+    /// of another language. It serves as [`State::next`] does, but leading elsewhere is no failure, and no part of the
+    /// workflow's version.
+    pub fn next_inferred(mut self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let names = names.into_iter().map(|name| name.as_ref().into()).collect();
+        self.step.next = Successors::Inferred(names);
         self
     }
 

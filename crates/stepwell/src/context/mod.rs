@@ -259,6 +259,11 @@ impl Context {
         self.task().cancel.is_cancelled()
     }
 
+    /// Waits until the attempt should end.
+    pub async fn cancelled(&self) {
+        self.task().cancel.cancelled().await;
+    }
+
     /// Returns the run.
     pub fn run_id(&self) -> &RunId {
         &self.task().run.id

@@ -273,12 +273,7 @@ impl Context {
         T: Serialize + DeserializeOwned,
         Fut: Future<Output = Result<T, StepError>>,
     {
-        self.refuse_at_most_once()?;
-        if name.starts_with('$') {
-            return Err(StepError::never_again(format!(
-                "what is done once cannot be called '{name}': names with a '$' are taken"
-            )));
-        }
+        self.refuse_once(name)?;
         let within = WITHIN.try_with(Vec::clone).unwrap_or_default();
         if within.iter().any(|around| around == name) {
             let message = format!("'{name}' is done once within itself: it would wait for its own end");
@@ -294,6 +289,35 @@ impl Context {
         let value = WITHIN.scope(within, act()).await?;
         self.record(name, to_json(&value, what)?).await?;
         Ok(value)
+    }
+
+    /// Returns what [`Context::once`] kept under a name, for a function that is not written in Rust: it does `once` itself, by
+    /// this and [`Context::record_once`], and sees to it that of several at a time one acts.
+    ///
+    /// # Errors
+    /// Those of `once`.
+    pub fn recorded_once(&self, name: &str) -> Result<Option<Value>, StepError> {
+        self.refuse_once(name)?;
+        Ok(self.recorded(name)?.map(|value| (*value).clone()))
+    }
+
+    /// Keeps something for [`Context::recorded_once`], durably before this returns.
+    ///
+    /// # Errors
+    /// Those of `once`.
+    pub async fn record_once(&self, name: &str, value: Value) -> Result<(), StepError> {
+        self.refuse_once(name)?;
+        self.record(name, value).await
+    }
+
+    fn refuse_once(&self, name: &str) -> Result<(), StepError> {
+        self.refuse_at_most_once()?;
+        if name.starts_with('$') {
+            return Err(StepError::never_again(format!(
+                "what is done once cannot be called '{name}': names with a '$' are taken"
+            )));
+        }
+        Ok(())
     }
 
     /// Returns what is kept under a name.

@@ -298,6 +298,14 @@ impl Run {
         self.events_between(Seq(0), Seq(u64::MAX)).await
     }
 
+    /// Returns the events of its journal that are there, from after that one.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND`, or the store.
+    pub async fn events_after(&self, after: Seq) -> Result<Vec<Recorded>, ErrorObject> {
+        self.events_between(after, Seq(u64::MAX)).await
+    }
+
     async fn events_between(&self, after: Seq, last: Seq) -> Result<Vec<Recorded>, ErrorObject> {
         let count = usize::try_from(last.0.saturating_sub(after.0)).unwrap_or(usize::MAX);
         let journal = self.engine.store().events(&self.id, after, count).await;

@@ -56,6 +56,30 @@ async fn cancelled(run: &Run) -> RunError {
 }
 
 #[tokio::test]
+async fn a_state_that_ends_by_itself_is_let_clean_up_when_it_is_cancelled() {
+    on_each_store(async |engine| {
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let cleans_up = move |cx: Context| {
+            let tell = tell.clone();
+            async move {
+                tell.send("begun").unwrap();
+                cx.cancelled().await;
+                tokio::task::yield_now().await;
+                tell.send("cleaned up").unwrap();
+                Ok(Next::done())
+            }
+        };
+        let agent = Agent::new("tidy").add_state(State::cooperative("a", cleans_up)).build(&engine).unwrap();
+        let run = agent.start(()).await.unwrap();
+        assert_eq!(told.recv().await, Some("begun"));
+        run.cancel().await.unwrap();
+        cancelled(&run).await;
+        assert_eq!(told.try_recv(), Ok("cleaned up"));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a25_a_state_that_ignores_that_it_is_cancelled_is_abandoned_after_the_cleanup_time() {
     on_each_store_with(&narrow(), async |engine| {
         let Deaf { let_go, late, state } = deaf("a");

@@ -214,3 +214,26 @@ async fn a18_all_executions_of_a_required_state_are_waited_for() {
     let of = |name: &str, ordinal| run.execution(name, Ordinal(ordinal)).unwrap();
     assert!((1..=5).all(|chunk| of("chunk", chunk).finished_at <= of("merge", 1).started_at));
 }
+
+#[tokio::test]
+async fn a_condition_may_wait_for_others() {
+    on_each_store(async |engine| {
+        let asks = |holds: bool| {
+            Need::conditional_on(move |cx: Context| async move {
+                tokio::task::yield_now().await;
+                Ok(cx.get::<bool>("seen")? == Some(holds))
+            })
+        };
+        let sees = |cx: Context| async move {
+            cx.set("seen", &true)?;
+            Ok(Next::done())
+        };
+        let agent = Agent::new("asking")
+            .add_state(State::new("a", sees).next([END]))
+            .add_state(State::new("yes", ends).needs("a", asks(true)).next([END]))
+            .add_state(State::new("no", ends).needs("a", asks(false)).next([END]));
+        let result = agent.build(&engine).unwrap().run(()).await.unwrap();
+        assert_eq!(result.completed_states, ["a", "yes"]);
+    })
+    .await;
+}
