@@ -77,10 +77,9 @@ impl Queue {
     pub(crate) async fn call(self: Arc<Self>, function: u64, cx: Context) -> Result<Answer, StepError> {
         let (reply, mut answer) = oneshot::channel();
         let call = self.next_call.fetch_add(1, Ordering::Relaxed);
-        match &mut *self.calls() {
-            Some(calls) => calls.insert(call, reply),
-            None => return Err(loop_is_closed(&cx).into()),
-        };
+        if let Some(calls) = &mut *self.calls() {
+            calls.insert(call, reply);
+        }
         self.push(Message::Call { call, function, cx: Box::new(cx.clone()) });
         let _told = ToldToEnd { queue: self.clone(), call };
         let answered = tokio::select! {
@@ -91,7 +90,13 @@ impl Queue {
                 answer.await
             }
         };
-        answered.unwrap_or_else(|_| Err(loop_is_closed(&cx).into()))
+        if let Ok(answer) = answered {
+            return answer;
+        }
+        // It was let go, or its loop is closed. That is no fault of the step: it stays under way until this process gives it
+        // back, and the next one attempts it again.
+        cx.cancelled().await;
+        Err(ErrorObject::new(Code::TASK_CANCELLED, "its event loop has ended").into())
     }
 
     fn answer(&self, call: u64, answer: Result<Answer, StepError>) {
@@ -116,12 +121,6 @@ impl Drop for ToldToEnd {
             self.queue.push(Message::Cancel { call: self.call });
         }
     }
-}
-
-fn loop_is_closed(cx: &Context) -> ErrorObject {
-    let message = format!("the event loop that step '{}' runs on is closed", cx.step());
-    ErrorObject::new(Code::HANDLER_UNAVAILABLE, message)
-        .with_hint("keep the loop open until the run has ended, for instance by awaiting it")
 }
 
 /// The border between one event loop and the engine.
@@ -196,6 +195,13 @@ impl Border {
     /// Takes note that a function waits, and was let go.
     fn suspend(&self, call: u64) {
         self.queue.answer(call, Err(StepError::Suspended));
+    }
+
+    /// Takes note that a function was let go with its loop, and came to nothing.
+    fn let_go(&self, call: u64) {
+        if let Some(calls) = &mut *self.queue.calls() {
+            calls.remove(&call);
+        }
     }
 
     /// Lets nothing be called here any more: the loop is closed.

@@ -117,9 +117,15 @@ class Border:
         try:
             value = await function.call(function.context(native, self))
             self._bring(number, function, value)
+        except asyncio.CancelledError as error:
+            if not native.cancelled and _is_cancelled_from_outside():
+                # The loop ends, which is no fault of the step.
+                self.native.let_go(number)
+            else:
+                self._bring_failure(number, function, native, error)
         except BaseException as error:
             self._bring_failure(number, function, native, error)
-            if not isinstance(error, Exception | Suspended | asyncio.CancelledError):
+            if not isinstance(error, Exception | Suspended):
                 raise
 
     def _run_blocking(self, number: int, function: Function, native: _native.Context) -> None:
@@ -142,6 +148,13 @@ class Border:
             return
         function.failed(native, error)
         self.native.fail(number, described(error, never_again=function.never_again))
+
+
+def _is_cancelled_from_outside() -> bool:
+    """Return whether the running task was told to end, and did not just await something that was."""
+    task = asyncio.current_task()
+    told = getattr(task, "cancelling", None)  # Since Python 3.11; before, nobody knows.
+    return told is None or told() > 0
 
 
 _borders: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Border] = weakref.WeakKeyDictionary()

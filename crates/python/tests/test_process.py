@@ -1,0 +1,140 @@
+"""What becomes of runs when their process ends, however it does: nothing is lost, and the next process goes on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = """
+import asyncio, os, sys
+from stepwell import Agent
+
+how, store, log = sys.argv[1:]
+
+
+def note(text):
+    with open(log, "a") as file:
+        print(text, file=file)
+
+
+async def first(context):
+    note(f"first {context.attempt}")
+    context.set_state("first", True)
+    return "second"
+
+
+async def second(context):
+    note(f"second {context.attempt}")
+    if how == "os_exit":
+        os._exit(7)
+    if how != "goes_on":
+        print("under way", flush=True)
+        await asyncio.sleep(3600)
+    context.set_state("second", True)
+
+
+agent = Agent("lives", store=store)
+agent.add_state("first", first)
+agent.add_state("second", second)
+
+
+async def leave():
+    run = await agent.start(run_id="r")
+    async for event in events_until_second(run):
+        pass
+
+
+async def events_until_second(run):
+    while True:
+        events = [event async for event in run.events()]
+        yield events
+        if any("second" in str(event["event"]) for event in events):
+            return
+        await asyncio.sleep(0.01)
+
+
+if how == "leaves":
+    asyncio.run(leave())
+    print("left", flush=True)
+else:
+    result = asyncio.run(agent.run(run_id="r"))
+    print(result.status, sorted(result.context), flush=True)
+"""
+
+
+def lives(tmp_path: Path, how: str) -> subprocess.Popen[str]:
+    program = tmp_path / "lives.py"
+    program.write_text(PROGRAM)
+    store, log = f"sqlite://{tmp_path}/runs.db", str(tmp_path / "log")
+    return subprocess.Popen(
+        [sys.executable, str(program), how, store, log],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def goes_on(tmp_path: Path) -> list[str]:
+    """Let another process take the run up; return what its steps noted."""
+    out, err = lives(tmp_path, "goes_on").communicate(timeout=60)
+    assert out == "completed ['first', 'second']\n", err
+    return (tmp_path / "log").read_text().splitlines()
+
+
+def test_a35_a_step_that_ends_its_process_is_attempted_again_by_the_next(tmp_path: Path) -> None:
+    process = lives(tmp_path, "os_exit")
+    process.communicate(timeout=60)
+    assert process.returncode == 7
+    assert goes_on(tmp_path) == ["first 1", "second 1", "second 2"]
+
+
+def test_a35_a_killed_process_loses_nothing(tmp_path: Path) -> None:
+    process = lives(tmp_path, "waits")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "under way\n"
+    process.kill()
+    process.communicate(timeout=60)
+    assert goes_on(tmp_path) == ["first 1", "second 1", "second 2"]
+
+
+def test_an_interrupt_ends_the_process_and_loses_nothing(tmp_path: Path) -> None:
+    process = lives(tmp_path, "waits")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "under way\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in err
+    assert process.returncode != 0
+    assert goes_on(tmp_path)[-1].startswith("second")
+
+
+def test_an_interpreter_that_ends_with_a_run_alive_neither_hangs_nor_crashes(tmp_path: Path) -> None:
+    process = lives(tmp_path, "leaves")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert out.endswith("left\n")
+    assert goes_on(tmp_path)[0] == "first 1"
+
+
+def test_a_forked_process_opens_what_it_uses_anew() -> None:
+    program = """
+import asyncio, os
+from stepwell import Agent
+
+async def step(context):
+    context.set_state("n", 1)
+
+agent = Agent("forked", store="memory:")
+agent.add_state("step", step)
+assert agent.run_sync().context == {"n": 1}
+child = os.fork()
+if child == 0:
+    assert agent.run_sync().context == {"n": 1}
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert agent.run_sync().context == {"n": 1}
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
