@@ -31,7 +31,7 @@ use crate::yielding::yield_once;
 /// A lease that a commit hands over, with the slot it will run in.
 pub(crate) struct Assignment {
     pub(crate) lease: LeaseRef,
-    pub(crate) handler: String,
+    pub(crate) provider: Arc<dyn Provider>,
     pub(crate) slot: Slot,
 }
 
@@ -232,16 +232,14 @@ pub(crate) fn attempt_ref(lease: &LeaseRef) -> AttemptRef {
     }
 }
 
-/// Makes the task of an attempt from its run as it stands. `None`: this process has no such handler, or the run has
-/// no such execution (any more).
+/// Makes the task of an attempt from its run as it stands. `None`: the run has no such execution (any more).
 pub(crate) fn prepare(
     shared: &Arc<Shared>,
     cached: &Cached,
     hold: Hold,
-    handler: &str,
+    provider: Arc<dyn Provider>,
     purpose: Purpose,
 ) -> Option<Box<Prepared>> {
-    let provider = shared.handlers.get(handler)?;
     let (run, lease) = (&cached.run, &hold.attempt.lease);
     let execution = run.execution(lease.execution.step.as_str(), lease.execution.ordinal)?;
     let step = run.workflow().step(execution.step_ix());

@@ -178,11 +178,8 @@ impl Mailbox {
             if waiting.is_empty() {
                 break;
             }
-            for begun in self.turn(&shared, &mut state, waiting).await {
-                // Only the last can be this worker's own: while it drains, the others must not wait for it.
-                if let Some(earlier) = next.replace(begun) {
-                    shared.spawn_attempt(earlier);
-                }
+            if let Some(begun) = self.turn(&shared, &mut state, waiting).await {
+                shared.keep_last(&mut next, begun);
             }
             if let Some(cached) = &*state {
                 snapshots::keep_up(&shared, &cached.run, cached.seq, &cached.snapshot);
@@ -291,11 +288,11 @@ impl Mailbox {
         shared: &Arc<Shared>,
         state: &mut Option<Cached>,
         mut waiting: Vec<Submission>,
-    ) -> Vec<Box<Prepared>> {
+    ) -> Option<Box<Prepared>> {
         let mut was_lost = false;
         for _ in 0..MAX_TURNS {
             if waiting.is_empty() {
-                return Vec::new();
+                return None;
             }
             let create = waiting.iter().find_map(|submission| match submission.command.as_deref() {
                 Some(Command::Create(create)) => Some(&**create),
@@ -312,7 +309,7 @@ impl Mailbox {
                 Ok(cached) => cached,
                 Err(error) => {
                     refuse_all(waiting, &Refused::Store(error));
-                    return Vec::new();
+                    return None;
                 }
             };
             let mut turn = decide(shared, cached, &waiting);
@@ -325,7 +322,7 @@ impl Mailbox {
                 }
                 let receipt = Receipt { seq: cached.seq, status: cached.run.status() };
                 self.reply(shared, waiting, turn.results, receipt).await;
-                return Vec::new();
+                return None;
             }
             let (batch, assigned, changes) = compose(shared, cached, &mut waiting, &mut turn);
             let speaks = !batch.outbox.is_empty();
@@ -357,11 +354,11 @@ impl Mailbox {
                             let receipt = Receipt { seq: committed.seq, status };
                             self.says(receipt);
                             self.reply(shared, waiting, turn.results, receipt).await;
-                            return Vec::new();
+                            return None;
                         }
                         Recovery::Failed(error) => {
                             refuse_all(waiting, &Refused::Store(error));
-                            return Vec::new();
+                            return None;
                         }
                     }
                 }
@@ -369,7 +366,7 @@ impl Mailbox {
         }
         let message = format!("run {} is written by others faster than it can be decided", self.run);
         refuse_all(waiting, &Refused::Store(ErrorObject::new(Code::PERSISTENCE_TRANSACTION_FAILED, message)));
-        Vec::new()
+        None
     }
 
     fn committed(&self, shared: &Arc<Shared>, cached: &mut Cached, committed: Committed) {

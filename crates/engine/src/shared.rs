@@ -289,8 +289,12 @@ impl Shared {
         Ok(())
     }
 
-    /// Returns the session that may be handed work of that run and handler.
-    pub(crate) fn hands_over_to(&self, run: &RunId, handler: &str) -> Option<SessionRef> {
+    /// Returns the session that may be handed work of that run and handler, and who carries it out there.
+    pub(crate) fn hands_over_to(
+        &self,
+        run: &RunId,
+        handler: &str,
+    ) -> Option<(SessionRef, Arc<dyn Provider>)> {
         let session = self.session.get()?;
         let may = match &self.options.leases {
             Leases::None => false,
@@ -299,7 +303,10 @@ impl Shared {
             Leases::Tree(root) => root == run,
         };
         let works = !self.shutdown.is_cancelled() && !self.session_gone.load(Ordering::Acquire);
-        (may && works && self.handlers.get(handler).is_some()).then_some(*session)
+        if !may || !works {
+            return None;
+        }
+        Some((*session, self.handlers.get(handler)?))
     }
 
     /// Takes note that the session was declared dead: what it held is others' by now.
@@ -332,24 +339,24 @@ impl Shared {
     }
 
     /// Carries out what a commit arranged: attempts that were handed over begin, those that are not wanted any more
-    /// are cancelled, and whoever waits for work, timers or messages is woken.
-    #[expect(clippy::vec_box, reason = "each is handed on by itself")]
+    /// are cancelled, and whoever waits for work, timers or messages is woken. Returns the last of those attempts, which is left to
+    /// whoever drains the mailbox.
     pub(crate) fn arrange(
         self: &Arc<Self>,
         run: &RunId,
         cached: &Cached,
         changes: &Changes,
         assigned: Vec<Assignment>,
-    ) -> Vec<Box<Prepared>> {
+    ) -> Option<Box<Prepared>> {
         for gone in &changes.no_work {
             self.cancel(run, gone);
         }
         let handed_over = assigned.len();
-        let mut begun = Vec::with_capacity(handed_over);
-        for Assignment { lease, handler, slot } in assigned {
+        let mut last = None;
+        for Assignment { lease, provider, slot } in assigned {
             let hold = self.hold(run, lease, slot);
-            match attempt::prepare(self, cached, hold, &handler, Purpose::Attempt) {
-                Some(prepared) => begun.push(prepared),
+            match attempt::prepare(self, cached, hold, provider, Purpose::Attempt) {
+                Some(prepared) => self.keep_last(&mut last, prepared),
                 None => self.strays.notify_one(),
             }
         }
@@ -361,7 +368,15 @@ impl Shared {
         if later || changes.timers.iter().any(|(_, at)| at.is_some()) {
             self.timer.notify_one();
         }
-        begun
+        last
+    }
+
+    /// Takes note of one more attempt that begins. Only the last can be the own of a worker that drains a mailbox: while it does,
+    /// the others must not wait for it.
+    pub(crate) fn keep_last(self: &Arc<Self>, last: &mut Option<Box<Prepared>>, prepared: Box<Prepared>) {
+        if let Some(earlier) = last.replace(prepared) {
+            self.spawn_attempt(earlier);
+        }
     }
 
     /// Lets every loop ask the store: a commit of this process stands whose arrangements were forgotten.
@@ -413,8 +428,10 @@ impl Shared {
                         now,
                     );
                 }
-                let item = &leased.item;
-                match attempt::prepare(&shared, cached, hold, &item.handler, item.purpose) {
+                let provider = shared.handlers.get(&leased.item.handler);
+                let prepare =
+                    |provider| attempt::prepare(&shared, cached, hold, provider, leased.item.purpose);
+                match provider.and_then(prepare) {
                     Some(prepared) => shared.spawn_attempt(prepared),
                     None => shared.strays.notify_one(),
                 }

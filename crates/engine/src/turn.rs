@@ -47,8 +47,7 @@ pub(crate) fn decide(shared: &Arc<Shared>, cached: &mut Cached, waiting: &[Submi
     let now = shared.clock.now();
     let mut turn = Turn {
         at: now,
-        // An end, what it activates, and the attempt that begins.
-        events: Vec::with_capacity(waiting.len() * 4),
+        events: Vec::new(),
         messages: Vec::new(),
         answered: Vec::new(),
         lost: Vec::new(),
@@ -67,7 +66,12 @@ pub(crate) fn decide(shared: &Arc<Shared>, cached: &mut Cached, waiting: &[Submi
         match cached.run.handle(command, now) {
             Ok(decision) => {
                 turn.at = decision.at;
-                turn.events.extend(decision.events);
+                // Most turns decide one command: its events are those of the turn.
+                if turn.events.is_empty() {
+                    turn.events = decision.events;
+                } else {
+                    turn.events.extend(decision.events);
+                }
                 turn.messages.extend(decision.messages);
                 turn.results.push(None);
                 // The late outcome of an attempt that a person is asked about has no lease any more.
@@ -104,7 +108,8 @@ pub(crate) fn compose(
     let workflow = cached.run.workflow().clone();
     let mut changes = cached.run.take_changes();
     let mut work: Vec<WorkChange> = changes.no_work.iter().cloned().map(WorkChange::Remove).collect();
-    let mut assigned = Vec::new();
+    work.reserve(changes.work.len());
+    let mut assigned = Vec::with_capacity(changes.work.len());
     let mut slots: Vec<Slot> = waiting.iter_mut().filter_map(|s| s.slot.take()).collect();
     // The attempts have ended: what they booked is there for those who follow.
     for slot in &mut slots {
@@ -174,7 +179,7 @@ fn hand_over(
     if !is_due || cached.run.status() != RunStatus::Running || !stored.limits.is_empty() {
         return None;
     }
-    let session = shared.hands_over_to(cached.run.id(), &stored.handler)?;
+    let (session, provider) = shared.hands_over_to(cached.run.id(), &stored.handler)?;
     let booking = shared.pool.book(&stored.resources).ok()?;
     let slot = shared.slots.for_successor(slots, item.priority, now)?.with(booking);
     let started = AttemptStarted {
@@ -187,7 +192,7 @@ fn hand_over(
     cached.run.apply(&event, now);
     events.push(event);
     let lease = LeaseRef { execution: item.execution.clone(), attempt: item.attempt, session };
-    Some((session, Assignment { lease, handler: stored.handler.clone(), slot }))
+    Some((session, Assignment { lease, provider, slot }))
 }
 
 fn work_item(workflow: &Workflow, item: &Work) -> WorkItem {

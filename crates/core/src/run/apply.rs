@@ -157,8 +157,8 @@ impl Run {
             Event::AttemptStarted(started) => self.attempt_started(started, at),
             Event::StepCompleted { step, execution, output, writes, to, .. } => {
                 if let Some(ix) = self.find(step.as_str(), *execution) {
-                    let reference = self.reference(ix);
                     if !writes.is_empty() {
+                        let reference = self.reference(ix);
                         Arc::make_mut(&mut self.context).apply(writes, &reference);
                     }
                     self.step_completed(ix, output, to, at);

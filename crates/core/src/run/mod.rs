@@ -481,7 +481,10 @@ impl Run {
     }
 
     fn find(&self, step: &str, ordinal: Ordinal) -> Option<u32> {
-        let step = self.workflow.find(step)?;
+        self.of_step(self.workflow.find(step)?, ordinal)
+    }
+
+    fn of_step(&self, step: StepIx, ordinal: Ordinal) -> Option<u32> {
         self.steps[step.at()].executions.get((ordinal.0 as usize).checked_sub(1)?).copied()
     }
 

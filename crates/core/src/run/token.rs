@@ -12,7 +12,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Payload, present};
@@ -23,7 +23,7 @@ use crate::workflow::{Graph, StepIx, Workflow};
 pub(crate) type Lineage = Arc<[Branch]>;
 
 /// The branches of one fork that a token stands for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Branch {
     /// The execution that forked.
     pub(crate) fork: u32,
@@ -66,7 +66,7 @@ struct Watch {
     /// Plain tokens held here, in order of arrival.
     held: Vec<u32>,
     /// Their different lineages.
-    lineages: HashSet<Lineage>,
+    lineages: BTreeSet<Lineage>,
     /// Groups with a smaller number hold none of them.
     cursor: u64,
     /// The group that holds one of them, as far as is known.
@@ -84,8 +84,8 @@ pub(crate) struct Tokens {
     next_token: u32,
     groups: BTreeMap<u64, (GroupKey, u32)>,
     group_of: HashMap<GroupKey, u64>,
-    /// The groups at each step, by its index.
-    groups_at: Vec<BTreeSet<u64>>,
+    /// The groups at each step, by its index; ascending.
+    groups_at: Vec<Vec<u64>>,
     /// How many steps have groups.
     occupied: usize,
     next_group: u64,
@@ -150,9 +150,7 @@ impl Tokens {
 
     /// Takes one arrived token away.
     pub(crate) fn take(&mut self, id: u32) -> Option<Token> {
-        let token = self.arrived.remove(&id)?;
-        self.leave(token.step, &token.lineage, true);
-        *at_step(&mut self.arrived_at, token.step) -= 1;
+        let token = self.remove(id)?;
         if let Some(watch) = self.joins.get_mut(&token.step) {
             watch.held.retain(|held| *held != id);
             if watch.held.is_empty() {
@@ -164,20 +162,26 @@ impl Tokens {
 
     /// Takes all tokens held at a step, in order of arrival.
     pub(crate) fn take_held(&mut self, step: StepIx) -> Vec<Token> {
-        let Some(watch) = self.joins.get(&step) else { return Vec::new() };
-        let ids = watch.held.clone();
-        self.drop_watch(step);
-        ids.iter().filter_map(|id| self.take(*id)).collect()
+        let Some(watch) = self.drop_watch(step) else { return Vec::new() };
+        watch.held.iter().filter_map(|id| self.remove(*id)).collect()
     }
 
-    fn drop_watch(&mut self, step: StepIx) {
-        let Some(watch) = self.joins.remove(&step) else { return };
+    fn remove(&mut self, id: u32) -> Option<Token> {
+        let token = self.arrived.remove(&id)?;
+        self.leave(token.step, &token.lineage, true);
+        *at_step(&mut self.arrived_at, token.step) -= 1;
+        Some(token)
+    }
+
+    fn drop_watch(&mut self, step: StepIx) -> Option<Watch> {
+        let watch = self.joins.remove(&step)?;
         self.unsettled.remove(&(watch.rank, step));
         if let Some(group) = watch.witness
             && let Some(list) = self.witnesses.get_mut(&group)
         {
             list.retain(|s| *s != step);
         }
+        Some(watch)
     }
 
     /// Puts a token into an execution at `step`.
@@ -205,7 +209,7 @@ impl Tokens {
                 self.groups.insert(id, (new.key().clone(), 1));
                 let here = at_step(&mut self.groups_at, step);
                 self.occupied += usize::from(here.is_empty());
-                here.insert(id);
+                here.push(id);
                 new.insert(id);
             }
         }
@@ -231,7 +235,9 @@ impl Tokens {
         known.remove();
         self.groups.remove(&id);
         let here = at_step(&mut self.groups_at, step);
-        here.remove(&id);
+        if let Ok(place) = here.binary_search(&id) {
+            here.remove(place);
+        }
         self.occupied -= usize::from(here.is_empty());
         for step in self.witnesses.remove(&id).unwrap_or_default() {
             if let Some(watch) = self.joins.get_mut(&step) {
@@ -413,13 +419,13 @@ pub(crate) fn branch_off(lineage: &Lineage, fork: u32, at: StepIx, target: StepI
 }
 
 /// Returns the lineage of several tokens that became one.
-pub(crate) fn unite(lineages: &[Lineage]) -> Lineage {
-    let Some((first, rest)) = lineages.split_first() else { return Lineage::default() };
-    if rest.iter().all(|lineage| lineage == first) {
-        return first.clone();
+pub(crate) fn unite(tokens: &[Token]) -> Lineage {
+    let Some((first, rest)) = tokens.split_first() else { return Lineage::default() };
+    if rest.iter().all(|token| token.lineage == first.lineage) {
+        return first.lineage.clone();
     }
     let mut forks: BTreeMap<u32, (StepIx, BTreeSet<StepIx>)> = BTreeMap::new();
-    for branch in lineages.iter().flat_map(|lineage| lineage.iter()) {
+    for branch in tokens.iter().flat_map(|token| token.lineage.iter()) {
         forks.entry(branch.fork).or_insert((branch.at, BTreeSet::new())).1.extend(&branch.targets);
     }
     forks

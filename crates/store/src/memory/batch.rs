@@ -1,11 +1,12 @@
 //! Committing a batch: checked first, then applied as a whole.
 
-use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use foldhash::HashMap;
 use stepwell_core::ids::{RunId, Seq, Timestamp};
+use stepwell_core::run::command::TimerKey;
 
-use super::state::{State, StoredRun, StoredWork};
+use super::state::{State, StoredRun};
 use crate::error::CommitError;
 use crate::model::{
     Base, Batch, Committed, LazyEvent, LeaseRef, Revision, RunRow, TimerChange, WaitChange, WorkChange,
@@ -36,7 +37,7 @@ impl State {
             let stored = StoredRun {
                 row,
                 journal: Vec::new(),
-                batches: HashMap::default(),
+                committed: Vec::new(),
                 commands: HashMap::default(),
                 work: HashMap::default(),
                 timers: HashMap::default(),
@@ -47,10 +48,10 @@ impl State {
         for lazy in batch.lazy {
             self.append_if_held(lazy);
         }
-        for lease in batch.answered.iter().chain(&batch.lost) {
-            self.remove_work(&batch.run, &lease.execution);
-        }
         let run = self.runs.get_mut(&batch.run).expect("it was checked or made above");
+        for lease in batch.answered.iter().chain(&batch.lost) {
+            self.leases.remove(run, &lease.execution);
+        }
         for event in batch.events {
             run.append(batch.at, event);
         }
@@ -59,15 +60,15 @@ impl State {
         run.row.state = batch.row;
         run.row.updated_at = batch.at;
         let committed = Committed { revision: run.row.revision, seq: run.row.seq };
-        run.batches.insert(batch.id, committed);
+        run.committed.push(committed);
         for id in batch.commands {
             run.commands.insert(id, committed.seq);
         }
         for change in batch.work {
-            self.change_work(&batch.run, batch.at, change);
+            self.leases.change(run, batch.at, change);
         }
         for change in batch.timers {
-            self.change_timer(&batch.run, change);
+            change_timer(&mut self.timers, run, change);
         }
         for change in batch.waits {
             match change {
@@ -112,7 +113,9 @@ impl State {
             self.check_answers(batch, stored)?;
         }
         let gone = batch.work.iter().find_map(|change| match change {
-            WorkChange::HandOver(_, session) => Some(*session).filter(|session| !self.is_alive(*session)),
+            WorkChange::HandOver(_, session) => {
+                Some(*session).filter(|session| !self.leases.is_alive(*session))
+            }
             WorkChange::Put(_) | WorkChange::Remove(_) => None,
         });
         gone.map_or(Ok(()), |session| Err(CommitError::SessionGone(session)))
@@ -123,7 +126,7 @@ impl State {
             return Err(CommitError::Repeated { run: batch.run.clone(), id: id.clone(), seq: *seq });
         }
         let is_lost = |lease: &LeaseRef| {
-            stored.standing(lease).map(|work| work.is_stray || !self.is_alive(lease.session))
+            stored.standing(lease).map(|work| work.is_stray || !self.leases.is_alive(lease.session))
         };
         let unanswerable = batch.answered.iter().find(|lease| is_lost(lease) != Some(false));
         if let Some(lease) = unanswerable.or_else(|| batch.lost.iter().find(|l| is_lost(l) != Some(true))) {
@@ -135,46 +138,30 @@ impl State {
         Ok(())
     }
 
-    fn change_work(&mut self, run: &RunId, at: Timestamp, change: WorkChange) {
-        let (item, lease) = match change {
-            WorkChange::Remove(execution) => return self.withdraw_work(run, &execution),
-            WorkChange::Put(item) => (item, None),
-            WorkChange::HandOver(item, session) => (item, Some(session)),
-        };
-        self.remove_work(run, &item.execution);
-        self.next_order += 1;
-        let place = (Reverse(item.priority), at, self.next_order);
-        let at = (run.clone(), item.execution.clone());
-        match lease {
-            None => {
-                self.ready.insert(place, at);
-            }
-            Some(session) => self.book(session, at, &item),
-        }
-        let stored = self.runs.get_mut(run).expect("work is changed for known runs only");
-        stored.work.insert(item.execution.clone(), StoredWork { item, place, lease, is_stray: false });
-    }
-
-    fn change_timer(&mut self, run: &RunId, change: TimerChange) {
-        let (key, at) = match change {
-            TimerChange::Put(key, at) => (key, Some(at)),
-            TimerChange::Remove(key) => (key, None),
-        };
-        let timers = &mut self.runs.get_mut(run).expect("timers are changed for known runs only").timers;
-        if let Some(before) = timers.remove(&key) {
-            self.timers.remove(&(before, run.clone(), key.clone()));
-        }
-        if let Some(at) = at {
-            timers.insert(key.clone(), at);
-            self.timers.insert((at, run.clone(), key));
-        }
-    }
-
     pub(super) fn append_if_held(&mut self, lazy: LazyEvent) {
         if let Some(run) = self.runs.get_mut(&lazy.run)
             && run.standing(&lazy.lease).is_some()
         {
             run.append(lazy.at, lazy.event);
         }
+    }
+}
+
+fn change_timer(
+    timers: &mut BTreeSet<(Timestamp, RunId, TimerKey)>,
+    run: &mut StoredRun,
+    change: TimerChange,
+) {
+    let (key, at) = match change {
+        TimerChange::Put(key, at) => (key, Some(at)),
+        TimerChange::Remove(key) => (key, None),
+    };
+    let id = &run.row.run;
+    if let Some(before) = run.timers.remove(&key) {
+        timers.remove(&(before, id.clone(), key.clone()));
+    }
+    if let Some(at) = at {
+        timers.insert((at, id.clone(), key.clone()));
+        run.timers.insert(key, at);
     }
 }

@@ -1,25 +1,51 @@
 //! Leases: what is ready, who holds what, units of named limits.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use foldhash::{HashMap, HashSet};
-use stepwell_core::ids::{ExecutionRef, RunId};
+use stepwell_core::ids::{ExecutionRef, RunId, Timestamp};
 use stepwell_core::run::event::{AttemptStarted, Event};
 use stepwell_core::status::RunStatus;
+use stepwell_core::workflow::definition::Priority;
 
-use super::state::{Lingering, Place, State, StoredWork};
-use crate::model::{LeaseRef, LeaseRequest, Leased, LimitUse, Purpose, SessionRef, WorkItem};
+use super::state::{State, StoredRun, StoredWork};
+use crate::model::{LeaseRef, LeaseRequest, Leased, LimitUse, Purpose, SessionRef, WorkChange, WorkItem};
+
+/// What the items of all runs have in common.
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    /// Ready items: priority, then age.
+    pub(super) ready: BTreeMap<Place, (RunId, ExecutionRef)>,
+    next_order: u64,
+    /// Units of named limits that leases have taken.
+    taken: HashMap<String, u32>,
+    pub(super) sessions: HashMap<u64, u64>,
+    /// The items whose lease stands.
+    leased: HashSet<(RunId, ExecutionRef)>,
+    /// Removed leases that take units of named limits until their workers let go of them.
+    pub(super) lingering: Vec<Lingering>,
+}
+
+/// Where a ready item stands in the queue.
+pub(super) type Place = (Reverse<Priority>, Timestamp, u64);
+
+/// A lease that was removed while its worker held it, and the units that it takes.
+#[derive(Debug)]
+pub(super) struct Lingering {
+    pub(super) run: RunId,
+    pub(super) lease: LeaseRef,
+    pub(super) limits: Vec<LimitUse>,
+}
 
 impl State {
-    pub(super) fn is_alive(&self, session: SessionRef) -> bool {
-        self.sessions.get(&session.id) == Some(&session.generation)
-    }
-
     /// Returns what a request would get, with its places among what is ready.
     pub(super) fn choose(&self, request: &LeaseRequest) -> (Vec<Place>, Vec<Leased>) {
         let mut leased: Vec<Leased> = Vec::new();
         let mut places = Vec::new();
         let mut taken_now: HashMap<&str, u32> = HashMap::default();
         let mut room = request.room.clone();
-        for (place, (run, execution)) in &self.ready {
+        for (place, (run, execution)) in &self.leases.ready {
             if leased.len() >= request.max {
                 break;
             }
@@ -30,10 +56,8 @@ impl State {
                 && request.root.as_ref().is_none_or(|root| *root == stored.row.root)
                 && request.handles(&item.handler);
             let fits = |limit: &LimitUse| {
-                let taken =
-                    self.taken.get(&limit.name).copied().unwrap_or(0) + self.lingering_of(&limit.name);
                 let now = taken_now.get(limit.name.as_str()).copied().unwrap_or(0);
-                taken + now + limit.units <= limit.capacity
+                self.leases.taken_of(&limit.name) + now + limit.units <= limit.capacity
             };
             // Room last: what is kept waiting by something else reserves none of it.
             if !is_asked || !item.limits.iter().all(fits) || !room.take(&item.resources) {
@@ -51,10 +75,10 @@ impl State {
     pub(super) fn lease(&mut self, request: &LeaseRequest) -> Vec<Leased> {
         let (places, leased) = self.choose(request);
         for place in places {
-            self.ready.remove(&place);
+            self.leases.ready.remove(&place);
         }
         for Leased { run: id, item, session } in &leased {
-            self.book(*session, (id.clone(), item.execution.clone()), item);
+            self.leases.book(id, item);
             let run = self.runs.get_mut(id).expect("it was found above");
             let work = run.work.get_mut(&item.execution).expect("it was found above");
             work.lease = Some(*session);
@@ -72,30 +96,34 @@ impl State {
         leased
     }
 
-    /// Returns the leases of a session, each with whether it is a stray.
-    pub(super) fn leases_of(
-        &self,
-        session: SessionRef,
-    ) -> impl Iterator<Item = (RunId, LeaseRef, bool)> + '_ {
-        let all = self.leased.get(&session).into_iter().flatten();
-        all.filter_map(|(run, execution)| {
+    /// Returns the leases that stand, each with whether it is a stray.
+    pub(super) fn standing(&self) -> impl Iterator<Item = (RunId, LeaseRef, bool)> + '_ {
+        self.leases.leased.iter().filter_map(|(run, execution)| {
             let work = self.runs.get(run)?.work.get(execution)?;
             Some((run.clone(), work.lease_ref()?, work.is_stray))
         })
     }
+}
+
+impl Leases {
+    pub(super) fn is_alive(&self, session: SessionRef) -> bool {
+        self.sessions.get(&session.id) == Some(&session.generation)
+    }
 
     /// Counts a lease.
-    pub(super) fn book(&mut self, session: SessionRef, at: (RunId, ExecutionRef), item: &WorkItem) {
+    fn book(&mut self, run: &RunId, item: &WorkItem) {
         for limit in &item.limits {
             *self.taken.entry(limit.name.clone()).or_insert(0) += limit.units;
         }
-        self.leased.entry(session).or_default().insert(at);
+        self.leased.insert((run.clone(), item.execution.clone()));
     }
 
-    /// Returns how many units of a limit removed leases of living sessions take.
-    fn lingering_of(&self, limit: &str) -> u32 {
+    /// Returns how many units of a limit are taken: by leases that stand, and by removed ones of living sessions.
+    fn taken_of(&self, limit: &str) -> u32 {
         let alive = self.lingering.iter().filter(|one| self.is_alive(one.lease.session));
-        alive.flat_map(|one| &one.limits).filter(|taken| taken.name == limit).map(|taken| taken.units).sum()
+        let units =
+            alive.flat_map(|one| &one.limits).filter(|taken| taken.name == limit).map(|taken| taken.units);
+        self.taken.get(limit).copied().unwrap_or(0) + units.sum::<u32>()
     }
 
     /// Lets those removed leases go that their worker does not hold any more; tells whether there were any.
@@ -107,41 +135,54 @@ impl State {
         self.lingering.len() < before
     }
 
+    /// Puts, hands over or withdraws an item of a run.
+    pub(super) fn change(&mut self, run: &mut StoredRun, at: Timestamp, change: WorkChange) {
+        let (item, lease) = match change {
+            WorkChange::Remove(execution) => return self.withdraw(run, &execution),
+            WorkChange::Put(item) => (item, None),
+            WorkChange::HandOver(item, session) => (item, Some(session)),
+        };
+        self.remove(run, &item.execution);
+        self.next_order += 1;
+        let place = (Reverse(item.priority), at, self.next_order);
+        if lease.is_some() {
+            self.book(&run.row.run, &item);
+        } else {
+            self.ready.insert(place, (run.row.run.clone(), item.execution.clone()));
+        }
+        run.work.insert(item.execution.clone(), StoredWork { item, place, lease, is_stray: false });
+    }
+
     /// Removes an item that nothing is to be done for any more. What its worker holds takes its units until it is let go.
-    pub(super) fn withdraw_work(&mut self, run: &RunId, execution: &ExecutionRef) {
-        let work = self.runs.get(run).and_then(|stored| stored.work.get(execution));
+    fn withdraw(&mut self, run: &mut StoredRun, execution: &ExecutionRef) {
+        let work = run.work.get(execution);
         let lease = work.and_then(|work| Some((work.lease_ref()?, work.item.limits.clone())));
         let takes =
             |(lease, limits): &(LeaseRef, Vec<LimitUse>)| !limits.is_empty() && self.is_alive(lease.session);
         if let Some((lease, limits)) = lease.filter(takes) {
-            self.lingering.push(Lingering { run: run.clone(), lease, limits });
+            self.lingering.push(Lingering { run: run.row.run.clone(), lease, limits });
         }
-        self.remove_work(run, execution);
+        self.remove(run, execution);
     }
 
-    pub(super) fn remove_work(&mut self, run: &RunId, execution: &ExecutionRef) {
-        let Some(before) = self.runs.get_mut(run).and_then(|stored| stored.work.remove(execution)) else {
-            return;
-        };
-        self.forget_work(run, before);
+    /// Removes an item.
+    pub(super) fn remove(&mut self, run: &mut StoredRun, execution: &ExecutionRef) {
+        if let Some(work) = run.work.remove(execution) {
+            self.forget(&run.row.run, work);
+        }
     }
 
     /// Takes an item that is gone out of everything that counts items.
-    pub(super) fn forget_work(&mut self, run: &RunId, work: StoredWork) {
-        let Some(session) = work.lease else {
+    pub(super) fn forget(&mut self, run: &RunId, work: StoredWork) {
+        if work.lease.is_none() {
             self.ready.remove(&work.place);
             return;
-        };
+        }
         for limit in &work.item.limits {
             if let Some(taken) = self.taken.get_mut(&limit.name) {
                 *taken = taken.saturating_sub(limit.units);
             }
         }
-        if let Some(leases) = self.leased.get_mut(&session) {
-            leases.remove(&(run.clone(), work.item.execution));
-            if leases.is_empty() {
-                self.leased.remove(&session);
-            }
-        }
+        self.leased.remove(&(run.clone(), work.item.execution));
     }
 }

@@ -43,7 +43,7 @@ impl Default for MemoryStore {
 impl MemoryStore {
     /// Ends a session as a crash of its process would: its leases are lost, nothing else changes.
     pub fn kill_session(&self, session: SessionRef) {
-        self.locked().sessions.remove(&session.id);
+        self.locked().leases.sessions.remove(&session.id);
         self.moved();
     }
 
@@ -76,7 +76,9 @@ impl Store for MemoryStore {
     }
 
     async fn is_committed(&self, run: &RunId, batch: u64) -> Result<Option<Committed>, Error> {
-        Ok(self.open()?.runs.get(run).and_then(|run| run.batches.get(&batch).copied()))
+        let state = self.open()?;
+        let of_batch = |committed: &&Committed| committed.revision.batch == batch;
+        Ok(state.runs.get(run).and_then(|run| run.committed.iter().rev().find(of_batch).copied()))
     }
 
     async fn command_outcome(&self, run: &RunId, command: &CommandId) -> Result<Option<Seq>, Error> {
@@ -141,7 +143,7 @@ impl Store for MemoryStore {
         let mut state = self.open()?;
         state.next_session += 1;
         let session = SessionRef { id: state.next_session, generation: 1 };
-        state.sessions.insert(session.id, session.generation);
+        state.leases.sessions.insert(session.id, session.generation);
         Ok(session)
     }
 
@@ -152,18 +154,21 @@ impl Store for MemoryStore {
         _now: Timestamp,
     ) -> Result<Renewal, Error> {
         let mut state = self.open()?;
-        if !state.is_alive(session) {
+        if !state.leases.is_alive(session) {
             return Err(Error::NotFound(format!("session {}", session.id)));
         }
-        let standing: HashSet<(RunId, LeaseRef)> =
-            state.leases_of(session).map(|(run, lease, _)| (run, lease)).collect();
+        let standing: HashSet<(RunId, LeaseRef)> = state
+            .standing()
+            .filter(|(_, lease, _)| lease.session == session)
+            .map(|(run, lease, _)| (run, lease))
+            .collect();
         let held: HashSet<(RunId, LeaseRef)> = held.into_iter().collect();
         let strays: Vec<_> = standing.difference(&held).cloned().collect();
         for (run, lease) in &strays {
             let work = state.runs.get_mut(run).and_then(|run| run.work.get_mut(&lease.execution));
             work.expect("its lease was found above").is_stray = true;
         }
-        let is_news = state.let_go(session, &held);
+        let is_news = state.leases.let_go(session, &held);
         drop(state);
         if is_news {
             self.moved();
@@ -173,9 +178,9 @@ impl Store for MemoryStore {
 
     async fn close_session(&self, session: SessionRef) -> Result<(), Error> {
         let mut state = self.open()?;
-        if state.is_alive(session) {
-            state.sessions.remove(&session.id);
-            state.let_go(session, &HashSet::default());
+        if state.leases.is_alive(session) {
+            state.leases.sessions.remove(&session.id);
+            state.leases.let_go(session, &HashSet::default());
         }
         drop(state);
         self.moved();
@@ -184,16 +189,15 @@ impl Store for MemoryStore {
 
     async fn lost_leases(&self, _now: Timestamp, max: usize) -> Result<Vec<LostLease>, Error> {
         let state = self.open()?;
-        let lost = state.leased.keys().flat_map(|session| {
-            let is_gone = !state.is_alive(*session);
-            state.leases_of(*session).filter(move |(_, _, is_stray)| is_gone || *is_stray)
-        });
+        let lost = state
+            .standing()
+            .filter(|(_, lease, is_stray)| *is_stray || !state.leases.is_alive(lease.session));
         Ok(lost.take(max).map(|(run, lease, _)| LostLease { run, lease }).collect())
     }
 
     async fn lease(&self, request: LeaseRequest) -> Result<Vec<Leased>, Error> {
         let mut state = self.open()?;
-        if !state.is_alive(request.session) {
+        if !state.leases.is_alive(request.session) {
             return Err(Error::NotFound(format!("session {}", request.session.id)));
         }
         let leased = state.lease(&request);
@@ -218,8 +222,11 @@ impl Store for MemoryStore {
     async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
         let state = self.open()?;
         let timer = state.timers.first().map(|(at, _, _)| *at);
-        let work =
-            state.ready.values().map(|(run, execution)| state.runs[run].work[execution].item.not_before);
+        let work = state
+            .leases
+            .ready
+            .values()
+            .map(|(run, execution)| state.runs[run].work[execution].item.not_before);
         let work = work.filter(|at| *at > now).min();
         Ok([timer, work].into_iter().flatten().min())
     }

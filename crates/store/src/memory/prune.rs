@@ -33,14 +33,14 @@ impl State {
             let Some(run) = self.runs.remove(id) else { continue };
             self.by_creation.remove(&(run.row.created_at, id.clone()));
             for work in run.work.into_values() {
-                self.forget_work(id, work);
+                self.leases.forget(id, work);
             }
             for (key, at) in run.timers {
                 self.timers.remove(&(at, id.clone(), key));
             }
         }
         self.waits.retain(|_, wait| !old.contains(&wait.run));
-        self.lingering.retain(|lease| !old.contains(&lease.run));
+        self.leases.lingering.retain(|lease| !old.contains(&lease.run));
         self.outbox.retain(|_, (source, _)| !old.contains(source));
         Ok(pruned)
     }

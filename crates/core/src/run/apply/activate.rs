@@ -43,7 +43,7 @@ impl Run {
         at: Timestamp,
     ) {
         let Some(step_ix) = self.workflow.find(step.as_str()) else { return };
-        let is_new = self.find(step.as_str(), ordinal).is_none();
+        let is_new = self.of_step(step_ix, ordinal).is_none();
         let ix = self.ensure_execution(step, step_ix, ordinal);
         let (lineage, late) = match by {
             Activation::Entry => (Lineage::default(), Vec::new()),
@@ -143,14 +143,13 @@ impl Run {
     }
 
     pub(super) fn unite(&mut self, ix: u32, tokens: &[Token]) -> (Lineage, Vec<StepIx>) {
-        let lineages: Vec<Lineage> = tokens.iter().map(|token| token.lineage.clone()).collect();
         let mut late = tokens.first().map(|token| token.late.clone()).unwrap_or_default();
         late.retain(|step| tokens.iter().all(|token| token.late.contains(step)));
         let failure_of = tokens.iter().find_map(|token| token.failure_of);
         if failure_of.is_some() {
             self.executions[ix as usize].failure_of = failure_of;
         }
-        (self.tokens.trimmed(&token::unite(&lineages)), late)
+        (self.tokens.trimmed(&token::unite(tokens)), late)
     }
 
     /// For `join: any`: every other live token that can still come here is too late.
@@ -170,7 +169,7 @@ impl Run {
     }
 
     pub(super) fn ensure_execution(&mut self, step: &StepName, step_ix: StepIx, ordinal: Ordinal) -> u32 {
-        if let Some(known) = self.find(step.as_str(), ordinal) {
+        if let Some(known) = self.of_step(step_ix, ordinal) {
             let execution = &mut self.executions[known as usize];
             if execution.status == ExecutionStatus::Skipped {
                 execution.error = None;

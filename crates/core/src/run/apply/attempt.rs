@@ -47,9 +47,10 @@ impl Run {
         execution.due_at = None;
         execution.settle = None;
         execution.judging = false;
-        let (before, step, ordinal) = (execution.status, execution.step.clone(), execution.ordinal);
+        let before = execution.status;
         if before == ExecutionStatus::Retrying {
-            self.set_timer(TimerKey::Retry(step, ordinal), None);
+            let key = TimerKey::Retry(execution.step.clone(), execution.ordinal);
+            self.set_timer(key, None);
         }
         if before == ExecutionStatus::Blocked {
             self.stop_need_timers(self.exec(ix).step_ix);
@@ -117,7 +118,8 @@ impl Run {
         // What a child run carries out has an execution of its own (`Activation::Child`).
         for target in to.iter().filter(|target| target.workflow.is_none()) {
             let Some(target_ix) = workflow.find(target.step.as_str()) else { continue };
-            if target.payload.is_none() && !plain.insert(target_ix) {
+            let is_repeated = target.payload.is_none() && to.len() > 1 && !plain.insert(target_ix);
+            if is_repeated {
                 continue;
             }
             branches.push((target_ix, target.payload.clone()));

@@ -100,12 +100,16 @@ impl Turn<'_> {
             let message = format!("step '{name}' is an element of 'for_each' and cannot name what follows");
             return Err(ErrorObject::new(Code::TASK_RESULT_INVALID, message).with("task_id", name.as_str()));
         }
-        let declared: Option<HashSet<&StepName>> = match &workflow.step(execution.step_ix).next {
-            Successors::Declared(names) if !to.is_empty() => Some(names.iter().collect()),
-            Successors::Declared(_) | Successors::Inferred(_) | Successors::Unknown => None,
+        let declared = match &workflow.step(execution.step_ix).next {
+            Successors::Declared(names) => Some(names),
+            Successors::Inferred(_) | Successors::Unknown => None,
         };
-        let is_declared = |names: &HashSet<&StepName>, step: &StepName| {
-            names.contains(step) || names.iter().any(|name| is_pattern(name) && matches(name, step))
+        // A wide fork looks each of its targets up among as many names; one target is found faster without a set.
+        let looked_up = declared.filter(|_| to.len() > 1);
+        let looked_up: HashSet<&StepName> = looked_up.into_iter().flatten().collect();
+        let is_declared = |names: &Vec<StepName>, step: &StepName| {
+            let is_meant = |name: &StepName| name == step || (is_pattern(name) && matches(name, step));
+            looked_up.contains(step) || names.iter().any(is_meant)
         };
         for target in to {
             let found = workflow.find(target.step.as_str());

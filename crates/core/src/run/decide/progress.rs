@@ -51,6 +51,9 @@ impl Turn<'_> {
     /// Looks at tokens that have just arrived and are not held: payloads, `each`, `any`, late ones.
     fn look_at_arrivals(&mut self) -> bool {
         let mut fresh = std::mem::take(&mut self.run.fresh);
+        if fresh.is_empty() {
+            return false;
+        }
         let workflow = self.run.workflow.clone();
         if fresh.len() > 1 {
             let priority =
@@ -70,23 +73,23 @@ impl Turn<'_> {
                 break;
             }
         }
-        !fresh.is_empty()
+        true
     }
 
     fn fire_joins(&mut self) -> bool {
         if self.run.ending.is_some() {
             return false;
         }
-        let workflow = self.run.workflow.clone();
-        let Some(step) = self.run.tokens.next_to_fire(workflow.graph()) else { return false };
+        let run = &mut *self.run;
+        let Some(step) = run.tokens.next_to_fire(run.workflow.graph()) else { return false };
         self.activate(step, Activation::Held);
         true
     }
 
     /// Every live token is held: one step goes first.
     fn fire_stuck(&mut self) -> bool {
-        let workflow = self.run.workflow.clone();
-        let Some(step) = self.run.tokens.first_of_stuck(workflow.graph()) else { return false };
+        let run = &*self.run;
+        let Some(step) = run.tokens.first_of_stuck(run.workflow.graph()) else { return false };
         self.activate(step, Activation::Held);
         true
     }
@@ -104,14 +107,13 @@ impl Turn<'_> {
         let gates =
             !matches!(by, Activation::Needs(_) | Activation::Compensation(_)) && !definition.needs.is_empty();
         let judged = joins_blocked
-            .and_then(|ordinal| self.run.find(definition.name.as_str(), ordinal))
+            .and_then(|ordinal| self.run.of_step(step, ordinal))
             .and_then(|ix| self.run.exec(ix).judged);
         let verdict =
             if gates { self.run.verdict(step, judged, self.at, Lost::Nothing, 0) } else { Verdict::Met };
         let blocked = verdict != Verdict::Met;
-        let name = definition.name.clone();
-        self.emit(Event::StepActivated { step: name.clone(), execution: ordinal, by, blocked });
-        let Some(ix) = self.run.find(name.as_str(), ordinal) else { return };
+        self.emit(Event::StepActivated { step: definition.name.clone(), execution: ordinal, by, blocked });
+        let Some(ix) = self.run.of_step(step, ordinal) else { return };
         if blocked {
             self.act_on(ix, verdict);
         } else {
@@ -178,25 +180,25 @@ impl Turn<'_> {
     /// Asks the needs again of whoever waits for a step that has just changed.
     fn look_at_moves(&mut self) -> bool {
         let moved = std::mem::take(&mut self.run.moved);
+        if moved.is_empty() {
+            return false;
+        }
         let workflow = self.run.workflow.clone();
         for (step, execution, failed) in &moved {
             for dependent in workflow.graph().dependents(*step) {
                 self.look_at_needs(*dependent, Some((*step, *execution)), *failed);
             }
         }
-        if !moved.is_empty() && !self.run.blocked.is_empty() {
-            let blocked: Vec<u32> = self.run.blocked.iter().copied().collect();
-            for ix in blocked {
-                let needs = &workflow.step(self.run.exec(ix).step_ix).needs;
-                let concerns = |need: &crate::workflow::definition::Need| {
-                    moved.iter().any(|(step, _, _)| workflow.step(*step).name == need.step)
-                };
-                if needs.iter().any(concerns) {
-                    self.look_at_blocked(ix, Lost::Nothing);
-                }
+        for ix in self.run.blocked.iter().copied().collect::<Vec<_>>() {
+            let needs = &workflow.step(self.run.exec(ix).step_ix).needs;
+            let concerns = |need: &crate::workflow::definition::Need| {
+                moved.iter().any(|(step, _, _)| workflow.step(*step).name == need.step)
+            };
+            if needs.iter().any(concerns) {
+                self.look_at_blocked(ix, Lost::Nothing);
             }
         }
-        !moved.is_empty()
+        true
     }
 
     /// Asks all that wait for their needs: what a need looks at may have changed as a whole.
@@ -255,8 +257,8 @@ impl Turn<'_> {
                 let after = cause.map(|ix| self.run.reference(ix));
                 let execution = self.next_ordinal(step);
                 let by = Activation::Needs(after);
-                self.emit(Event::StepActivated { step: name.clone(), execution, by, blocked: true });
-                if let Some(ix) = self.run.find(name.as_str(), execution) {
+                self.emit(Event::StepActivated { step: name, execution, by, blocked: true });
+                if let Some(ix) = self.run.of_step(step, execution) {
                     self.act_on(ix, Verdict::Judge);
                 }
             }
