@@ -333,6 +333,7 @@ impl Shared {
 
     /// Carries out what a commit arranged: attempts that were handed over begin, those that are not wanted any more
     /// are cancelled, and whoever waits for work, timers or messages is woken.
+    #[expect(clippy::vec_box, reason = "each goes on by itself, to a task of its own")]
     pub(crate) fn arrange(
         self: &Arc<Self>,
         run: &RunId,
