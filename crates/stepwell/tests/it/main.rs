@@ -18,6 +18,7 @@ mod failures;
 mod flow;
 mod forms;
 mod killed;
+mod left_behind;
 mod lint;
 mod needs;
 mod nestings;
