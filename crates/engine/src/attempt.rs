@@ -340,13 +340,14 @@ async fn carry_one_out(shared: &Arc<Shared>, prepared: Box<Prepared>) -> Option<
                 shared.tracker.spawn(keep_time(shared.clone(), attempt.clone(), limit, at));
             }
             let (secrets, step) = (task.report.secrets.clone(), task.step.clone());
-            let running = AssertUnwindSafe(provider.execute(task)).catch_unwind();
+            // What a provider does before it returns its future may panic as well.
+            let running = AssertUnwindSafe(async { provider.execute(task).await }).catch_unwind();
             let ended = tokio::select! {
                 biased;
                 ended = running => ended,
                 () = attempt.ended() => return None,
             };
-            let outcome = ended.unwrap_or_else(|panic| panicked(&step, &*panic));
+            let outcome = ended.unwrap_or_else(|panic| panicked(&step, panic));
             without_secrets(&secrets.lock().expect("no panic happens under this lock"), outcome)
         }
     };
@@ -441,8 +442,12 @@ pub fn said_by(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-fn panicked(step: &StepName, panic: &(dyn std::any::Any + Send)) -> Outcome {
-    let message = format!("step '{step}' panicked: {}", said_by(panic));
+fn panicked(step: &StepName, panic: Box<dyn std::any::Any + Send>) -> Outcome {
+    let message = format!("step '{step}' panicked: {}", said_by(&*panic));
+    // What it says may be of a type that panics when it is dropped. What that says in turn is never dropped.
+    if let Err(again) = std::panic::catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
     ErrorObject::new(Code::TASK_EXECUTION_FAILED, message)
         .with("exception_type", "panic")
         .with("task_id", step.as_str())
