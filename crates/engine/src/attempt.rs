@@ -371,7 +371,7 @@ async fn carry_one_out(shared: &Arc<Shared>, prepared: Box<Prepared>) -> Option<
         Outcome::Fail(_) | Outcome::Lost { .. } if is_unwanted => give_back(attempt),
         _ => command_of(shared, &attempt.lease, outcome, snapshot, purpose),
     };
-    bring_home(shared, &attempt.run, command, &attempt.lease, slot).await
+    bring_home(shared, attempt, command, slot).await
 }
 
 fn without_secrets(secrets: &Secrets, outcome: Outcome) -> Outcome {
@@ -418,7 +418,7 @@ pub(crate) async fn abandon_late(shared: Arc<Shared>, attempt: Arc<UnderWay>) {
             return;
         }
     };
-    if let Some(next) = bring_home(&shared, &attempt.run, command, lease, slot).await {
+    if let Some(next) = bring_home(&shared, &attempt, command, slot).await {
         shared.spawn_attempt(next);
     }
     shared.held.release(&attempt);
@@ -497,21 +497,20 @@ fn fail(shared: &Arc<Shared>, lease: &LeaseRef, failure: Failure) -> Command {
 /// It does not yield to the runtime's budget of a task, for the reason told at [`yield_once`].
 async fn bring_home(
     shared: &Arc<Shared>,
-    run: &RunId,
+    attempt: &Arc<UnderWay>,
     command: Command,
-    lease: &LeaseRef,
     slot: Slot,
 ) -> Option<Box<Prepared>> {
-    tokio::task::unconstrained(submit(shared, run, command, lease, slot)).await
+    tokio::task::unconstrained(submit(shared, attempt, command, slot)).await
 }
 
 async fn submit(
     shared: &Arc<Shared>,
-    run: &RunId,
+    attempt: &Arc<UnderWay>,
     command: Command,
-    lease: &LeaseRef,
     slot: Slot,
 ) -> Option<Box<Prepared>> {
+    let (run, lease) = (&attempt.run, &attempt.lease);
     let (command, mut slot) = (Arc::new(command), Some(slot));
     let mut pause_ms = 50;
     loop {
@@ -524,11 +523,11 @@ async fn submit(
         match refused {
             Refused::LeaseLost => {
                 tracing::info!(%run, execution = %lease.execution, "an outcome came too late: its lease is gone");
-                return None;
+                break;
             }
             Refused::Rejected(error) => {
                 tracing::info!(%run, execution = %lease.execution, %error, "an outcome was refused");
-                return None;
+                break;
             }
             Refused::Store(error) => {
                 tracing::warn!(%run, execution = %lease.execution, %error, "the store failed, trying again");
@@ -541,4 +540,7 @@ async fn submit(
             }
         }
     }
+    shared.held.release(attempt);
+    shared.note_unwanted();
+    None
 }

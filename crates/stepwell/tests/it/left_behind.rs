@@ -9,6 +9,7 @@ use stepwell::core::error::Code;
 use stepwell::{Agent, AgentBuilder, Context, END, Next, Retry, State, StepError};
 
 use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::time::Instant;
 
 use crate::support::{ends, on_each_store, run_of, simulated, until};
 
@@ -103,4 +104,26 @@ async fn what_goes_on_beside_a_function_that_waits_keeps_nothing_in_its_next_run
     };
     let result = run_of(&engine, vec![State::new("a", a).next([END])]).await;
     assert_eq!(result.get("mark").unwrap(), Some(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_whose_end_comes_too_late_gives_back_at_once_what_it_took() {
+    let engine = simulated().await;
+    let cancels = engine.clone();
+    let a = move |cx: Context| {
+        let engine = cancels.clone();
+        async move {
+            // It is on its way, and before what this function comes to.
+            assert!(engine.cancel(cx.run_id(), None).now_or_never().is_none());
+            Ok(Next::done())
+        }
+    };
+    let late = State::new("a", a).next([END]).limit("printer", 1);
+    let next = State::new("a", ends).next([END]).limit("printer", 1);
+    let [late, next] = [("late", late), ("next", next)]
+        .map(|(name, state)| Agent::new(name).limit("printer", 1).add_state(state).build(&engine).unwrap());
+    assert!(late.run(()).await.unwrap_err().error.code == Code::WORKFLOW_CANCELLED);
+    let begun = Instant::now();
+    next.run(()).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
 }
