@@ -20,7 +20,11 @@ pub(crate) fn commands(target: &str, question: &Question) -> Vec<String> {
             json!({"verb": "complete", "value": "…"}),
             json!({"verb": "fail", "reason": "…"}),
         ];
-        return answers.iter().map(|answer| with("--json-value", &text::json(answer))).collect();
+        let verbs =
+            question.schema.as_ref().and_then(|schema| schema["properties"]["verb"]["enum"].as_array());
+        let is_offered = |answer: &&Value| verbs.is_none_or(|verbs| verbs.contains(&answer["verb"]));
+        let offered = answers.iter().filter(is_offered);
+        return offered.map(|answer| with("--json-value", &text::json(answer))).collect();
     }
     let options = question.options.as_ref().and_then(Value::as_array).map(|options| {
         options.iter().map(|option| option.get("value").unwrap_or(option).clone()).collect::<Vec<_>>()
@@ -102,6 +106,15 @@ mod tests {
             "required": ["go", "why"],
         });
         assert_eq!(hint(object, null), r#"--json-value '{"go":true,"why":"…"}'"#);
+    }
+
+    #[test]
+    fn what_nobody_can_complete_by_hand_has_two_answers() {
+        let schema = json!({"properties": {"verb": {"enum": ["retry", "fail"]}}});
+        let commands =
+            commands("w", &Question { settles: true, schema: Some(schema), ..Question::default() });
+        assert_eq!(commands.len(), 2);
+        assert_eq!(commands[1], r#"`stepwell answer w --json-value '{"verb":"fail","reason":"…"}'`"#);
     }
 
     #[test]

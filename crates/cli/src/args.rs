@@ -88,7 +88,7 @@ pub(crate) enum Command {
     /// Decides about a step that is stuck
     ///
     /// Stuck is a step that waits for its next attempt, that nobody has a handler for, or whose outcome is unknown
-    /// (`effect: at_most_once`).
+    /// (`effect: at_most_once`). A function of a program is completed only if its definition says where it leads.
     Settle(settle::Args),
     /// Carries out the work of every run of the store, until it is stopped
     ///

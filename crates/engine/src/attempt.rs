@@ -338,13 +338,14 @@ async fn carry_one_out(shared: &Arc<Shared>, prepared: Box<Prepared>) -> Option<
                 shared.tracker.spawn(keep_time(shared.clone(), attempt.clone(), limit, at));
             }
             let (secrets, step) = (task.report.secrets.clone(), task.step.clone());
-            let running = AssertUnwindSafe(provider.execute(task)).catch_unwind();
+            // What a provider does before it returns its future may panic as well.
+            let running = AssertUnwindSafe(async { provider.execute(task).await }).catch_unwind();
             let ended = tokio::select! {
                 biased;
                 ended = running => ended,
                 () = attempt.ended() => return None,
             };
-            let outcome = ended.unwrap_or_else(|panic| panicked(&step, &*panic));
+            let outcome = ended.unwrap_or_else(|panic| panicked(&step, panic));
             without_secrets(&secrets.lock().expect("no panic happens under this lock"), outcome)
         }
     };
@@ -368,7 +369,7 @@ async fn carry_one_out(shared: &Arc<Shared>, prepared: Box<Prepared>) -> Option<
         Outcome::Fail(_) | Outcome::Lost { .. } if is_unwanted => give_back(attempt),
         _ => command_of(shared, &attempt.lease, outcome, snapshot, purpose),
     };
-    bring_home(shared, &attempt.run, command, &attempt.lease, slot).await
+    bring_home(shared, attempt, command, slot).await
 }
 
 fn without_secrets(secrets: &Secrets, outcome: Outcome) -> Outcome {
@@ -415,7 +416,7 @@ pub(crate) async fn abandon_late(shared: Arc<Shared>, attempt: Arc<UnderWay>) {
             return;
         }
     };
-    if let Some(next) = bring_home(&shared, &attempt.run, command, lease, slot).await {
+    if let Some(next) = bring_home(&shared, &attempt, command, slot).await {
         shared.spawn_attempt(next);
     }
     shared.held.release(&attempt);
@@ -439,8 +440,12 @@ pub fn said_by(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-fn panicked(step: &StepName, panic: &(dyn std::any::Any + Send)) -> Outcome {
-    let message = format!("step '{step}' panicked: {}", said_by(panic));
+fn panicked(step: &StepName, panic: Box<dyn std::any::Any + Send>) -> Outcome {
+    let message = format!("step '{step}' panicked: {}", said_by(&*panic));
+    // What it says may be of a type that panics when it is dropped. What that says in turn is never dropped.
+    if let Err(again) = std::panic::catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
     ErrorObject::new(Code::TASK_EXECUTION_FAILED, message)
         .with("exception_type", "panic")
         .with("task_id", step.as_str())
@@ -490,21 +495,20 @@ fn fail(shared: &Arc<Shared>, lease: &LeaseRef, failure: Failure) -> Command {
 /// It does not yield to the runtime's budget of a task, for the reason told at [`yield_once`].
 async fn bring_home(
     shared: &Arc<Shared>,
-    run: &RunId,
+    attempt: &Arc<UnderWay>,
     command: Command,
-    lease: &LeaseRef,
     slot: Slot,
 ) -> Option<Box<Prepared>> {
-    tokio::task::unconstrained(submit(shared, run, command, lease, slot)).await
+    tokio::task::unconstrained(submit(shared, attempt, command, slot)).await
 }
 
 async fn submit(
     shared: &Arc<Shared>,
-    run: &RunId,
+    attempt: &Arc<UnderWay>,
     command: Command,
-    lease: &LeaseRef,
     slot: Slot,
 ) -> Option<Box<Prepared>> {
+    let (run, lease) = (&attempt.run, &attempt.lease);
     let (command, mut slot) = (Arc::new(command), Some(slot));
     let mut pause_ms = 50;
     loop {
@@ -517,11 +521,11 @@ async fn submit(
         match refused {
             Refused::LeaseLost => {
                 tracing::info!(%run, execution = %lease.execution, "an outcome came too late: its lease is gone");
-                return None;
+                break;
             }
             Refused::Rejected(error) => {
                 tracing::info!(%run, execution = %lease.execution, %error, "an outcome was refused");
-                return None;
+                break;
             }
             Refused::Store(error) => {
                 tracing::warn!(%run, execution = %lease.execution, %error, "the store failed, trying again");
@@ -534,4 +538,7 @@ async fn submit(
             }
         }
     }
+    shared.held.release(attempt);
+    shared.note_unwanted();
+    None
 }

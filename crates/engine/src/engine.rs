@@ -410,7 +410,7 @@ impl Engine {
     /// Decides by hand about a stuck execution.
     ///
     /// # Errors
-    /// No such step, it is not stuck, the run has ended or does not exist, or the store.
+    /// No such step, it is not stuck, only its function can complete it, the run has ended or does not exist, or the store.
     pub async fn settle(
         &self,
         run: &RunId,

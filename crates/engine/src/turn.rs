@@ -9,7 +9,7 @@ use stepwell_core::run::command::Command;
 use stepwell_core::run::event::{AttemptStarted, Event};
 use stepwell_core::run::wait::{Resolution, WaitKind};
 use stepwell_core::run::{Changes, Message, Run, Task as WorkTask, Work};
-use stepwell_core::status::RunStatus;
+use stepwell_core::status::{ExecutionStatus, RunStatus};
 use stepwell_core::workflow::Workflow;
 use stepwell_store::{
     Base, Batch, LeaseRef, LimitUse, NewRun, OutboxMessage, Purpose, RowUpdate, SessionRef, TimerChange,
@@ -222,9 +222,13 @@ fn work_item(workflow: &Workflow, item: &Work) -> WorkItem {
     }
 }
 
-/// Returns the item of an attempt that goes on, as it was leased.
+/// Returns the item of an attempt that goes on, as it was leased. None: what was decided later in the same turn has ended it.
 fn running_item(run: &Run, lease: &LeaseRef) -> Option<WorkItem> {
     let execution = run.execution(lease.execution.step.as_str(), lease.execution.ordinal)?;
+    let goes_on = execution.status == ExecutionStatus::Running && execution.attempts == lease.attempt;
+    if !goes_on || run.status().is_terminal() {
+        return None;
+    }
     let step = execution.step_ix();
     let work = Work {
         execution: lease.execution.clone(),

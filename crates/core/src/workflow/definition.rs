@@ -93,6 +93,9 @@ pub struct Step {
     /// What it can lead to.
     #[serde(default)]
     pub next: Successors,
+    /// What the step that it leads to is given when somebody completes it by hand.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hands_on: HandsOn,
     /// Gets a token when the run starts.
     #[serde(default, skip_serializing_if = "is_default")]
     pub entry: bool,
@@ -167,6 +170,7 @@ impl Step {
             action,
             needs: Vec::new(),
             next,
+            hands_on: HandsOn::default(),
             entry: false,
             join: Join::default(),
             retry: None,
@@ -266,6 +270,19 @@ impl Successors {
             Self::Declared(names) | Self::Inferred(names) => Some(names),
         }
     }
+}
+
+/// What a step that somebody completes by hand hands to the one that it leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HandsOn {
+    /// Nothing: the route is a plain one.
+    #[default]
+    Nothing,
+    /// The value that it is completed with, as the payload of the route.
+    Value,
+    /// More than the value, or something made of it: only what carries the step out can complete it.
+    Unknown,
 }
 
 /// What the tokens that arrive at a step become (spec/fluffy.md §2.3).

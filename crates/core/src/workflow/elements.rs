@@ -1,6 +1,6 @@
 //! Element steps: what a step with `for_each` is executed as, once per element.
 
-use super::definition::{Definition, OnFailure, Step, Successors};
+use super::definition::{Definition, HandsOn, OnFailure, Step, Successors};
 use super::{Problem, StepIx, problem};
 use crate::ids::StepName;
 use foldhash::HashMap;
@@ -41,6 +41,7 @@ pub(super) fn of(definition: &Definition, index: &mut HashMap<StepName, StepIx>)
             title: None,
             needs: Vec::new(),
             next: Successors::none(),
+            hands_on: HandsOn::default(),
             entry: false,
             compensation: None,
             when: Vec::new(),

@@ -6,6 +6,7 @@
 
 mod added_steps;
 mod bounds;
+mod by_hand;
 mod checkpoints;
 mod child_routes;
 mod context;

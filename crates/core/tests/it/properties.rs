@@ -19,7 +19,7 @@ use stepwell_core::run::{Run, Task, Work};
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::definition::{Action, Definition, Step};
 
-use crate::support::{Rng, SESSION, World, child_start, seeds};
+use crate::support::{Rng, SESSION, World, child_start, ending_answer, seeds};
 use watch::Watch;
 
 /// One random history.
@@ -504,8 +504,8 @@ impl History {
                 .collect();
             if let Some((wait, kind)) = open.into_iter().find(|(_, kind)| *kind != WaitKind::Timer) {
                 let command = match kind {
-                    WaitKind::Human(_) => {
-                        Command::Answer { wait, value: Arc::new(json!({ "verb": "complete" })), by: None }
+                    WaitKind::Human(question) => {
+                        Command::Answer { wait, value: Arc::new(ending_answer(&question)), by: None }
                     }
                     WaitKind::Signal { name } => {
                         self.signals += 1;

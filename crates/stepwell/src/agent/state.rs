@@ -245,8 +245,9 @@ impl State {
     }
 
     /// Says whether an attempt that vanished with its process may be made again; if not, a person is asked: `retry`,
-    /// `complete` with a value, or `fail`. A state that runs at most once can neither wait nor use
-    /// [`once`](crate::Context::once).
+    /// `complete` with a value, or `fail`. Completed by a person it leads to the one state that [`next`](State::next) names, or ends
+    /// if that says so; where it may lead elsewhere, or declares nothing, nobody can complete it. A state that runs at most once can
+    /// neither wait nor use [`once`](crate::Context::once).
     ///
     /// ```
     /// # use stepwell::{Context, Next, State, StepError};
@@ -254,7 +255,7 @@ impl State {
     /// # async fn send(_: Context) -> Result<Next, StepError> { Ok(Next::done()) }
     ///
     /// // Nobody can tell afterwards whether the letter was sent, and it must not be sent twice.
-    /// let state = State::new("send_letter", send).effect(Effect::AtMostOnce);
+    /// let state = State::new("send_letter", send).next([stepwell::END]).effect(Effect::AtMostOnce);
     /// # let _ = state;
     /// ```
     pub fn effect(mut self, effect: Effect) -> Self {

@@ -330,6 +330,8 @@ impl Context {
 
     /// Keeps something under a name, durably before this returns.
     pub(super) async fn record(&self, name: &str, value: Value) -> Result<(), StepError> {
+        // Before it is sent: when the state runs again, it is the same attempt to the run.
+        self.with(|_| ())?;
         self.task().report.record(name, value.clone()).await?;
         self.with(|left| left.memos.push((name.to_owned(), Payload::new(value))))
     }

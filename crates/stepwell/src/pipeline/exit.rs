@@ -32,6 +32,14 @@ impl Exit {
         }
     }
 
+    /// Returns whether what leaves is kept in the context as well.
+    pub(super) fn keeps(&self) -> bool {
+        match self {
+            Self::Keep(..) | Self::Join(_) => true,
+            Self::Step(_) | Self::Output => false,
+        }
+    }
+
     /// Returns where a step that leaves with a value leads.
     pub(super) fn leave(&self, cx: &Context, value: Payload) -> Result<Vec<Target>, StepError> {
         match self {

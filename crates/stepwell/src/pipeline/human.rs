@@ -15,7 +15,7 @@ use super::lower::{Lowering, described};
 use super::sinks::Sinks;
 use super::site::Site;
 use super::stage::{Function, Input, Output};
-use super::step::carried_out;
+use super::step::{carried_out, hands_on};
 use crate::context::{Ask, Context};
 use crate::error::StepError;
 
@@ -93,7 +93,12 @@ impl Human {
         let mut what = self.sinks.to_json("human");
         what["question"] = json!(self.question);
         let metadata = described(what);
-        let step = Lowered { metadata, on_failure: site.on_failure().clone(), ..Lowered::function(&path) };
+        let step = Lowered {
+            metadata,
+            on_failure: site.on_failure().clone(),
+            hands_on: hands_on(site, &self.sinks, exit),
+            ..Lowered::function(&path)
+        };
         to.add(site, step, &[exit.successor()], carried_out(asked(self.ask), self.sinks, exit.clone()));
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use stepwell_core::error::Code;
 use stepwell_core::ids::StepName;
-use stepwell_core::workflow::definition::{Definition, END, Join, Step as Lowered, Successors};
+use stepwell_core::workflow::definition::{Definition, END, HandsOn, Join, Step as Lowered, Successors};
 use stepwell_core::workflow::{Problem, Workflow as Checked};
 use stepwell_engine::Engine;
 
@@ -260,7 +260,7 @@ impl Lowering<'_> {
 
 fn control(site: &Site, name: &str, what: Value) -> Lowered {
     let (metadata, on_failure) = (described(what), site.on_failure().clone());
-    Lowered { metadata, on_failure, ..Lowered::function(name) }
+    Lowered { metadata, on_failure, hands_on: HandsOn::Unknown, ..Lowered::function(name) }
 }
 
 /// Returns the metadata of a step: what it is in its pipeline, with everything that no other field of the definition says.

@@ -23,6 +23,11 @@ impl Sinks {
         what
     }
 
+    /// Returns whether there are any.
+    pub(super) fn keep_anything(&self) -> bool {
+        self.updates_context || self.sink_to.is_some()
+    }
+
     /// Keeps an output.
     pub(super) fn take(&self, cx: &Context, output: &Value) -> Result<(), StepError> {
         if self.updates_context {

@@ -57,6 +57,11 @@ impl Site {
         Stage { scope: self.scope.clone(), in_map: self.in_map, work }
     }
 
+    /// Returns whether it is within an item of a map.
+    pub(super) fn is_in_map(&self) -> bool {
+        self.in_map
+    }
+
     pub(super) fn scope(&self) -> &Scope {
         &self.scope
     }

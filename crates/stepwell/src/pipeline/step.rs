@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use stepwell_core::policy::resources::Resources;
 use stepwell_core::run::event::Payload;
-use stepwell_core::workflow::definition::{Effect, OnFailure, Priority, Step as Lowered};
+use stepwell_core::workflow::definition::{Effect, HandsOn, OnFailure, Priority, Step as Lowered};
 
 use super::cache::Cache;
 use super::exit::Exit;
@@ -114,8 +114,9 @@ impl Step {
         self
     }
 
-    /// Says whether an attempt that vanished with its process may be made again; if not, a person is asked, who lets it be made
-    /// again or fail. Completed by hand, as every function, it hands nothing on: what follows does not begin.
+    /// Says whether an attempt that vanished with its process may be made again; if not, a person is asked: `retry`, `complete`
+    /// with its output, or `fail`. In a map, at the end of a branch, and of a step that updates the context or has a sink, more goes
+    /// on than the output: there nobody can complete it.
     pub fn effect(mut self, effect: Effect) -> Self {
         self.settings.effect = effect;
         self
@@ -197,6 +198,7 @@ impl Step {
             name: path.as_str().into(),
             on_failure,
             metadata: described(self.sinks.to_json("step")),
+            hands_on: hands_on(site, &self.sinks, exit),
             ..*self.settings
         };
         let function = if self.cached { Cache::over(self.function) } else { self.function };
@@ -212,6 +214,11 @@ impl fmt::Debug for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Step({})", self.name)
     }
+}
+
+/// Returns what such work hands on, as far as it can be said of any value.
+pub(super) fn hands_on(site: &Site, sinks: &Sinks, exit: &Exit) -> HandsOn {
+    if site.is_in_map() || sinks.keep_anything() || exit.keeps() { HandsOn::Unknown } else { HandsOn::Value }
 }
 
 /// Returns a function as work: what it returns is kept where it should be, and handed on.

@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "tests are named by the promise they keep")]
 
 mod added_states;
+mod by_hand;
 mod checkpoints;
 mod checks;
 mod cleanup;
@@ -17,6 +18,7 @@ mod failures;
 mod flow;
 mod forms;
 mod killed;
+mod left_behind;
 mod lint;
 mod needs;
 mod nestings;

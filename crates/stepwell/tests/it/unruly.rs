@@ -258,3 +258,38 @@ async fn a_function_that_outlives_its_cancellation_is_abandoned() {
     })
     .await;
 }
+
+/// Panics when it is dropped.
+struct Grenade;
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        panic!("dropped");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_whose_message_panics_when_it_is_dropped_fails_its_attempt() {
+    on_each_store_with(&impatient(), async |engine| {
+        let driven = |_: Context| async { std::panic::panic_any(Grenade) };
+        let blocking = |_: Context| std::panic::panic_any(Grenade);
+        for state in [State::new("a", driven), State::blocking("a", blocking)] {
+            let ended = ends_with(&engine, state).await;
+            assert_eq!(ended.error.message, "step 'a' panicked: no message");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_function_whose_future_panics_when_it_is_dropped_ends_when_it_is_told_to() {
+    on_each_store_with(&impatient(), async |engine| {
+        let holds = |_: Context| async {
+            let _grenade = Grenade;
+            std::future::pending().await
+        };
+        let state = State::new("a", holds).timeout(Duration::from_millis(20));
+        assert_eq!(ends_with(&engine, state).await.error.code, Code::TASK_TIMEOUT);
+    })
+    .await;
+}

@@ -8,7 +8,7 @@ use super::{Refusal, Turn};
 use crate::error::{Code, ErrorObject};
 use crate::ids::WaitId;
 use crate::run::command::SettleVerb;
-use crate::run::event::{Event, Payload};
+use crate::run::event::{Event, Payload, Target};
 use crate::run::wait::{Resolution, Then, WaitKind};
 
 impl Turn<'_> {
@@ -63,8 +63,9 @@ impl Turn<'_> {
             SettleVerb::Retry | SettleVerb::Complete => value.get("value"),
         };
         let given = given.cloned().map(Arc::new);
+        let decided = self.decided(ix, verb, given.as_ref())?;
         self.resolve(wait, resolution);
-        self.carry_out(ix, verb, given.as_ref());
+        self.carry_out(ix, decided);
         Ok(())
     }
 
@@ -121,11 +122,11 @@ impl Turn<'_> {
             }
             Resolution::Withdrawn => return,
         };
-        self.complete_by_hand(ix, output);
+        self.complete_without_attempt(ix, output, Vec::new());
     }
 
     /// Completes an execution with a value that no attempt brought.
-    pub(super) fn complete_by_hand(&mut self, ix: u32, output: Payload) {
+    pub(super) fn complete_without_attempt(&mut self, ix: u32, output: Payload, to: Vec<Target>) {
         self.withdraw_waits(ix);
         let at = self.step_ref(ix);
         self.emit(Event::StepCompleted {
@@ -134,7 +135,7 @@ impl Turn<'_> {
             attempt: 0,
             output,
             writes: Vec::new(),
-            to: Vec::new(),
+            to,
         });
         self.after_compensation(ix);
     }

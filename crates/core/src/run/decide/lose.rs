@@ -1,6 +1,8 @@
 //! `Lose`: the worker of an attempt is gone. No failure; the next attempt starts, unless the effect may not
 //! be made twice or it happens again and again.
 
+use serde_json::json;
+
 use super::{Refusal, Turn};
 use crate::error::{Code, ErrorObject};
 use crate::run::command::AttemptRef;
@@ -41,18 +43,22 @@ impl Turn<'_> {
     /// Opens the question what became of an attempt that may not be made again.
     pub(super) fn ask_to_settle(&mut self, ix: u32, why: &str) {
         let execution = self.run.exec(ix);
+        let (verbs, verbs_told) = match self.why_not_by_hand(ix) {
+            None => {
+                (vec!["retry", "complete", "fail"], "Retry it, complete it with a value, or fail it?".into())
+            }
+            Some(why) => (
+                vec!["retry", "fail"],
+                format!("Retry it, or fail it? Nobody can complete it by hand: {why}."),
+            ),
+        };
         let prompt = format!(
-            "Attempt {} of step '{}' has no known outcome ({why}) and may not simply be made again. Retry it, \
-             complete it with a value, or fail it?",
+            "Attempt {} of step '{}' has no known outcome ({why}) and may not simply be made again. {verbs_told}",
             execution.attempts, execution.step
         );
-        let schema = serde_json::json!({
+        let schema = json!({
             "type": "object",
-            "properties": {
-                "verb": { "enum": ["retry", "complete", "fail"] },
-                "value": {},
-                "reason": { "type": "string" },
-            },
+            "properties": { "verb": { "enum": verbs }, "value": {}, "reason": { "type": "string" } },
             "required": ["verb"],
             "additionalProperties": false,
         });

@@ -3,8 +3,8 @@
 use serde_json::json;
 use stepwell_core::policy::retry::RetryPolicy;
 use stepwell_core::workflow::definition::{
-    Definition, END, Effect, ForEach, Join, Lifecycle, Need, NeedKind, OnFailure, Priority, Reducer, Step,
-    Successors,
+    Definition, END, Effect, ForEach, HandsOn, Join, Lifecycle, Need, NeedKind, OnFailure, Priority, Reducer,
+    Step, Successors,
 };
 
 use crate::support::Rng;
@@ -77,6 +77,7 @@ fn routed(rng: &mut Rng, i: usize, count: usize) -> Step {
     if rng.chance(8) {
         step.next = Successors::Unknown;
     }
+    step.hands_on = *rng.pick(&[HandsOn::Nothing, HandsOn::Nothing, HandsOn::Value, HandsOn::Unknown]);
     step.join = match rng.below(10) {
         0 => Join::Each,
         1 => Join::Any,

@@ -15,7 +15,7 @@ use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
 use stepwell_core::workflow::definition::Action;
 
 use super::History;
-use crate::support::{SESSION, complete, fail, seeds};
+use crate::support::{SESSION, complete, ending_answer, fail, seeds};
 
 /// A run that is driven to its end by what it asks for, the same way each time.
 struct Drive {
@@ -106,8 +106,8 @@ impl Drive {
         let passed = first.spec.deadline.is_some_and(|deadline| deadline <= self.now);
         let command = match kind {
             _ if passed => Command::FireTimer { timer: TimerKey::Wait(wait) },
-            WaitKind::Human(_) => {
-                Command::Answer { wait, value: Arc::new(json!({ "verb": "complete" })), by: None }
+            WaitKind::Human(question) => {
+                Command::Answer { wait, value: Arc::new(ending_answer(&question)), by: None }
             }
             WaitKind::Signal { name } => {
                 Command::Signal { name, id: format!("to {}", first.spec.position), value: Payload::default() }

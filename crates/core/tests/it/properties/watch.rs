@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use stepwell_core::ids::{ExecutionRef, Ordinal, StepName, Timestamp, WaitId};
 use stepwell_core::run::command::TimerKey;
-use stepwell_core::run::event::Event;
+use stepwell_core::run::event::{Activation, Event, Target};
 use stepwell_core::run::wait::WaitKind;
 use stepwell_core::run::{Changes, Execution, OpenWait, Run, Task, Work};
 use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
-use stepwell_core::workflow::definition::{Lifecycle, NeedKind, OnFailure};
+use stepwell_core::workflow::definition::{END, HandsOn, Lifecycle, NeedKind, OnFailure};
 
 /// What the journal has said so far, and what the shell would have arranged.
 #[derive(Default)]
@@ -21,6 +21,8 @@ pub(super) struct Watch {
     ended_executions: HashSet<(StepName, Ordinal, u32)>,
     /// Executions that were completed, in any epoch.
     completed: HashSet<(StepName, Ordinal)>,
+    /// Executions that undo a failure.
+    undoing: HashSet<(StepName, Ordinal)>,
     resolved: HashSet<WaitId>,
     failed: HashMap<(StepName, Ordinal), u32>,
     lost: HashMap<(StepName, Ordinal), u32>,
@@ -53,12 +55,19 @@ impl Watch {
 
     fn one(&mut self, event: &Event, run: &Run, context: &str) {
         match event {
-            Event::StepCompleted { step, execution, attempt, .. } => {
+            Event::StepCompleted { step, execution, attempt, output, to, .. } => {
+                if *attempt == 0 && output["settled"] == true {
+                    let undoes = self.undoing.contains(&(step.clone(), *execution));
+                    by_hand_as_declared(run, step, undoes, to, context);
+                }
                 self.completed.insert((step.clone(), *execution));
                 self.end_execution(step, *execution, context);
                 if *attempt > 0 {
                     self.end_attempt(step, *execution, *attempt, context);
                 }
+            }
+            Event::StepActivated { step, execution, by: Activation::Compensation(_), .. } => {
+                self.undoing.insert((step.clone(), *execution));
             }
             Event::AttemptFailed { step, execution, attempt, retry_at, .. } => {
                 self.end_attempt(step, *execution, *attempt, context);
@@ -264,4 +273,26 @@ pub(super) fn assert_same(live: &Run, replayed: &Run, exactly: bool, context: &s
     if exactly {
         assert_eq!(format!("{:?}", live.executions()), format!("{:?}", replayed.executions()), "{context}");
     }
+}
+
+/// What a person completes goes on where its definition says that it must go on, or nowhere if it says that it ends.
+fn by_hand_as_declared(run: &Run, step: &StepName, undoes: bool, to: &[Target], context: &str) {
+    if undoes {
+        assert!(to.is_empty(), "a compensation leads on: {context}");
+        return;
+    }
+    let ix = run.workflow().find(step.as_str()).expect("it exists");
+    let declared = run.workflow().step(ix);
+    let names: HashSet<&str> =
+        declared.next.known().expect("it is known").iter().map(StepName::as_str).collect();
+    let gone_to: HashSet<&str> = to.iter().map(|target| target.step.as_str()).collect();
+    let is_end = names.is_empty() || names == HashSet::from([END]);
+    assert!(
+        if is_end { to.is_empty() } else { to.len() == 1 && gone_to == names },
+        "leads elsewhere: {context}"
+    );
+    let handed_on = to.iter().filter(|target| target.payload.is_some()).count();
+    let expected = if declared.hands_on == HandsOn::Value { to.len() } else { 0 };
+    assert_eq!(handed_on, expected, "hands on something else: {context}");
+    assert_ne!(declared.hands_on, HandsOn::Unknown, "{context}");
 }

@@ -27,6 +27,13 @@ pub(crate) struct World {
     pub(crate) last: Decision,
 }
 
+/// The answer to a question that completes its execution, or lets it fail if nobody can complete it by hand.
+pub(crate) fn ending_answer(question: &Question) -> Value {
+    let verbs = question.schema.as_ref().and_then(|schema| schema["properties"]["verb"]["enum"].as_array());
+    let verb = if verbs.is_none_or(|verbs| verbs.contains(&json!("complete"))) { "complete" } else { "fail" };
+    json!({ "verb": verb })
+}
+
 impl World {
     /// A run of that definition, not yet created.
     pub(crate) fn blank(definition: Definition) -> Self {
