@@ -178,9 +178,11 @@ impl Mailbox {
             if waiting.is_empty() {
                 break;
             }
-            if let Some(begun) = self.turn(&shared, &mut state, waiting).await {
-                shared.keep_last(&mut next, begun);
+            // What was handed over does not wait for the commands of others.
+            if let Some(earlier) = next.take() {
+                shared.spawn_attempt(earlier);
             }
+            next = self.turn(&shared, &mut state, waiting).await;
             if let Some(cached) = &*state {
                 snapshots::keep_up(&shared, &cached.run, cached.seq, &cached.snapshot);
             }

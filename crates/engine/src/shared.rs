@@ -373,7 +373,7 @@ impl Shared {
 
     /// Takes note of one more attempt that begins. Only the last can be the own of a worker that drains a mailbox: while it does,
     /// the others must not wait for it.
-    pub(crate) fn keep_last(self: &Arc<Self>, last: &mut Option<Box<Prepared>>, prepared: Box<Prepared>) {
+    fn keep_last(self: &Arc<Self>, last: &mut Option<Box<Prepared>>, prepared: Box<Prepared>) {
         if let Some(earlier) = last.replace(prepared) {
             self.spawn_attempt(earlier);
         }
