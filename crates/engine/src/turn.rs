@@ -107,8 +107,8 @@ pub(crate) fn compose(
     let (answered, lost) = (std::mem::take(&mut turn.answered), std::mem::take(&mut turn.lost));
     let workflow = cached.run.workflow().clone();
     let mut changes = cached.run.take_changes();
-    let mut work: Vec<WorkChange> = changes.no_work.iter().cloned().map(WorkChange::Remove).collect();
-    work.reserve(changes.work.len());
+    let mut work = Vec::with_capacity(changes.no_work.len() + changes.work.len());
+    work.extend(changes.no_work.iter().cloned().map(WorkChange::Remove));
     let mut assigned = Vec::with_capacity(changes.work.len());
     let mut slots: Vec<Slot> = waiting.iter_mut().filter_map(|s| s.slot.take()).collect();
     // The attempts have ended: what they booked is there for those who follow.

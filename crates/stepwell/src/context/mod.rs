@@ -361,6 +361,9 @@ impl Context {
     /// Returns the writes as changes against what the attempt saw.
     pub(crate) fn changes(&self, left: Left) -> Vec<Change> {
         let Left { writes, kept, .. } = left;
+        if writes.is_empty() && kept.is_empty() {
+            return Vec::new();
+        }
         let written = writes.into_iter().map(|(key, value)| match &self.attempt.scope {
             Some(scope) => scope.write(key, value),
             None => (key, value),

@@ -155,14 +155,15 @@ impl Leases {
 
     /// Removes an item that nothing is to be done for any more. What its worker holds takes its units until it is let go.
     fn withdraw(&mut self, run: &mut StoredRun, execution: &ExecutionRef) {
-        let work = run.work.get(execution);
-        let lease = work.and_then(|work| Some((work.lease_ref()?, work.item.limits.clone())));
-        let takes =
-            |(lease, limits): &(LeaseRef, Vec<LimitUse>)| !limits.is_empty() && self.is_alive(lease.session);
-        if let Some((lease, limits)) = lease.filter(takes) {
+        let Some(work) = run.work.remove(execution) else { return };
+        if let Some(lease) = work.lease_ref()
+            && !work.item.limits.is_empty()
+            && self.is_alive(lease.session)
+        {
+            let limits = work.item.limits.clone();
             self.lingering.push(Lingering { run: run.row.run.clone(), lease, limits });
         }
-        self.remove(run, execution);
+        self.forget(&run.row.run, work);
     }
 
     /// Removes an item.
