@@ -526,12 +526,12 @@ fn refuse_some(waiting: &mut Vec<Submission>, why: &Refused, which: impl Fn(&Sub
 }
 
 impl Cached {
-    /// Returns whether the store has a newer revision. A store that cannot say is asked again by whoever loads.
     /// Returns whether nothing of it goes on: it has ended, or waits for people.
     fn rests(&self) -> bool {
         !self.exists || self.run.status().is_terminal() || self.run.status() == RunStatus::Paused
     }
 
+    /// Returns whether the store has a newer revision. A store that cannot say is asked again by whoever loads.
     async fn is_behind(&self, shared: &Arc<Shared>) -> bool {
         self.exists && shared.store.run(self.run.id()).await.map_or(true, |row| row.revision != self.revision)
     }

@@ -14,7 +14,7 @@ use serde_json::json;
 use stepwell::core::status::RunStatus;
 use stepwell::{Agent, AgentBuilder, Ask, Context, Engine, Next, Options, Registry, State, Store};
 
-/// As in our binaries.
+/// A program that runs many agents chooses one that is made for many small values.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
