@@ -14,10 +14,6 @@ use serde_json::json;
 use stepwell::core::status::RunStatus;
 use stepwell::{Agent, AgentBuilder, Ask, Context, Engine, Next, Options, Registry, State, Store};
 
-/// A program that runs many agents chooses one that is made for many small values.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Every number is the best of so many; the shortest of so many more.
 const TIMES: usize = 5;
 const SHORT_TIMES: usize = 100;
