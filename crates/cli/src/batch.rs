@@ -1,6 +1,7 @@
 //! A batch on its way: it is followed with a bar or a line from time to time, and what came of its files is told.
 
 use std::collections::HashSet;
+use std::slice;
 
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, Seq, StepName};
@@ -55,7 +56,7 @@ pub(crate) async fn carry_out(
 pub(crate) async fn go_on(engine: &Engine, run: &RunId, after: Seq, json: bool) -> Result<Exit, ErrorObject> {
     let mut stop = Stop::listen()?;
     let exit = carry_on(engine, run, after, json, &mut stop).await;
-    stop.shut_down(engine).await;
+    stop.shut_down(slice::from_ref(engine)).await;
     exit
 }
 
@@ -99,7 +100,7 @@ fn goes_on(known: &Run) -> Progress {
 fn say_interrupted(engine: &Engine, run: &RunId, going_on: &str) {
     output::talk(&format!(
         "interrupted{}. The run is not cancelled: {going_on} goes on, `stepwell cancel {}` ends it",
-        consequence(engine),
+        consequence(slice::from_ref(engine)),
         text::word(run.as_str())
     ));
 }

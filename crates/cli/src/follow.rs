@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
+use std::slice;
 
 use serde_json::Value;
 use stepwell_core::error::ErrorObject;
@@ -71,7 +72,7 @@ pub(crate) async fn to_the_end(
 ) -> Result<Exit, ErrorObject> {
     let mut stop = Stop::listen()?;
     let exit = follow(engine, run, begin, how, json, &mut stop).await;
-    stop.shut_down(engine).await;
+    stop.shut_down(slice::from_ref(engine)).await;
     exit
 }
 
@@ -112,7 +113,7 @@ async fn follow(
             output::talk(&format!(
                 "interrupted{}. The run is not cancelled: `stepwell resume {id}` goes on, `stepwell cancel {id}` \
                  ends it",
-                consequence(engine)
+                consequence(slice::from_ref(engine))
             ));
             Ok(Exit::Interrupted)
         }

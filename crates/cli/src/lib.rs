@@ -15,6 +15,7 @@ mod exit;
 mod follow;
 mod graph;
 mod hints;
+mod hosted_worker;
 mod live;
 mod machine;
 mod output;
@@ -37,13 +38,17 @@ mod why;
 mod workflow_file;
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
+use stepwell::{LaterRoots, Registry, Store};
 
 use exit::Exit;
 
 pub use call::{Call, Program};
+pub use hosted_worker::HostedWorker;
 
 /// Carries out the command that this process was started for.
 pub fn main() -> ExitCode {
@@ -58,6 +63,27 @@ pub fn main() -> ExitCode {
 pub fn default_store() -> Result<String, stepwell::ErrorObject> {
     let given = std::env::var("STEPWELL_STORE").ok();
     project::store_url(given.as_deref())
+}
+
+/// Opens the store of that URL as commands do, making it if it is not there.
+///
+/// # Errors
+/// There is no such store, or it cannot be opened; no other one is.
+pub async fn open_store(url: &str) -> Result<Arc<dyn Store>, stepwell::ErrorObject> {
+    project::open_store(Some(url)).await
+}
+
+/// Returns the providers that commands have, for a program of its own: with the settings of the project, and its own
+/// interpreter unless they name one. Files may lie in the working directory, in those of `also`, and in those that are
+/// added later.
+///
+/// # Errors
+/// The settings of the project cannot be read.
+pub fn providers(
+    interpreter: &Path,
+    also: &[PathBuf],
+) -> Result<(Registry, LaterRoots), stepwell::ErrorObject> {
+    project::registry_of_program(interpreter, also)
 }
 
 /// Carries out a command and returns how the process is to end. Standard input, output and signals are those of the process.

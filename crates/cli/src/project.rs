@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
+use stepwell::LaterRoots;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, WaitId};
 use stepwell_engine::{Engine, Leases, Options, Registry};
@@ -170,6 +171,24 @@ pub(crate) fn registry_within(roots: Vec<PathBuf>, work: &Work) -> Result<Regist
         output::talk(&format!("steps run without a sandbox: {missing}"));
     }
     Ok(stepwell::registry_with(settings, roots))
+}
+
+/// Returns the same for a program of its own, whose interpreter scripts get unless the project names one, and where it may say
+/// later which other directories files lie in.
+pub(crate) fn registry_of_program(
+    interpreter: &Path,
+    also: &[PathBuf],
+) -> Result<(Registry, LaterRoots), ErrorObject> {
+    let dir = working_dir()?;
+    let project = root(&dir);
+    let settings = Settings::of(&project)?;
+    let mut of_providers = settings.of_providers(&project, &Work::default())?;
+    if !settings.names_interpreter() {
+        interpreter.clone_into(&mut of_providers.python.interpreter);
+    }
+    let later = of_providers.python.isolation.later_roots.clone();
+    let roots = std::iter::once(dir).chain(also.iter().cloned()).collect();
+    Ok((stepwell::registry_with(of_providers, roots), later))
 }
 
 /// Returns where files may lie: in the working directory and in those of the workflow files that were named.

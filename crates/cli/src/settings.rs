@@ -82,6 +82,11 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Returns whether a project names the interpreter of its scripts.
+    pub(crate) fn names_interpreter(&self) -> bool {
+        self.python.interpreter.is_some()
+    }
+
     /// Returns whether a project wants its steps in a sandbox.
     pub(crate) fn sandbox(&self) -> Option<Mode> {
         self.sandbox

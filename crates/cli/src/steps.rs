@@ -75,7 +75,7 @@ impl Repeats {
 pub(crate) fn more(run: &Run, execution: &Execution) -> Vec<String> {
     let step = run.workflow().step(execution.step_ix());
     let mut lines = vec![match &step.action {
-        Action::Function => "by a function".to_owned(),
+        Action::Function | Action::VersionedFunction => "by a function".to_owned(),
         Action::Provider { method, .. } => format!("by {method}"),
     }];
     if !step.needs.is_empty() {

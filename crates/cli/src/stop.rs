@@ -4,6 +4,7 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 
+use futures_util::future::join_all;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_engine::{Engine, Options};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -58,16 +59,16 @@ impl Stop {
         }
     }
 
-    /// Shuts an engine down; asked once more, it does not wait for what is under way.
-    pub(crate) async fn shut_down(&mut self, engine: &Engine) {
-        let shutdown = engine.shutdown();
+    /// Shuts engines down; asked once more, they do not wait for what is under way.
+    pub(crate) async fn shut_down(&mut self, engines: &[Engine]) {
+        let shutdown = join_all(engines.iter().map(Engine::shutdown));
         tokio::pin!(shutdown);
         tokio::select! {
-            () = &mut shutdown => return,
+            _ = &mut shutdown => return,
             () = self.insisted() => {}
         }
         output::talk("ending now; what was under way is given back");
-        engine.abort();
+        engines.iter().for_each(Engine::abort);
         shutdown.await;
     }
 
@@ -79,8 +80,8 @@ impl Stop {
 }
 
 /// Returns what a request does to what is under way, if anything is, to be said after what happens to the process itself.
-pub(crate) fn consequence(engine: &Engine) -> String {
-    if !engine.is_at_work() {
+pub(crate) fn consequence(engines: &[Engine]) -> String {
+    if !engines.iter().any(Engine::is_at_work) {
         return String::new();
     }
     let seconds = Options::default().cleanup_ms / 1_000;

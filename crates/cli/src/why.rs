@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use stepwell_core::ids::Timestamp;
 use stepwell_core::run::{Execution, Run};
 use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
+use stepwell_core::workflow::definition::Action;
 use stepwell_store::{LostLease, WaitRow};
 
 use crate::values::{counted, shown, shown_time, took};
@@ -52,9 +53,11 @@ pub(crate) fn why(run: &Run, around: &Around<'_>) -> Vec<String> {
     let of_execution = |execution: &Execution| {
         if is_lost(execution) {
             let step = &execution.step;
-            return Some(format!(
-                "step '{step}' was running, but its worker is gone: `stepwell resume {id}`"
-            ));
+            let remedy = match program_of(run, execution) {
+                Some(program) => format!("{program} goes on with it"),
+                None => format!("`stepwell resume {id}`"),
+            };
+            return Some(format!("step '{step}' was running, but its worker is gone: {remedy}"));
         }
         of_execution(run, execution, is_paused, around)
     };
@@ -62,7 +65,11 @@ pub(crate) fn why(run: &Run, around: &Around<'_>) -> Vec<String> {
     for (step, count) in run.held() {
         why.push(format!("{} at '{step}' until no other branch can come there", branches(count)));
     }
-    if !around.is_carried && !is_paused && !run.executions().iter().any(is_lost) {
+    let is_told = |execution: &Execution| {
+        is_lost(execution)
+            || (execution.status == ExecutionStatus::Ready && program_of(run, execution).is_some())
+    };
+    if !around.is_carried && !is_paused && !run.executions().iter().any(is_told) {
         why.push(format!(
             "nobody carries this run now: `stepwell worker` or `stepwell resume {id}` goes on with it"
         ));
@@ -146,6 +153,15 @@ fn of_wait(run: &Run, row: &WaitRow, now: Timestamp) -> String {
     }
 }
 
+/// Returns what has the function of a step, if it is one.
+fn program_of(run: &Run, execution: &Execution) -> Option<String> {
+    let step = run.workflow().step(execution.step_ix());
+    matches!(step.action, Action::Function).then(|| {
+        let name = run.workflow().name();
+        format!("the program of '{name}', or `stepwell worker MODULE:AGENT` if that is Python,")
+    })
+}
+
 fn of_execution(run: &Run, execution: &Execution, is_paused: bool, around: &Around<'_>) -> Option<String> {
     let name = &execution.step;
     Some(match execution.status {
@@ -159,6 +175,11 @@ fn of_execution(run: &Run, execution: &Execution, is_paused: bool, around: &Arou
             match (around.has_handler)(&handler) {
                 true if is_paused || !around.is_carried => return None,
                 true => format!("step '{name}' is ready and waits for a free place of its worker"),
+                false if let Some(program) = program_of(run, execution) => {
+                    format!(
+                        "step '{name}' is ready and waits for a process that has its function: {program} goes on with it"
+                    )
+                }
                 false => format!("step '{name}' is ready, but nobody here has its handler {handler}"),
             }
         }

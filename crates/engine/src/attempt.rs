@@ -19,10 +19,10 @@ use stepwell_core::workflow::definition::{Action, Step};
 use stepwell_store::{LazyEvent, LeaseRef, Purpose};
 
 use crate::error::from_store;
-use crate::held::{Ending, Hold, UnderWay};
+use crate::held::{Ending, Hold, Late, UnderWay};
 use crate::mailbox::{Cached, Refused};
 use crate::params;
-use crate::provider::{Failure, Outcome, Provider, Task};
+use crate::provider::{Executor, Failure, Outcome, Provider, Task, function_handler};
 use crate::secrets::Secrets;
 use crate::shared::Shared;
 use crate::slots::Slot;
@@ -51,6 +51,8 @@ pub struct RunInfo {
     /// How many runs wait above it.
     pub depth: u32,
     pub(crate) epoch: Epoch,
+    /// Some of its steps take named limits.
+    pub(crate) takes_limits: bool,
 }
 
 impl RunInfo {
@@ -63,6 +65,7 @@ impl RunInfo {
             base_dir: run.base_dir().map(str::to_owned),
             depth: run.parent().map_or(0, |parent| parent.depth),
             epoch: run.epoch(),
+            takes_limits: run.workflow().definition().steps.iter().any(|step| !step.limits.is_empty()),
         }
     }
 }
@@ -168,13 +171,18 @@ impl Reporter {
         function: Arc<dyn Provider>,
     ) -> Result<(), ErrorObject> {
         self.shared.pool.admit_step(step)?;
-        self.shared.register(workflow, step.name.as_str(), function);
+        self.shared.register(function_handler(workflow, step.name.as_str()), function);
         Ok(())
     }
 
     /// Returns the moment, on the engine's clock.
     pub fn now(&self) -> Timestamp {
         self.shared.clock.now()
+    }
+
+    /// Says that the attempt is alive: a step may limit how long it is silent. To emit says so too.
+    pub fn heartbeat(&self) {
+        self.attempt.note_sign(self.shared.clock.now());
     }
 
     /// Returns whether the attempt is over: nobody takes anything from it any more.
@@ -197,11 +205,12 @@ impl Reporter {
         let secrets = self.secrets();
         let data = if secrets.is_empty() { data } else { secrets.mask_value(data) };
         let data = if is_too_deep(&data) { Value::from("(nested too deep to be kept)") } else { data };
-        let lease = &self.attempt.lease;
+        let (lease, now) = (&self.attempt.lease, self.shared.clock.now());
+        self.attempt.note_sign(now);
         self.shared.lazy.push(LazyEvent {
             run: self.attempt.run.clone(),
             lease: lease.clone(),
-            at: self.shared.clock.now(),
+            at: now,
             event: Event::Emitted {
                 step: lease.execution.step.clone(),
                 execution: lease.execution.ordinal,
@@ -219,8 +228,15 @@ pub(crate) struct Prepared {
     task: Result<Task, ErrorObject>,
     hold: Hold,
     timeout: Option<Duration>,
+    heartbeat: Option<Duration>,
     snapshot: u64,
     purpose: Purpose,
+}
+
+impl Prepared {
+    pub(crate) fn executor(&self) -> Option<&Arc<dyn Executor>> {
+        self.provider.executor()
+    }
 }
 
 pub(crate) fn attempt_ref(lease: &LeaseRef) -> AttemptRef {
@@ -244,7 +260,7 @@ pub(crate) fn prepare(
     let execution = run.execution(lease.execution.step.as_str(), lease.execution.ordinal)?;
     let step = run.workflow().step(execution.step_ix());
     let (method, params) = match &step.action {
-        Action::Function => (step.name.as_str().to_owned(), Ok(Value::Null)),
+        Action::Function | Action::VersionedFunction => (step.name.as_str().to_owned(), Ok(Value::Null)),
         Action::Provider { method, params, .. } => {
             let fit = refuse_file(step);
             let resolve = |()| params::resolve(shared, run, execution, &*provider, method, params);
@@ -298,6 +314,7 @@ pub(crate) fn prepare(
     Some(Box::new(Prepared {
         provider,
         timeout: step.timeout_ms.map(Duration::from_millis),
+        heartbeat: step.heartbeat_timeout_ms.map(Duration::from_millis),
         snapshot: run.context_version(),
         task,
         hold,
@@ -318,7 +335,17 @@ pub(crate) fn carry_out(shared: Arc<Shared>, prepared: Box<Prepared>) -> BoxFutu
         /// So many in a row, and others have their turn.
         const IN_A_ROW: u32 = 64;
         let (mut current, mut carried_out) = (Some(prepared), 0);
+        let executor = current.as_ref().and_then(|first| first.executor()).cloned();
         while let Some(prepared) = current {
+            let is_ours = match (prepared.executor(), &executor) {
+                (Some(its), Some(ours)) => Arc::ptr_eq(its, ours),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            if !is_ours {
+                shared.spawn_attempt(prepared);
+                return;
+            }
             current = carry_one_out(&shared, prepared).await;
             carried_out += 1;
             if carried_out % IN_A_ROW == 0 {
@@ -329,13 +356,17 @@ pub(crate) fn carry_out(shared: Arc<Shared>, prepared: Box<Prepared>) -> BoxFutu
 }
 
 async fn carry_one_out(shared: &Arc<Shared>, prepared: Box<Prepared>) -> Option<Box<Prepared>> {
-    let Prepared { provider, task, hold, timeout, snapshot, purpose } = *prepared;
+    let Prepared { provider, task, hold, timeout, heartbeat, snapshot, purpose } = *prepared;
     let attempt = &hold.attempt;
     let outcome = match task {
         Err(error) => Outcome::from(error),
         Ok(task) => {
             if let (Some(limit), Some(at)) = (timeout, task.deadline) {
                 shared.tracker.spawn(keep_time(shared.clone(), attempt.clone(), limit, at));
+            }
+            if let Some(limit) = heartbeat {
+                attempt.note_sign(shared.clock.now());
+                shared.tracker.spawn(expect_signs(shared.clone(), attempt.clone(), limit));
             }
             let (secrets, step) = (task.report.secrets.clone(), task.step.clone());
             // What a provider does before it returns its future may panic as well.
@@ -352,7 +383,7 @@ async fn carry_one_out(shared: &Arc<Shared>, prepared: Box<Prepared>) -> Option<
     // Otherwise it was abandoned.
     let Ending { slot, late, awaited: _awaited } = attempt.end()?;
     let outcome = match late {
-        Some(limit) => Outcome::Fail(timed_out(&attempt.lease.execution.step, limit)),
+        Some(late) => Outcome::Fail(timed_out(&attempt.lease.execution.step, late)),
         None => outcome,
     };
     if let Outcome::Lost { reason } = &outcome {
@@ -389,7 +420,26 @@ async fn keep_time(shared: Arc<Shared>, attempt: Arc<UnderWay>, limit: Duration,
         () = attempt.ended() => return,
         () = shared.clock.sleep_until(at) => {}
     }
-    if attempt.time_out(limit) {
+    if attempt.time_out(Late::Time(limit)) {
+        abandon_late(shared, attempt).await;
+    }
+}
+
+/// Tells an attempt to end when it has given no sign of life for so long.
+async fn expect_signs(shared: Arc<Shared>, attempt: Arc<UnderWay>, limit: Duration) {
+    let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    loop {
+        let last = attempt.last_sign();
+        tokio::select! {
+            biased;
+            () = attempt.ended() => return,
+            () = shared.clock.sleep_until(last.plus_ms(limit_ms)) => {}
+        }
+        if attempt.last_sign() == last {
+            break;
+        }
+    }
+    if attempt.time_out(Late::Silent(limit)) {
         abandon_late(shared, attempt).await;
     }
 }
@@ -398,7 +448,12 @@ async fn keep_time(shared: Arc<Shared>, attempt: Arc<UnderWay>, limit: Duration,
 /// not end within the clean-up time is abandoned: its slot and what it booked are free again, and fencing refuses whatever
 /// it brings. It may block its thread, so this is never done on its own task.
 pub(crate) async fn abandon_late(shared: Arc<Shared>, attempt: Arc<UnderWay>) {
-    let grace = shared.clock.now().plus_ms(shared.options.cleanup_ms);
+    let grace_ms = match attempt.late() {
+        // What gives no sign of life will hardly end: it gets as long again.
+        Some(Late::Silent(limit)) => shared.options.cleanup_ms.min(limit.as_millis() as u64),
+        Some(Late::Time(_)) | None => shared.options.cleanup_ms,
+    };
+    let grace = shared.clock.now().plus_ms(grace_ms);
     tokio::select! {
         biased;
         () = attempt.ended_or_abandoned() => {}
@@ -408,7 +463,7 @@ pub(crate) async fn abandon_late(shared: Arc<Shared>, attempt: Arc<UnderWay>) {
     let lease = &attempt.lease;
     tracing::warn!(run = %attempt.run, execution = %lease.execution, "an attempt did not end when it was told to, and is abandoned");
     let command = match late {
-        Some(limit) => fail(&shared, lease, timed_out(&lease.execution.step, limit)),
+        Some(late) => fail(&shared, lease, timed_out(&lease.execution.step, late)),
         None if shared.abort.is_cancelled() => give_back(&attempt),
         None => {
             shared.held.release(&attempt);
@@ -426,11 +481,23 @@ fn give_back(attempt: &UnderWay) -> Command {
     Command::Lose { attempt: attempt_ref(&attempt.lease), given_back: true }
 }
 
-fn timed_out(step: &StepName, limit: Duration) -> Failure {
-    let message = format!("step '{step}' did not end within {} s", limit.as_secs_f64());
-    let error = ErrorObject::new(Code::TASK_TIMEOUT, message)
-        .with("task_id", step.as_str())
-        .with("timeout_seconds", limit.as_secs_f64());
+fn timed_out(step: &StepName, late: Late) -> Failure {
+    let error = match late {
+        Late::Time(limit) => {
+            let seconds = limit.as_secs_f64();
+            let message = format!("step '{step}' did not end within {seconds} s");
+            ErrorObject::new(Code::TASK_TIMEOUT, message).with("timeout_seconds", seconds)
+        }
+        Late::Silent(limit) => {
+            let seconds = limit.as_secs_f64();
+            let message = format!("step '{step}' gave no sign of life for {seconds} s");
+            ErrorObject::new(Code::TASK_TIMEOUT, message)
+                .with("reason", "heartbeat")
+                .with("heartbeat_timeout_seconds", seconds)
+                .with_hint("it blocks or hangs; a function that is at work says so by emitting something")
+        }
+    };
+    let error = error.with("task_id", step.as_str());
     Failure { error, timed_out: true, retry_after_ms: None }
 }
 

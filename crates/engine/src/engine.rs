@@ -1,6 +1,7 @@
 //! The engine: one handle to everything that can be asked of runs.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
@@ -8,20 +9,20 @@ use stepwell_core::ids::{CommandId, Ordinal, RunId, Seq, StepName, WaitId, diges
 use stepwell_core::policy::resources::Resources;
 use stepwell_core::run::Run;
 use stepwell_core::run::checkpoint::Checkpoint;
-use stepwell_core::run::command::{Command, Create, Restore, SettleVerb};
+use stepwell_core::run::command::{Answer, Command, Create, Restore, SettleVerb};
 use stepwell_core::run::event::{Event, Payload};
 use stepwell_core::run::wait::WaitKind;
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::definition::Step;
 use stepwell_core::workflow::{StepIx, Workflow};
-use stepwell_store::{Store, WaitState};
+use stepwell_store::{Store, WaitRow, WaitState};
 use tokio::sync::watch;
 
 use crate::clock::{Clock, SystemClock, random_id};
 use crate::error::{from_store, run_exists};
 use crate::forms;
 use crate::mailbox::{Receipt, Refused};
-use crate::provider::{Outside, Provider, Registry, handler_of};
+use crate::provider::{Outside, Provider, Registry, function_handler, handler_of};
 use crate::shared::Shared;
 use crate::{outbox, pulse, session, timers, worker};
 
@@ -52,13 +53,31 @@ impl Drop for Watching {
     }
 }
 
+/// As long as this lives, its engine takes the work of every run whose handlers it has.
+pub struct Serving {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.shared.serving.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl std::fmt::Debug for Serving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Serving").finish_non_exhaustive()
+    }
+}
+
 /// Which work an engine takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leases {
     /// None: it only submits and watches.
     None,
-    /// That of one tree of runs (`run`, `resume`).
-    Tree(RunId),
+    /// That of the runs that were begun or taken up here ([`Engine::carry`]) and of their child runs (`run`, `resume`). All
+    /// while it [serves](Engine::serve).
+    Own,
     /// All it has handlers for (`worker`, `serve`).
     All,
 }
@@ -182,6 +201,11 @@ impl Engine {
         Ok(Self { shared })
     }
 
+    /// Returns whether that is a handle to this engine.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Returns the store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.shared.store
@@ -194,7 +218,13 @@ impl Engine {
 
     /// Adds the function of a step, in place of the one it had. Runs that wait for it go on.
     pub fn register(&self, workflow: &str, step: &str, function: Arc<dyn Provider>) {
-        self.shared.register(workflow, step, function);
+        self.shared.register(function_handler(workflow, step), function);
+    }
+
+    /// Adds the function of a step of exactly that workflow, as [`Engine::register`] does: if its action is a function of one
+    /// version, it is that of no other.
+    pub fn register_for(&self, workflow: &Workflow, step: StepIx, function: Arc<dyn Provider>) {
+        self.shared.register(handler_of(workflow, step), function);
     }
 
     /// Returns whether it has the function of a step, or the provider of its protocol.
@@ -205,6 +235,11 @@ impl Engine {
     /// Returns which work it takes.
     pub fn leases(&self) -> &Leases {
         &self.shared.options.leases
+    }
+
+    /// Returns the number of its session in the store, if it takes work.
+    pub fn session(&self) -> Option<u64> {
+        self.shared.session.get().map(|session| session.id)
     }
 
     /// Returns the clock.
@@ -242,11 +277,14 @@ impl Engine {
         if start.run_id.is_some()
             && let Some(existing) = self.existing(&create).await?
         {
+            self.carry(&existing.run).await?;
             return Ok(existing);
         }
         let outside = Outside { base_dir: create.base_dir.as_deref(), store: Some(&*self.shared.store) };
         self.registry().check_outside(&create.workflow, &outside).await?;
         self.shared.admit(&run, &create.workflow)?;
+        // Before it is there, so that its first steps may be handed over.
+        self.shared.carry(&run);
         let command = Command::Create(Box::new(create.clone()));
         match self.shared.submit(&run, command, None).await {
             Ok(_) => Ok(Started { run, existed: false }),
@@ -282,7 +320,7 @@ impl Engine {
     }
 
     /// Makes a run of a workflow that goes on from a checkpoint, paused until [`Engine::resume`]; durable when this
-    /// returns. `metadata` goes before the tags of the checkpoint.
+    /// returns. Without an id it has a new one; `metadata` goes before the tags of the checkpoint.
     ///
     /// # Errors
     /// `DEFINITION_MISMATCH` if the workflow is not that of the checkpoint, but for its name and steps that were added;
@@ -291,10 +329,11 @@ impl Engine {
         &self,
         workflow: Arc<Workflow>,
         restore: Restore,
+        run_id: Option<RunId>,
         metadata: Map<String, Value>,
     ) -> Result<RunId, ErrorObject> {
         check_metadata(&metadata)?;
-        let run = self.new_run_id();
+        let run = run_id.unwrap_or_else(|| self.new_run_id());
         let outside = Outside { base_dir: None, store: Some(&*self.shared.store) };
         self.registry().check_outside(&workflow, &outside).await?;
         self.shared.admit(&run, &workflow)?;
@@ -308,7 +347,34 @@ impl Engine {
     /// # Errors
     /// It has started already, or the store.
     pub async fn release(&self, run: &RunId) -> Result<Receipt, ErrorObject> {
-        self.command(run, Command::Start, None).await
+        let receipt = self.command(run, Command::Start, None).await?;
+        self.carry(run).await?;
+        Ok(receipt)
+    }
+
+    /// Takes a run up that was begun elsewhere: an engine that takes the work of its [own](Leases::Own) runs takes that of its
+    /// tree too, from now on until the end of the run at its top. One that has ended is left as it is.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND`, or the store.
+    pub async fn carry(&self, run: &RunId) -> Result<(), ErrorObject> {
+        if *self.leases() != Leases::Own {
+            return Ok(());
+        }
+        let row = self.shared.store.run(run).await.map_err(|error| from_store(&error))?;
+        if !row.state.status.is_terminal() {
+            self.shared.carry(&row.root);
+            self.shared.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes the work of every run whose handlers this engine has, until what this returns is dropped. One that takes no work
+    /// does not begin to.
+    pub fn serve(&self) -> Serving {
+        self.shared.serving.fetch_add(1, Ordering::AcqRel);
+        self.shared.work.notify_one();
+        Serving { shared: self.shared.clone() }
     }
 
     /// Answers a question; durable when this returns. Of several answers one is taken.
@@ -323,11 +389,7 @@ impl Engine {
         by: Option<String>,
     ) -> Result<Receipt, ErrorObject> {
         let row = self.shared.store.wait(wait).await.map_err(|error| from_store(&error))?;
-        if row.state == WaitState::Open
-            && let Ok(WaitKind::Human(question)) = serde_json::from_value(row.spec["kind"].clone())
-        {
-            forms::check_answer(&question, &answer)?;
-        }
+        check_form(&row, &answer)?;
         let id = random_id(&*self.shared.clock, "answer").into();
         let command = Command::Answer { wait: wait.clone(), value: Arc::new(answer), by };
         self.command(&row.run, command, Some(id)).await
@@ -364,7 +426,21 @@ impl Engine {
     /// # Errors
     /// Nobody paused it, it has ended or does not exist, or the store.
     pub async fn resume(&self, run: &RunId, reason: Option<String>) -> Result<Receipt, ErrorObject> {
-        self.command(run, Command::Resume { reason }, None).await
+        let receipt = self.command(run, Command::Resume { reason, answer: None }, None).await?;
+        self.carry(run).await?;
+        Ok(receipt)
+    }
+
+    /// Lifts an operator's pause and answers a question of the run, both in one commit.
+    ///
+    /// # Errors
+    /// As [`Engine::resume`] and [`Engine::answer`]; the run stays paused and the question open.
+    pub async fn resume_with(&self, run: &RunId, answer: Answer) -> Result<Receipt, ErrorObject> {
+        let row = self.shared.store.wait(&answer.wait).await.map_err(|error| from_store(&error))?;
+        check_form(&row, &answer.value)?;
+        let receipt = self.command(run, Command::Resume { reason: None, answer: Some(answer) }, None).await?;
+        self.carry(run).await?;
+        Ok(receipt)
     }
 
     /// Cancels a run; a second time changes nothing.
@@ -404,7 +480,9 @@ impl Engine {
         input: Option<Value>,
         reason: Option<String>,
     ) -> Result<Receipt, ErrorObject> {
-        self.command(run, Command::Retry { input: input.map(Arc::new), reason }, None).await
+        let receipt = self.command(run, Command::Retry { input: input.map(Arc::new), reason }, None).await?;
+        self.carry(run).await?;
+        Ok(receipt)
     }
 
     /// Decides by hand about a stuck execution.
@@ -527,6 +605,16 @@ impl Engine {
         self.shared.pool.booked()
     }
 
+    /// Says something about this process to people who ask who carries a run, behind its label; nothing any more: `None`.
+    pub async fn remark(&self, remark: Option<&str>) {
+        let Some(session) = self.shared.session.get() else { return };
+        let label = &self.shared.options.label;
+        let label = remark.map_or_else(|| label.clone(), |remark| format!("{label}; {remark}"));
+        if let Err(error) = self.shared.store.label_session(*session, &label).await {
+            tracing::warn!(%error, "what is remarkable about this process could not be written");
+        }
+    }
+
     /// Returns whether attempts are under way in this process, which a shutdown lets end.
     pub fn is_at_work(&self) -> bool {
         !self.shared.held.is_empty()
@@ -588,6 +676,16 @@ pub fn new_run_id() -> RunId {
 
 fn is_taken(error: &ErrorObject) -> bool {
     error.data.get("reason").is_some_and(|reason| reason == "exists")
+}
+
+/// Refuses an answer that does not fit its question, if that is open.
+fn check_form(row: &WaitRow, answer: &Value) -> Result<(), ErrorObject> {
+    match serde_json::from_value(row.spec["kind"].clone()) {
+        Ok(WaitKind::Human(question)) if row.state == WaitState::Open => {
+            forms::check_answer(&question, answer)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a run id that is empty, too long, or holds what a terminal or path would trip over.

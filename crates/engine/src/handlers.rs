@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use foldhash::HashMap;
 use stepwell_store::Handlers as Names;
 
-use crate::provider::{Provider, Registry, function_handler};
+use crate::provider::{Provider, Registry};
 
 pub(crate) struct Handlers {
     opened_with: Registry,
@@ -27,8 +27,8 @@ impl Handlers {
         &self.opened_with
     }
 
-    pub(crate) fn add(&self, workflow: &str, step: &str, function: Arc<dyn Provider>) {
-        let replaced = self.added_mut().insert(function_handler(workflow, step), function);
+    pub(crate) fn add(&self, handler: String, function: Arc<dyn Provider>) {
+        let replaced = self.added_mut().insert(handler, function);
         if replaced.is_none() {
             *self.names.write().expect("no panic happens under this lock") = None;
         }
@@ -97,8 +97,8 @@ mod tests {
     #[test]
     fn a_function_that_panics_as_it_is_replaced_harms_nobody() {
         let handlers = Handlers::new(Registry::default());
-        handlers.add("a", "s", Arc::new(Bomb));
-        let replaced = catch_unwind(AssertUnwindSafe(|| handlers.add("a", "s", Arc::new(Bomb))));
+        handlers.add("fn:a/s".into(), Arc::new(Bomb));
+        let replaced = catch_unwind(AssertUnwindSafe(|| handlers.add("fn:a/s".into(), Arc::new(Bomb))));
         assert!(replaced.is_err());
         assert!(handlers.names().contain("fn:a/s"));
         std::mem::forget(handlers);

@@ -1,10 +1,11 @@
 //! What this process holds: the leases of its attempts, and how to end each.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use foldhash::HashMap;
-use stepwell_core::ids::{ExecutionRef, RunId};
+use stepwell_core::ids::{ExecutionRef, RunId, Timestamp};
 use stepwell_store::LeaseRef;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,8 @@ pub(crate) struct UnderWay {
     /// Cancelled when it should end.
     pub(crate) cancel: CancellationToken,
     standing: Mutex<Standing>,
+    /// When it gave the last sign of life, in µs.
+    sign: AtomicI64,
     /// It ended or was abandoned.
     moved: Notify,
 }
@@ -38,17 +41,26 @@ pub(crate) struct UnderWay {
 struct Standing {
     /// Go with its outcome. None: somebody has taken that in hand.
     kept: Option<(Slot, TaskTrackerToken)>,
-    /// It was told to end because this time was over.
-    late: Option<Duration>,
+    /// It was told to end because of this.
+    late: Option<Late>,
     /// Nobody waits any longer for it to end.
     is_abandoned: bool,
+}
+
+/// Why an attempt was told to end although its run goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Late {
+    /// Its time was over: the limit.
+    Time(Duration),
+    /// It gave no sign of life for so long.
+    Silent(Duration),
 }
 
 /// The right to bring the outcome of an attempt home.
 pub(crate) struct Ending {
     pub(crate) slot: Slot,
-    /// Its time was over: the limit.
-    pub(crate) late: Option<Duration>,
+    /// Why it was told to end, if not because nobody wants it.
+    pub(crate) late: Option<Late>,
     /// A shutdown waits for it until the outcome is home.
     pub(crate) awaited: TaskTrackerToken,
 }
@@ -68,13 +80,28 @@ impl UnderWay {
         self.standing().kept.is_none()
     }
 
-    /// Tells it to end because its time is over. Returns false if it has ended, or was told to already.
-    pub(crate) fn time_out(&self, limit: Duration) -> bool {
+    /// Takes note of a sign of life.
+    pub(crate) fn note_sign(&self, now: Timestamp) {
+        self.sign.fetch_max(now.0, Ordering::Relaxed);
+    }
+
+    /// Returns when it gave the last sign of life; its beginning is one.
+    pub(crate) fn last_sign(&self) -> Timestamp {
+        Timestamp(self.sign.load(Ordering::Relaxed))
+    }
+
+    /// Returns why it was told to end, if not because nobody wants it.
+    pub(crate) fn late(&self) -> Option<Late> {
+        self.standing().late
+    }
+
+    /// Tells it to end for that reason. Returns false if it has ended, or was told to already.
+    pub(crate) fn time_out(&self, late: Late) -> bool {
         let mut standing = self.standing();
         if standing.kept.is_none() || self.cancel.is_cancelled() {
             return false;
         }
-        standing.late = Some(limit);
+        standing.late = Some(late);
         drop(standing);
         self.cancel.cancel();
         true
@@ -128,6 +155,7 @@ impl Held {
             lease,
             cancel: CancellationToken::new(),
             standing: Mutex::new(standing),
+            sign: AtomicI64::new(0),
             moved: Notify::new(),
         });
         self.attempts().insert(key, attempt.clone());

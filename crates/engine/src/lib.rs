@@ -41,10 +41,11 @@ mod yielding;
 
 pub use attempt::{FailureBehind, Opened, Reporter, Resolved, RunInfo, said_by};
 pub use clock::{Clock, SystemClock};
-pub use engine::{Engine, Leases, Options, Start, Started, new_run_id};
+pub use engine::{Engine, Leases, Options, Serving, Start, Started, new_run_id};
 pub use mailbox::Receipt;
 pub use provider::{
-    Completion, Failure, Outcome, Outside, Param, ParamProblem, Provider, Registry, Task, handler_of,
+    Completion, Executor, Failure, Outcome, Outside, Param, ParamProblem, Provider, Registry, Task,
+    handler_of,
 };
 pub use secrets::Secrets;
 pub use watch::Follow;

@@ -113,6 +113,8 @@ struct Queue {
 /// A run in memory, as its last batch left it.
 pub(crate) struct Cached {
     pub(crate) run: Run,
+    /// The top of its tree.
+    pub(crate) root: RunId,
     pub(crate) info: Arc<RunInfo>,
     pub(crate) revision: Revision,
     pub(crate) seq: Seq,
@@ -244,7 +246,7 @@ impl Mailbox {
         show: impl FnOnce(&mut Cached) -> T + Send,
     ) -> Result<T, ErrorObject> {
         let mut state = self.state.lock().await;
-        let cached = self.loaded(shared, &mut state, None).await?;
+        let cached = self.loaded(shared, &mut state, None, None).await?;
         Ok(show(cached))
     }
 
@@ -263,6 +265,7 @@ impl Mailbox {
         shared: &Arc<Shared>,
         state: &'c mut Option<Cached>,
         create: Option<&Create>,
+        root: Option<&RunId>,
     ) -> Result<&'c mut Cached, ErrorObject> {
         if state.is_none() {
             *state = Some(match create {
@@ -270,6 +273,7 @@ impl Mailbox {
                     let run = Run::blank(self.run.clone(), create.workflow.clone());
                     Cached {
                         info: Arc::new(RunInfo::of(&run)),
+                        root: root.cloned().unwrap_or_else(|| self.run.clone()),
                         run,
                         revision: Revision::default(),
                         seq: Seq(0),
@@ -300,6 +304,7 @@ impl Mailbox {
                 Some(Command::Create(create)) => Some(&**create),
                 _ => None,
             });
+            let root = waiting.iter().find_map(|submission| submission.root.as_ref());
             // An attempt that began by a lease is known to the store first; a new epoch must know them all.
             if waiting
                 .iter()
@@ -307,7 +312,7 @@ impl Mailbox {
             {
                 *state = None;
             }
-            let cached = match self.loaded(shared, state, create).await {
+            let cached = match self.loaded(shared, state, create, root).await {
                 Ok(cached) => cached,
                 Err(error) => {
                     refuse_all(waiting, &Refused::Store(error));
@@ -335,6 +340,11 @@ impl Mailbox {
                     self.committed(shared, cached, committed);
                     let receipt = Receipt { seq: committed.seq, status: cached.run.status() };
                     let begun = shared.arrange(&self.run, cached, &changes, assigned);
+                    // What waits for a limit that an attempt has given back need not wait for news of the store.
+                    if cached.info.takes_limits && waiting.iter().any(|submission| submission.fence.is_some())
+                    {
+                        shared.work.notify_one();
+                    }
                     drop(on_their_way);
                     if speaks {
                         shared.message.notify_one();
@@ -383,6 +393,9 @@ impl Mailbox {
             cached.info = Arc::new(RunInfo::of(&cached.run));
         }
         cached.exists = true;
+        if cached.run.status().is_terminal() {
+            shared.note_end(&self.run);
+        }
         self.says(Receipt { seq: committed.seq, status: cached.run.status() });
         shared.store_recovered();
     }
@@ -536,8 +549,8 @@ impl Cached {
         self.exists && shared.store.run(self.run.id()).await.map_or(true, |row| row.revision != self.revision)
     }
 
-    pub(crate) fn new(run: Run, revision: Revision, seq: Seq, kept: Kept) -> Self {
+    pub(crate) fn new(run: Run, root: RunId, revision: Revision, seq: Seq, kept: Kept) -> Self {
         let snapshot = Arc::new(Mutex::new(kept));
-        Self { info: Arc::new(RunInfo::of(&run)), run, revision, seq, snapshot, exists: true }
+        Self { info: Arc::new(RunInfo::of(&run)), run, root, revision, seq, snapshot, exists: true }
     }
 }

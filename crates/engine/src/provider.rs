@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 use stepwell_core::context::{Change, Context};
 use stepwell_core::error::ErrorObject;
@@ -81,8 +82,21 @@ pub trait Provider: Send + Sync + 'static {
     /// Carries out one attempt. It should end soon after `task.cancel` is cancelled.
     async fn execute(&self, task: Task) -> Outcome;
 
+    /// Returns what carries its attempts out; none: tasks of the runtime.
+    fn executor(&self) -> Option<&Arc<dyn Executor>> {
+        None
+    }
+
     /// Ends what the provider keeps running between attempts.
     async fn shutdown(&self) {}
+}
+
+/// Carries attempts out, in place of tasks of the runtime: for functions that live on a thread of their own, whose outcome that
+/// thread can bring home by itself.
+pub trait Executor: Send + Sync + 'static {
+    /// Lets an attempt come to its end, from its call to the commit of its outcome, and what is handed over to it. Whoever polls it
+    /// is in the context of the engine's runtime.
+    fn spawn(&self, attempt: BoxFuture<'static, ()>);
 }
 
 /// A parameter that a method takes.
@@ -331,12 +345,17 @@ impl std::fmt::Debug for Registry {
     }
 }
 
-/// Returns the handler of a step: its protocol, or `fn:<workflow>/<step>`. Elements have that of their step.
+/// Returns the handler of a step: its protocol, `fn:<workflow>/<step>`, or `fn:<workflow>/<step>@<version>`. Elements have
+/// that of their step.
 pub fn handler_of(workflow: &Workflow, step: StepIx) -> String {
     let step = workflow.step(workflow.element_of(step).unwrap_or(step));
     match &step.action {
         Action::Provider { protocol, .. } => protocol.clone(),
         Action::Function => function_handler(workflow.name(), step.name.as_str()),
+        Action::VersionedFunction => {
+            let of_any = function_handler(workflow.name(), step.name.as_str());
+            format!("{of_any}@{}", workflow.functions_version())
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the parts of an engine share: the store, the mailboxes, who holds what, and how a command gets to its run.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use foldhash::{HashMap, HashSet};
@@ -11,7 +11,7 @@ use stepwell_core::ids::{CommandId, ExecutionRef, RunId};
 use stepwell_core::run::command::Command;
 use stepwell_core::run::{Changes, Work};
 use stepwell_core::workflow::Workflow;
-use stepwell_store::{LeaseRef, Leased, Purpose, SessionRef, Store};
+use stepwell_store::{LeaseRef, Leased, Purpose, SessionRef, Store, Trees};
 use tokio::sync::{Notify, RwLock, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -63,6 +63,10 @@ pub(crate) struct Shared {
     pub(crate) closed: CancellationToken,
     pub(crate) tracker: TaskTracker,
     pub(crate) session: OnceLock<SessionRef>,
+    /// Those of its own runs, whose work it takes.
+    trees: Trees,
+    /// So many want the work of all runs to be taken.
+    pub(crate) serving: AtomicUsize,
     /// It was declared dead: nothing is handed over to it any more.
     session_gone: AtomicBool,
     mailboxes: Mutex<Mailboxes>,
@@ -150,6 +154,8 @@ impl Shared {
             tracker: TaskTracker::new(),
             session: OnceLock::new(),
             session_gone: AtomicBool::new(false),
+            trees: Trees::default(),
+            serving: AtomicUsize::new(0),
             mailboxes: Mutex::default(),
             definitions: Definitions::default(),
             fault: watch::Sender::new(None),
@@ -257,9 +263,9 @@ impl Shared {
     pub(crate) async fn load(&self, run: &RunId) -> Result<Cached, ErrorObject> {
         let loaded = self.store.load(run).await.map_err(|error| from_store(&error))?;
         let workflow = self.definitions.read(&loaded.row.digest, &loaded.definition)?;
-        let (revision, seq) = (loaded.row.revision, loaded.row.seq);
+        let (revision, seq, loaded_root) = (loaded.row.revision, loaded.row.seq, loaded.row.root.clone());
         let (folded, kept) = snapshots::fold(self, run, workflow, loaded).await?;
-        Ok(Cached::new(folded, revision, seq, kept))
+        Ok(Cached::new(folded, loaded_root, revision, seq, kept))
     }
 
     /// Takes note that nobody wants the outcome of an attempt whose run ended, or whose lease is gone. What the lease still takes
@@ -269,8 +275,8 @@ impl Shared {
     }
 
     /// Takes in the function of a step, in place of the one it had. Runs that wait for it go on.
-    pub(crate) fn register(&self, workflow: &str, step: &str, function: Arc<dyn Provider>) {
-        self.handlers.add(workflow, step, function);
+    pub(crate) fn register(&self, handler: String, function: Arc<dyn Provider>) {
+        self.handlers.add(handler, function);
         self.work.notify_one();
     }
 
@@ -289,18 +295,37 @@ impl Shared {
         Ok(())
     }
 
-    /// Returns the session that may be handed work of that run and handler, and who carries it out there.
+    /// Takes the work of a tree of runs, until the run at its top has ended.
+    pub(crate) fn carry(&self, root: &RunId) {
+        if self.options.leases == Leases::Own {
+            self.trees.add(root);
+        }
+    }
+
+    /// Takes note that a run has ended: nothing of a tree is left to be done when its top has.
+    pub(crate) fn note_end(&self, run: &RunId) {
+        if self.options.leases == Leases::Own {
+            self.trees.remove(run);
+        }
+    }
+
+    /// Returns the trees whose work it takes; none: all.
+    pub(crate) fn asked_trees(&self) -> Option<Trees> {
+        let takes_all = self.options.leases != Leases::Own || self.serving.load(Ordering::Acquire) > 0;
+        (!takes_all).then(|| self.trees.clone())
+    }
+
+    /// Returns the session that may be handed work of a run in that tree and of that handler, and who carries it out there.
     pub(crate) fn hands_over_to(
         &self,
-        run: &RunId,
+        root: &RunId,
         handler: &str,
     ) -> Option<(SessionRef, Arc<dyn Provider>)> {
         let session = self.session.get()?;
         let may = match &self.options.leases {
             Leases::None => false,
             Leases::All => true,
-            // Children come by lease; only their store row knows their root.
-            Leases::Tree(root) => root == run,
+            Leases::Own => self.serving.load(Ordering::Acquire) > 0 || self.trees.contain(root),
         };
         let works = !self.shutdown.is_cancelled() && !self.session_gone.load(Ordering::Acquire);
         if !may || !works {
@@ -399,7 +424,12 @@ impl Shared {
     /// Lets an attempt be carried out by a task of its own. It is not tracked, since it may outlive its attempt: a shutdown
     /// waits for attempts.
     pub(crate) fn spawn_attempt(self: &Arc<Self>, prepared: Box<Prepared>) {
-        drop(tokio::spawn(attempt::carry_out(self.clone(), prepared)));
+        let executor = prepared.executor().cloned();
+        let attempt = attempt::carry_out(self.clone(), prepared);
+        match executor {
+            Some(executor) => executor.spawn(attempt),
+            None => drop(tokio::spawn(attempt)),
+        }
     }
 
     /// Drops from memory what another process has moved on. What is leased may have come into being there, and an

@@ -41,6 +41,8 @@ impl Slot {
 
 impl Slots {
     pub(crate) fn new(count: usize) -> Self {
+        // As many as can be counted are as good as no bound.
+        let count = count.min(Semaphore::MAX_PERMITS);
         Self { free: Arc::new(Semaphore::new(count)), waiting: AtomicU8::new(NOTHING) }
     }
 

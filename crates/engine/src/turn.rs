@@ -134,12 +134,11 @@ pub(crate) fn compose(
     let base = if cached.exists {
         Base::On(cached.revision)
     } else {
-        let root = waiting.iter().find_map(|s| s.root.clone()).unwrap_or_else(|| cached.run.id().clone());
         Base::New(Box::new(NewRun {
             workflow: cached.run.workflow().origin().clone(),
             metadata: cached.run.metadata().clone(),
             parent: cached.run.parent().map(|parent| parent.run.clone()),
-            root,
+            root: cached.root.clone(),
         }))
     };
     let lazy = answered.iter().flat_map(|lease| shared.lazy.take(cached.run.id(), lease)).collect();
@@ -179,7 +178,7 @@ fn hand_over(
     if !is_due || cached.run.status() != RunStatus::Running || !stored.limits.is_empty() {
         return None;
     }
-    let (session, provider) = shared.hands_over_to(cached.run.id(), &stored.handler)?;
+    let (session, provider) = shared.hands_over_to(&cached.root, &stored.handler)?;
     let booking = shared.pool.book(&stored.resources).ok()?;
     let slot = shared.slots.for_successor(slots, item.priority, now)?.with(booking);
     let started = AttemptStarted {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use stepwell_core::policy::resources::Room;
 use stepwell_store::{LeaseRef, LeaseRequest, Leased, SessionRef};
 
-use crate::engine::Leases;
 use crate::held::Hold;
 use crate::lazy::FLUSH;
 use crate::shared::Shared;
@@ -27,10 +26,6 @@ pub(crate) fn spawn(shared: &Arc<Shared>, session: SessionRef) {
 
 async fn lease_loop(shared: Arc<Shared>, session: SessionRef) {
     let mut changes = shared.store.changes();
-    let root = match &shared.options.leases {
-        Leases::Tree(root) => Some(root.clone()),
-        Leases::All | Leases::None => None,
-    };
     let mut asked = shared.clock.now();
     loop {
         // Interest is registered before the store is asked, so that nothing falls between.
@@ -41,7 +36,7 @@ async fn lease_loop(shared: Arc<Shared>, session: SessionRef) {
             now: shared.clock.now(),
             max,
             handlers: Some(shared.handlers.names()),
-            root: root.clone(),
+            trees: shared.asked_trees(),
             room,
         };
         let Some(mut slots) = free_slots(&shared, &request).await else { return };

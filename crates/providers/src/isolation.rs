@@ -5,6 +5,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use crate::sandbox::{Mode, Sandbox, Walls};
 pub struct Isolation {
     /// Directories that the files named by parameters may lie in.
     pub roots: Vec<PathBuf>,
+    /// Directories that became roots since.
+    pub later_roots: LaterRoots,
     /// Whether the directory a run was submitted from is a root for it too: where whoever submits is whom the store
     /// belongs to.
     pub trust_base_dir: bool,
@@ -31,10 +34,32 @@ pub struct Isolation {
     pub sandbox: Sandbox,
 }
 
+/// Directories that become roots while tasks are carried out: those of the workflow files that a program names one by one.
+/// Clones are the same list.
+#[derive(Clone, Debug, Default)]
+pub struct LaterRoots(Arc<Mutex<Vec<PathBuf>>>);
+
+impl LaterRoots {
+    /// Adds a directory. Links are followed now; what leads elsewhere later is none.
+    pub fn add(&self, directory: &Path) {
+        let Ok(real) = directory.canonicalize() else { return };
+        let mut known = self.0.lock().expect("no panic happens under this lock");
+        if !known.contains(&real) {
+            known.push(real);
+        }
+    }
+
+    /// Returns the directories, as they really are.
+    pub fn all(&self) -> Vec<PathBuf> {
+        self.0.lock().expect("no panic happens under this lock").clone()
+    }
+}
+
 impl Default for Isolation {
     fn default() -> Self {
         Self {
             roots: std::env::current_dir().into_iter().collect(),
+            later_roots: LaterRoots::default(),
             trust_base_dir: false,
             env_allow: ["PATH", "HOME", "LANG", "LC_*", "TZ", "TMPDIR", "VIRTUAL_ENV"]
                 .map(String::from)
@@ -102,6 +127,9 @@ impl Isolation {
     pub(crate) fn roots_at(&self, base_dir: &Path) -> Roots {
         let stands = |root: &&PathBuf| root.canonicalize().is_ok_and(|real| real == **root);
         let mut roots = Roots::new(self.roots.iter().filter(stands).cloned());
+        for later in self.later_roots.all().iter().filter(stands) {
+            roots.add(later);
+        }
         if self.trust_base_dir && base_dir.canonicalize().is_ok_and(|real| real == base_dir) {
             roots.add(base_dir);
         }
@@ -137,6 +165,22 @@ pub(crate) fn cpu_seconds(timeout: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_that_becomes_a_root_later_is_one_for_all_who_share_the_list() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("a.py");
+        std::fs::write(&file, "result = 1").expect("a new file");
+        let isolation = Isolation { roots: Vec::new(), ..Isolation::default() };
+        let settled = isolation.clone().settled();
+        let opens = || settled.roots_at(Path::new("/")).open(Path::new("/"), &file).is_ok();
+        assert!(!opens());
+        isolation.later_roots.add(&directory.path().join("missing"));
+        isolation.later_roots.add(directory.path());
+        isolation.later_roots.add(directory.path());
+        assert!(opens());
+        assert_eq!(settled.later_roots.all().len(), 1);
+    }
 
     #[test]
     fn only_listed_variables_pass_and_a_star_stands_for_any_ending() {

@@ -305,7 +305,7 @@ fn children(workflow: &Workflow) -> impl Iterator<Item = Value> {
     let actions = workflow.definition().steps.iter().map(|step| &step.action);
     actions.filter_map(|action| match action {
         Action::Provider { protocol, params, .. } if protocol == "workflow/v1" => Some(params.clone()),
-        Action::Provider { .. } | Action::Function => None,
+        Action::Provider { .. } | Action::Function | Action::VersionedFunction => None,
     })
 }
 

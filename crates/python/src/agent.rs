@@ -9,20 +9,40 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use stepwell::core::policy::resources::Resources;
 use stepwell::core::workflow::definition::{Effect, Join, Lifecycle, OnFailure, Priority};
-use stepwell::{Agent, AgentBuilder, Checkpoint, Context, Need, Next, Reducer, Retry, State, StepError};
+use stepwell::{
+    Agent, AgentBuilder, Checkpoint, Context, Executor, Need, Next, Reducer, Retry, State, StepError,
+};
 use stepwell_core::error::{Code, ErrorObject};
+use tokio::sync::watch;
 
-use crate::border::{Answer, Border, Queue};
+use crate::border::{Answer, Border, Queue, Replaced};
+use crate::carrier::Carrier;
 use crate::context::duration;
-use crate::engine::{PyEngine, request};
+use crate::engine::{PyEngine, now, request};
 use crate::errors::exception;
-use crate::run::PyRun;
+use crate::moves::Expected;
+use crate::run::{PyRun, asked_to_json};
+use crate::runtime;
 use crate::value::{to_json, to_python};
 
 /// An agent that an engine knows.
 #[pyclass(frozen, name = "Agent", module = "stepwell._native")]
 pub(crate) struct PyAgent {
     pub(crate) agent: Agent,
+    called: Called,
+}
+
+/// Where the functions of an agent are called.
+#[derive(Clone)]
+struct Called {
+    queue: Arc<Queue>,
+    replaced: Replaced,
+    /// Carries its attempts out, if that is not for tasks of the runtime.
+    executor: Option<Arc<dyn Executor>>,
+}
+
+fn carrier(py: Python<'_>) -> PyResult<Arc<dyn Executor>> {
+    Ok(Arc::new(Carrier { runtime: runtime::hold(py)?.handle().clone() }))
 }
 
 /// An agent as Python describes it. Times are seconds.
@@ -48,6 +68,9 @@ struct DescribedState {
     /// Its number at the border.
     function: u64,
     next: Option<Vec<String>>,
+    /// It is called on the loop, not on a thread.
+    is_async: bool,
+    heartbeat_timeout: Option<f64>,
     /// `next` was read from the source.
     is_inferred: bool,
     join: Join,
@@ -96,14 +119,16 @@ impl From<DescribedRetry> for Retry {
 }
 
 impl DescribedState {
-    fn into_state(self, queue: &Arc<Queue>, problems: &mut Vec<String>) -> State {
-        let (border, function) = (queue.clone(), self.function);
+    fn into_state(self, called: &Called, problems: &mut Vec<String>) -> State {
+        let (at, function) = (called.clone(), self.function);
+        let heartbeat = self.heartbeat_timeout.map(duration);
+        let expected = Expected { of_loop: heartbeat.filter(|_| self.is_async) };
         let call = move |cx: Context| {
-            let border = border.clone();
+            let at = at.clone();
             async move {
-                match border.call(function, cx).await? {
+                match at.queue.call(function, cx, expected, at.replaced).await? {
                     Answer::Next(next) => Ok(next),
-                    Answer::Holds(_) => Ok(Next::done()),
+                    Answer::Holds(_) | Answer::Value(_) => Ok(Next::done()),
                 }
             }
         };
@@ -112,13 +137,16 @@ impl DescribedState {
             .resources(self.resources)
             .priority(self.priority)
             .effect(self.effect);
+        if let Some(executor) = &called.executor {
+            state = state.carried_out_by(executor.clone());
+        }
         state = match self.next {
             Some(names) if self.is_inferred => state.next_inferred(names),
             Some(names) => state.next(names),
             None => state,
         };
         for need in self.needs {
-            match need.to_need(queue) {
+            match need.to_need(called) {
                 Ok(described) => state = state.needs(&need.step, described),
                 Err(missing) => {
                     problems.push(format!("step '{}': its need of '{}' is {missing}", self.name, need.step));
@@ -134,6 +162,9 @@ impl DescribedState {
         if let Some(seconds) = self.timeout {
             state = state.timeout(duration(seconds));
         }
+        if let Some(time) = heartbeat {
+            state = state.heartbeat_timeout(time);
+        }
         if let Some(on_failure) = self.on_failure {
             state = state.on_failure(on_failure);
         }
@@ -146,7 +177,7 @@ impl DescribedState {
 
 impl DescribedNeed {
     /// Returns the need, or what it lacks.
-    fn to_need(&self, queue: &Arc<Queue>) -> Result<Need, String> {
+    fn to_need(&self, called: &Called) -> Result<Need, String> {
         let need = match self.kind.as_str() {
             "required" | "and" => Need::required(),
             "optional" => Need::optional(),
@@ -157,13 +188,15 @@ impl DescribedNeed {
             "timeout" => Need::timeout(duration(self.timeout.ok_or("of kind TIMEOUT and has no timeout")?)),
             "conditional" => {
                 let function = self.condition.ok_or("of kind CONDITIONAL and has no condition")?;
-                let border = queue.clone();
+                let at = called.clone();
                 Need::conditional_on(move |cx: Context| {
-                    let border = border.clone();
+                    let at = at.clone();
                     async move {
-                        match border.call(function, cx).await? {
+                        match at.queue.call(function, cx, Expected::default(), at.replaced).await? {
                             Answer::Holds(holds) => Ok(holds),
-                            Answer::Next(_) => Err(StepError::never_again("a condition led somewhere")),
+                            Answer::Next(_) | Answer::Value(_) => {
+                                Err(StepError::never_again("a condition led somewhere"))
+                            }
                         }
                     }
                 })
@@ -183,7 +216,7 @@ impl DescribedNeed {
     }
 }
 
-fn builder(described: Described, queue: &Arc<Queue>, problems: &mut Vec<String>) -> AgentBuilder {
+fn builder(described: Described, called: &Called, problems: &mut Vec<String>) -> AgentBuilder {
     let mut builder = Agent::new(&described.name)
         .max_concurrent(described.max_concurrent)
         .max_steps(described.max_steps)
@@ -204,7 +237,7 @@ fn builder(described: Described, queue: &Arc<Queue>, problems: &mut Vec<String>)
         builder = builder.reducer(&key, reducer);
     }
     for state in described.states {
-        builder = builder.add_state(state.into_state(queue, problems));
+        builder = builder.add_state(state.into_state(called, problems));
     }
     builder
 }
@@ -225,16 +258,25 @@ impl PyAgent {
                 ErrorObject::new(Code::CONFIGURATION_ERROR, format!("the agent cannot be read: {error}"));
             exception(py, &error)
         })?;
+        border.queue.watch.know(engine.engine(py)?);
         let mut problems = Vec::new();
         let name = described.name.clone();
-        let built = builder(described, &border.queue, &mut problems).build(engine.engine(py)?);
+        let replaced = watch::Sender::new(false);
+        let called = Called {
+            queue: border.queue.clone(),
+            replaced: replaced.subscribe(),
+            // A commit that waits for a disk would hold up the event loop.
+            executor: engine.is_in_memory.then(|| carrier(py)).transpose()?,
+        };
+        let built = builder(described, &called, &mut problems).build(engine.engine(py)?);
         let agent = built.map_err(|error| exception(py, &with_problems(error.to_error(), &problems)))?;
         if !problems.is_empty() {
             let message = format!("agent '{name}' cannot be built");
             let error = ErrorObject::new(Code::WORKFLOW_VALIDATION_FAILED, message);
             return Err(exception(py, &with_problems(error, &problems)));
         }
-        Ok(Self { agent })
+        engine.note_functions(&name, replaced);
+        Ok(Self { agent, called })
     }
 
     /// Begins a run.
@@ -283,6 +325,54 @@ impl PyAgent {
         request(py, border, number, find, |py, run| Ok(Py::new(py, PyRun::new(run))?.into_any()))
     }
 
+    /// Adds a state to a run that goes on, while the thread waits.
+    fn add_state(
+        &self,
+        py: Python<'_>,
+        border: &Border,
+        run: &PyRun,
+        state: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let described = to_json(state, &|| "the step".into())?;
+        let described: DescribedState = serde_json::from_value(described).map_err(|error| {
+            let error =
+                ErrorObject::new(Code::CONFIGURATION_ERROR, format!("the step cannot be read: {error}"));
+            exception(py, &error)
+        })?;
+        let mut problems = Vec::new();
+        let called = Called { queue: border.queue.clone(), ..self.called.clone() };
+        let state = described.into_state(&called, &mut problems);
+        if !problems.is_empty() {
+            let error = ErrorObject::new(Code::WORKFLOW_VALIDATION_FAILED, "the step cannot be added");
+            return Err(exception(py, &with_problems(error, &problems)));
+        }
+        now(py, self.agent.add_state(run.run(), state))
+    }
+
+    /// Brings the open questions of its runs, oldest first.
+    fn inbox(&self, py: Python<'_>, border: &Border, number: u64) -> PyResult<()> {
+        let agent = self.agent.clone();
+        let look = async move {
+            let asked = agent.inbox().await?;
+            Ok(Value::Array(asked.iter().map(asked_to_json).collect()))
+        };
+        request(py, border, number, look, |py, asked| Ok(to_python(py, &asked)?.unbind()))
+    }
+
+    /// Answers a question of one of its runs.
+    fn answer(
+        &self,
+        py: Python<'_>,
+        border: &Border,
+        number: u64,
+        wait: String,
+        answer: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let (agent, answer) = (self.agent.clone(), to_json(answer, &|| "the answer".into())?);
+        let give = async move { agent.answer(&wait.as_str().into(), answer).await };
+        request(py, border, number, give, |py, ()| Ok(py.None()))
+    }
+
     /// Makes a new run of a checkpoint, paused.
     fn restore(
         &self,
@@ -290,18 +380,19 @@ impl PyAgent {
         border: &Border,
         number: u64,
         checkpoint: String,
+        run_id: String,
         allow_changes: bool,
     ) -> PyResult<()> {
         let agent = self.agent.clone();
         let restore = async move {
             let checkpoint = Checkpoint::from_json(&checkpoint)?;
-            let restoring = agent.restore(&checkpoint);
+            let restoring = agent.restore(&checkpoint).run_id(run_id);
             if allow_changes { restoring.allow_changes().await } else { restoring.await }
         };
         request(py, border, number, restore, |py, run| Ok(Py::new(py, PyRun::new(run))?.into_any()))
     }
 
-    /// Cancels all its live runs; tells how many.
+    /// Cancels all its live runs; tells how many executions that ended.
     fn cancel_all(&self, py: Python<'_>, border: &Border, number: u64) -> PyResult<()> {
         let agent = self.agent.clone();
         let cancel = async move { agent.cancel_all().await };

@@ -2,7 +2,7 @@
 //!
 //! What the engine asks of Python, and what it brings back, waits in a queue that the loop reads: one wake-up for however many
 //! messages. No thread of the engine ever attaches to the interpreter. Answers come from whichever thread the function ran
-//! on.
+//! on. Whether the loop still moves, `moves.rs` asks.
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -13,19 +13,23 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use rustix::event::{EventfdFlags, eventfd};
+use serde_json::Value;
 use stepwell::{Context, Next, StepError};
 use stepwell_core::error::{Code, ErrorObject};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use crate::carrier::{carry_on, is_carrying_for};
 use crate::context::PyContext;
 use crate::errors::exception;
+use crate::moves::{self, Expected, Watch};
 use crate::route::next_of;
-use crate::value::to_json;
+use crate::runtime;
+use crate::value::{to_json, to_python};
 
 /// What the loop is told.
 enum Message {
     /// Call a function.
-    Call { call: u64, function: u64, cx: Box<Context> },
+    Call { call: u64, function: u64, cx: Box<Context>, args: Vec<Value> },
     /// A call should end.
     Cancel { call: u64 },
     /// A request has ended.
@@ -39,7 +43,11 @@ type Done = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 pub(crate) enum Answer {
     Next(Next),
     Holds(bool),
+    Value(Value),
 }
+
+/// Tells when the functions of an agent have been taken to another loop.
+pub(crate) type Replaced = watch::Receiver<bool>;
 
 type Reply = oneshot::Sender<Result<Answer, StepError>>;
 
@@ -49,18 +57,30 @@ pub(crate) struct Queue {
     wake: OwnedFd,
     calls: Mutex<Option<HashMap<u64, Reply>>>,
     next_call: AtomicU64,
+    pub(crate) watch: Watch,
 }
 
 impl Queue {
+    /// Wakes the loop, which reads what waits.
+    pub(crate) fn wake(&self) {
+        // It fails only if it was written to 2^64 - 2 times and never read.
+        let _woken = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+
+    /// Returns whether a call is under way.
+    pub(crate) fn is_called(&self) -> bool {
+        self.calls().as_ref().is_some_and(|calls| !calls.is_empty())
+    }
+
     /// Brings a message to the loop.
     fn push(&self, message: Message) {
         let mut messages = self.messages.lock().expect("no panic happens under this lock");
         let is_first = messages.is_empty();
         messages.push(message);
         drop(messages);
-        if is_first {
-            // It fails only if it was written to 2^64 - 2 times and never read.
-            let _woken = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        // Who carries attempts on looks by itself at what they say.
+        if is_first && !is_carrying_for(self) {
+            self.wake();
         }
     }
 
@@ -74,13 +94,32 @@ impl Queue {
     }
 
     /// Lets a function be called, and waits for what it comes to. Told to end, it tells the function and waits on.
-    pub(crate) async fn call(self: Arc<Self>, function: u64, cx: Context) -> Result<Answer, StepError> {
+    pub(crate) async fn call(
+        self: Arc<Self>,
+        function: u64,
+        cx: Context,
+        expected: Expected,
+        replaced: Replaced,
+    ) -> Result<Answer, StepError> {
+        self.call_with(function, cx, Vec::new(), expected, replaced).await
+    }
+
+    /// The same, with arguments besides the context.
+    pub(crate) async fn call_with(
+        self: Arc<Self>,
+        function: u64,
+        cx: Context,
+        args: Vec<Value>,
+        expected: Expected,
+        mut replaced: Replaced,
+    ) -> Result<Answer, StepError> {
         let (reply, mut answer) = oneshot::channel();
         let call = self.next_call.fetch_add(1, Ordering::Relaxed);
         if let Some(calls) = &mut *self.calls() {
             calls.insert(call, reply);
         }
-        self.push(Message::Call { call, function, cx: Box::new(cx.clone()) });
+        self.push(Message::Call { call, function, cx: Box::new(cx.clone()), args });
+        moves::begin(&self);
         let _told = ToldToEnd { queue: self.clone(), call };
         let answered = tokio::select! {
             biased;
@@ -89,14 +128,17 @@ impl Queue {
                 self.push(Message::Cancel { call });
                 answer.await
             }
+            never = moves::pass_on_signs(&self, &cx, expected) => match never {},
         };
         if let Ok(answer) = answered {
             return answer;
         }
-        // It was let go, or its loop is closed. That is no fault of the step: it stays under way until this process gives it
-        // back, and the next one attempts it again.
-        cx.cancelled().await;
-        Err(ErrorObject::new(Code::TASK_CANCELLED, "its event loop has ended").into())
+        // It was let go, or its loop is closed. That is no fault of the step: it is attempted again when its agent is used in
+        // another loop of this process, or given back when this process ends.
+        tokio::select! {
+            () = cx.cancelled() => Err(ErrorObject::new(Code::TASK_CANCELLED, "its event loop has ended").into()),
+            _ = replaced.wait_for(|is_replaced| *is_replaced) => Err(StepError::Lost),
+        }
     }
 
     fn answer(&self, call: u64, answer: Result<Answer, StepError>) {
@@ -129,6 +171,47 @@ pub(crate) struct Border {
     pub(crate) queue: Arc<Queue>,
 }
 
+impl Border {
+    /// Takes the messages that wait.
+    fn waiting<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let messages =
+            std::mem::take(&mut *self.queue.messages.lock().expect("no panic happens under this lock"));
+        let list = PyList::empty(py);
+        for message in messages {
+            match message {
+                Message::Call { call, function, cx, args } => {
+                    let args = args.iter().map(|arg| to_python(py, arg)).collect::<PyResult<Vec<_>>>()?;
+                    list.append(("call", call, function, PyContext::new(*cx), args))?;
+                }
+                Message::Cancel { call } => list.append(("cancel", call, py.None(), py.None(), py.None()))?,
+                Message::Done { request, result } => match result(py) {
+                    Ok(value) => list.append(("done", request, value, py.None(), py.None()))?,
+                    Err(error) => list.append(("failed", request, error, py.None(), py.None()))?,
+                },
+            }
+        }
+        Ok(list)
+    }
+
+    /// Brings an answer to its attempt. On the thread of the loop, carries on what goes on by it and returns the messages that
+    /// wait then.
+    fn bring<'py>(
+        &self,
+        py: Python<'py>,
+        call: u64,
+        answer: Result<Answer, StepError>,
+        here: bool,
+    ) -> PyResult<Option<Bound<'py, PyList>>> {
+        if !here {
+            self.queue.answer(call, answer);
+            return Ok(None);
+        }
+        carry_on(runtime::hold(py)?.handle(), &self.queue, || self.queue.answer(call, answer));
+        let messages = self.waiting(py)?;
+        Ok((!messages.is_empty()).then_some(messages))
+    }
+}
+
 #[pymethods]
 impl Border {
     #[new]
@@ -136,7 +219,13 @@ impl Border {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let wake = eventfd(0, flags).map_err(|error| PyOSError::new_err(error.raw_os_error()))?;
         let calls = Mutex::new(Some(HashMap::new()));
-        let queue = Queue { messages: Mutex::default(), wake, calls, next_call: AtomicU64::new(0) };
+        let queue = Queue {
+            messages: Mutex::default(),
+            wake,
+            calls,
+            next_call: AtomicU64::new(0),
+            watch: Watch::default(),
+        };
         Ok(Self { queue: Arc::new(queue) })
     }
 
@@ -145,33 +234,36 @@ impl Border {
         self.queue.wake.as_raw_fd()
     }
 
-    /// Returns the messages that wait: `(kind, number, a, b)`.
+    /// Returns the messages that wait: `(kind, number, a, b, args)`.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        self.queue.watch.note_move();
         // Before the queue is emptied: what comes after that wakes the loop again.
         let _was_woken = rustix::io::read(&self.queue.wake, &mut [0u8; 8]);
-        let messages =
-            std::mem::take(&mut *self.queue.messages.lock().expect("no panic happens under this lock"));
-        let list = PyList::empty(py);
-        for message in messages {
-            match message {
-                Message::Call { call, function, cx } => {
-                    list.append(("call", call, function, PyContext::new(*cx)))?;
-                }
-                Message::Cancel { call } => list.append(("cancel", call, py.None(), py.None()))?,
-                Message::Done { request, result } => match result(py) {
-                    Ok(value) => list.append(("done", request, value, py.None()))?,
-                    Err(error) => list.append(("failed", request, error, py.None()))?,
-                },
-            }
-        }
-        Ok(list)
+        self.waiting(py)
     }
 
-    /// Takes what a function returned: where its step leads.
-    fn finish(&self, call: u64, returned: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// Takes what a function returned: where its step leads. On the thread of the loop (`here`), returns the messages that wait.
+    fn finish<'py>(
+        &self,
+        py: Python<'py>,
+        call: u64,
+        returned: &Bound<'py, PyAny>,
+        here: bool,
+    ) -> PyResult<Option<Bound<'py, PyList>>> {
         let next = next_of(returned)?;
-        self.queue.answer(call, next.map(Answer::Next).map_err(StepError::from));
-        Ok(())
+        self.bring(py, call, next.map(Answer::Next).map_err(StepError::from), here)
+    }
+
+    /// Takes the value that a function returned, which must be JSON.
+    fn give<'py>(
+        &self,
+        py: Python<'py>,
+        call: u64,
+        value: &Bound<'py, PyAny>,
+        here: bool,
+    ) -> PyResult<Option<Bound<'py, PyList>>> {
+        let value = to_json(value, &|| "what it returned".into())?;
+        self.bring(py, call, Ok(Answer::Value(value)), here)
     }
 
     /// Takes what a condition came to.
@@ -207,5 +299,16 @@ impl Border {
     /// Lets nothing be called here any more: the loop is closed.
     fn close(&self) {
         self.queue.calls().take();
+        self.queue.watch.close();
+    }
+
+    /// Waits until the loop does not move; tells whether it is still open.
+    fn blocked(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.queue.watch.blocked())
+    }
+
+    /// Takes note of what blocks the loop.
+    fn blocked_by(&self, what: String) {
+        self.queue.watch.blocked_by(what);
     }
 }

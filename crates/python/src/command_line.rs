@@ -17,8 +17,13 @@ pub(crate) fn default_store(py: Python<'_>) -> PyResult<String> {
 /// Carries out the command that these words are, without the name of the program, and returns the exit code.
 #[pyfunction]
 pub(crate) fn main(py: Python<'_>, argv: Vec<OsString>) -> PyResult<u8> {
+    let call = call(py, argv)?;
+    Ok(py.detach(|| stepwell_cli::carry_out(&call)))
+}
+
+/// Returns the call that these words are.
+pub(crate) fn call(py: Python<'_>, argv: Vec<OsString>) -> PyResult<Call> {
     let interpreter: PathBuf = py.import("sys")?.getattr("executable")?.extract()?;
     let program = Program { file: interpreter, first: vec!["-m".into(), "stepwell".into()] };
-    let call = Call::hosted(argv, program);
-    Ok(py.detach(|| stepwell_cli::carry_out(&call)))
+    Ok(Call::hosted(argv, program))
 }

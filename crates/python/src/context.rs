@@ -32,7 +32,7 @@ impl PyContext {
 /// What a question is asked with.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Question {
+pub(crate) struct Question {
     prompt: String,
     schema: Option<Value>,
     options: Option<Vec<Value>>,
@@ -40,6 +40,9 @@ struct Question {
     default: Vec<Value>,
     /// In seconds.
     deadline: Option<f64>,
+    /// In seconds since 1970.
+    #[serde(default)]
+    until: Option<f64>,
     assignee: Option<String>,
     name: Option<String>,
 }
@@ -60,8 +63,9 @@ fn wait<'py>(
     request: u64,
     mut waiting: Waiting,
 ) -> PyResult<Option<(Bound<'py, PyAny>,)>> {
-    let runtime = runtime::handle(py)?;
-    let _runtime = runtime.enter();
+    let held = runtime::hold(py)?;
+    let threads = held.handle().clone();
+    let _entered = threads.enter();
     // What is known already is there at the first look.
     match waiting.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())) {
         Poll::Ready(Ok(value)) => return Ok(Some((to_python(py, &value)?,))),
@@ -69,7 +73,8 @@ fn wait<'py>(
         Poll::Pending => {}
     }
     let queue = border.queue.clone();
-    drop(runtime.spawn(async move {
+    drop(threads.spawn(async move {
+        let _held = held;
         let brought = waiting.await;
         queue.done(
             request,
@@ -111,6 +116,17 @@ impl PyContext {
         Ok(keys.into_iter().collect())
     }
 
+    /// Returns the type and the fields of a typed value; none: the key is not there, or untyped.
+    fn typed<'py>(&self, py: Python<'py>, key: &str) -> PyResult<Option<(String, Bound<'py, PyAny>)>> {
+        let known = self.cx.typed_value(key).map_err(|error| of_step(py, &error))?;
+        known.map(|(name, fields)| Ok((name, to_python(py, &fields)?))).transpose()
+    }
+
+    fn set_typed(&self, py: Python<'_>, key: &str, name: &str, fields: &Bound<'_, PyAny>) -> PyResult<()> {
+        let fields = to_json(fields, &|| format!("context key '{key}'"))?;
+        self.cx.set_typed_value(key, name, fields).map_err(|error| of_step(py, &error))
+    }
+
     fn emit(&self, py: Python<'_>, kind: &str, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let data = to_json(data, &|| format!("what is emitted as '{kind}'"))?;
         self.cx.emit(kind, &data).map_err(|error| of_step(py, &error))
@@ -122,9 +138,15 @@ impl PyContext {
         border: &Border,
         request: u64,
         question: &Bound<'_, PyAny>,
+        judge: Option<Py<PyAny>>,
     ) -> PyResult<Option<(Bound<'py, PyAny>,)>> {
         let question = to_json(question, &|| "the question".into())?;
-        let ask = ask_of(question).map_err(|error| of_step(py, &error))?;
+        let question = serde_json::from_value(question).map_err(StepError::from);
+        let mut ask = question.and_then(ask_of).map_err(|error| of_step(py, &error))?;
+        if let Some(judge) = judge {
+            // A context looks at an answer when it is asked, so this is called on this thread, before anything is waited for.
+            ask = ask.check(move |answer: &Value| Python::attach(|py| verdict(py, &judge, answer)));
+        }
         let answer = self.cx.ask_human::<Value>(ask);
         wait(py, border, request, Box::pin(answer))
     }
@@ -162,9 +184,10 @@ impl PyContext {
         request: u64,
         agent: &PyAgent,
         input: &Bound<'_, PyAny>,
+        entry: Option<&str>,
     ) -> PyResult<Option<(Bound<'py, PyAny>,)>> {
         let input = to_json(input, &|| "the input".into())?;
-        let child = self.cx.run_agent(&agent.agent, input);
+        let child = self.cx.run_agent_from(&agent.agent, entry, input);
         let waiting = async { child.await.map(|result| result_to_json(&result)) };
         wait(py, border, request, Box::pin(waiting))
     }
@@ -185,7 +208,10 @@ impl PyContext {
     ) -> PyResult<()> {
         let value = to_json(value, &|| format!("what '{name}' returned"))?;
         let (cx, name, queue) = (self.cx.clone(), name.to_owned(), border.queue.clone());
-        drop(runtime::handle(py)?.spawn(async move {
+        let held = runtime::hold(py)?;
+        let threads = held.handle().clone();
+        drop(threads.spawn(async move {
+            let _held = held;
             let kept = cx.record_once(&name, value).await;
             queue.done(
                 request,
@@ -202,6 +228,13 @@ impl PyContext {
     fn secret(&self, py: Python<'_>, name: &str) -> PyResult<String> {
         let secret = self.cx.secret(name).map_err(|error| of_step(py, &error))?;
         Ok(secret.reveal().to_owned())
+    }
+
+    /// What the run was begun with, or what a retry replaced it with.
+    #[getter]
+    fn input<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let input: Value = self.cx.input().map_err(|error| of_step(py, &error))?;
+        to_python(py, &input)
     }
 
     #[getter]
@@ -269,8 +302,7 @@ impl PyContext {
     }
 }
 
-fn ask_of(question: Value) -> Result<Ask, StepError> {
-    let question: Question = serde_json::from_value(question)?;
+pub(crate) fn ask_of(question: Question) -> Result<Ask, StepError> {
     let mut ask = Ask::new(question.prompt);
     if let Some(schema) = question.schema {
         ask = ask.schema(schema);
@@ -284,6 +316,9 @@ fn ask_of(question: Value) -> Result<Ask, StepError> {
     if let Some(seconds) = question.deadline {
         ask = ask.deadline(duration(seconds));
     }
+    if let Some(moment) = question.until {
+        ask = ask.until(UNIX_EPOCH + duration(moment));
+    }
     if let Some(assignee) = question.assignee {
         ask = ask.assignee(assignee);
     }
@@ -291,6 +326,16 @@ fn ask_of(question: Value) -> Result<Ask, StepError> {
         Some(name) => ask.named(name),
         None => ask,
     })
+}
+
+/// Returns what is wrong with an answer, as a function says: nothing, or a text.
+fn verdict(py: Python<'_>, judge: &Py<PyAny>, answer: &Value) -> Result<(), String> {
+    let judged = to_python(py, answer).and_then(|answer| judge.call1(py, (answer,)));
+    match judged.and_then(|verdict| verdict.extract::<Option<String>>(py)) {
+        Ok(None) => Ok(()),
+        Ok(Some(message)) => Err(message),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Returns a time given in seconds, which was checked in Python; too long for a clock is for ever.

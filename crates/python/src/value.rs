@@ -87,7 +87,13 @@ fn part_to_json(object: &Bound<'_, PyAny>, levels: usize) -> Result<Value, Misfi
         }
         return Ok(Value::Object(map));
     }
-    misfit(format!("{} is not str, bool, int, float, None, list or dict", object.get_type().qualname()?))
+    let name = object.get_type().qualname()?;
+    let hint = match name.to_str()? {
+        "coroutine" => ": was an `await` forgotten?",
+        "datetime" | "date" | "time" => ": keep its `isoformat()`, or a dataclass that has it by `set_typed`",
+        _ => "",
+    };
+    misfit(format!("{name} is not str, bool, int, float, None, list or dict{hint}"))
 }
 
 /// Makes a Python object of JSON.

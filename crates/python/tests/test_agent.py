@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from pathlib import Path
+import time
 from typing import Any
 
 import pytest
 
 import stepwell
 from stepwell import Agent, Context, RetryPolicy, RunFailed
-
-
-@pytest.fixture(params=["memory:", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite://{tmp_path}/runs.db"
-    return str(request.param)
 
 
 async def test_a1_the_quick_start_ends_with_its_result(store: str) -> None:
@@ -345,6 +338,44 @@ async def test_a30_cancelling_is_seen_by_the_function(store: str) -> None:
     assert seen.is_set()
 
 
+async def test_a30_what_is_cancelled_before_its_function_began_ends_at_once(store: str) -> None:
+    blocked, called = threading.Event(), threading.Barrier(3)
+
+    def until(step: str, status: str) -> None:
+        while agent.state_metadata[step].status != status:
+            time.sleep(0.001)
+
+    async def blocks_the_loop(context: Context) -> None:
+        # The loop has called the two others.
+        while called.n_waiting < 2:
+            await asyncio.sleep(0)
+        called.wait()
+        blocked.set()
+        until("late", "cancelled")
+
+    def leads(context: Context) -> str:
+        called.wait()
+        blocked.wait()
+        return "late"
+
+    def fails(context: Context) -> None:
+        called.wait()
+        until("late", "running")
+        raise KeyError("no bread")
+
+    async def late(context: Context) -> None:
+        raise AssertionError("it never begins")
+
+    agent = Agent("late", store=store)
+    agent.add_state("blocks_the_loop", blocks_the_loop)
+    agent.add_state("leads", leads)
+    agent.add_state("fails", fails)
+    agent.add_state("late", late)
+    running = agent.run(cleanup_timeout=600, raise_on_error=False)
+    # Nobody waits until an engine gives an attempt up by itself, which takes 10 s.
+    assert (await asyncio.wait_for(running, 8)).status == "failed"
+
+
 async def test_a38_a_question_lets_go_and_the_function_runs_again(store: str) -> None:
     calls, charged = 0, 0
 
@@ -490,3 +521,72 @@ async def test_many_runs_at_once_all_end(store: str) -> None:
 def test_what_cannot_be_called_with_a_context_is_refused(func: Any) -> None:
     with pytest.raises(TypeError, match="step 'x'"):
         Agent("wrong").add_state("x", func)
+
+
+def speaker(word: str, store: str) -> Agent:
+    async def say(context: Context) -> None:
+        context.set_state("said", word)
+        await asyncio.sleep(0)
+
+    agent = Agent("speaker", store=store)
+    agent.add_state("say", say)
+    return agent
+
+
+async def test_agents_of_one_name_run_their_own_functions(store: str) -> None:
+    one, other = speaker("one", store), speaker("other", store)
+    said = [(await agent.run()).get_state("said") for agent in (one, other, one)]
+    assert said == ["one", "other", "one"]
+
+
+async def test_agents_of_one_name_with_other_functions_do_not_run_at_once(store: str) -> None:
+    one, other = speaker("one", store), speaker("other", store)
+    results = await asyncio.gather(one.run(), other.run(), return_exceptions=True)
+    assert isinstance(results[0], stepwell.RunResult)
+    assert results[0].get_state("said") == "one"
+    assert isinstance(results[1], stepwell.ConfigurationError)
+    assert "another agent called 'speaker' is running" in str(results[1])
+
+
+async def test_what_is_given_wrongly_is_named() -> None:
+    agent = speaker("one", "memory:")
+    with pytest.raises(TypeError, match="input must be a dict"):
+        await agent.run("hello")  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match=r"use `await agent.run"):
+        agent.run_sync()
+    told = []
+
+    async def ask(context: Context) -> None:
+        for form in ({"schema": ["a"]}, {"options": "yes"}):
+            with pytest.raises(TypeError) as wrong:
+                await context.ask_human("which?", **form)
+            told.append(str(wrong.value))
+        forgotten = context.sleep(0)
+        with pytest.raises(TypeError, match="was an `await` forgotten"):
+            context.set_state("slept", forgotten)
+        forgotten.close()
+
+    asking = Agent("asking", store="memory:")
+    asking.add_state("ask", ask)
+    await asking.run()
+    assert "what may be chosen is `options=[…]`" in told[0]
+    assert "options must be a list, not the str 'yes'" in told[1]
+
+
+async def test_a_run_that_had_failed_before_says_so(store: str) -> None:
+    is_broken = True
+
+    async def work(context: Context) -> None:
+        if is_broken:
+            raise ValueError("bug")
+        context.set_state("done", True)
+
+    agent = Agent("mended", store=store)
+    agent.add_state("work", work)
+    with pytest.raises(RunFailed) as first:
+        await agent.run(run_id="r")
+    assert first.value.hint is None
+    is_broken = False
+    with pytest.raises(RunFailed, match=r"nothing was done now; `agent\.retry\('r'\)` tries again"):
+        await agent.run(run_id="r")
+    assert (await agent.retry("r")).get_state("done") is True

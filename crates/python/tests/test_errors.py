@@ -46,6 +46,7 @@ CLASSES: list[tuple[str, dict[str, Any], type[StepwellError], tuple[type[Excepti
     ("WORKFLOW_TIMEOUT", {}, errors.RunTimeoutError, (RunFailedError,), 500),
     ("BUDGET_EXCEEDED", {}, errors.UsageLimitExceededError, (RunFailedError,), 500),
     ("PRICE_UNKNOWN", {}, errors.UsageLimitExceededError, (RunFailedError,), 500),
+    ("TASK_EXECUTION_FAILED", {"reason": "typed_key"}, errors.ContextKeyError, (KeyError,), 500),
     ("HUMAN_TIMEOUT", {}, errors.HumanTimeout, (TimeoutError,), 500),
     ("SIGNAL_TIMEOUT", {}, errors.SignalTimeout, (TimeoutError,), 500),
     ("REPLAY_MISMATCH", {}, errors.ReplayMismatch, (), 500),

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROGRAM = """
-import asyncio, os, sys
+import asyncio, ctypes, os, sys, time
 from stepwell import Agent
 
+ON_A_THREAD = ("os_exit_on_a_thread", "crashes", "leaves_a_thread")
 how, store, log = sys.argv[1:]
 
 
@@ -35,9 +38,19 @@ async def second(context):
     context.set_state("second", True)
 
 
+def second_on_a_thread(context):
+    note(f"second {context.attempt}")
+    if how == "os_exit_on_a_thread":
+        os._exit(7)
+    if how == "crashes":
+        ctypes.string_at(0)
+    print("under way", flush=True)
+    time.sleep(3600)
+
+
 agent = Agent("lives", store=store)
 agent.add_state("first", first)
-agent.add_state("second", second)
+agent.add_state("second", second_on_a_thread if how in ON_A_THREAD else second)
 
 
 async def leave():
@@ -55,7 +68,7 @@ async def events_until_second(run):
         await asyncio.sleep(0.01)
 
 
-if how == "leaves":
+if how in ("leaves", "leaves_a_thread"):
     asyncio.run(leave())
     print("left", flush=True)
 else:
@@ -83,10 +96,15 @@ def goes_on(tmp_path: Path) -> list[str]:
     return (tmp_path / "log").read_text().splitlines()
 
 
-def test_a35_a_step_that_ends_its_process_is_attempted_again_by_the_next(tmp_path: Path) -> None:
-    process = lives(tmp_path, "os_exit")
+@pytest.mark.parametrize(
+    ("how", "code"), [("os_exit", 7), ("os_exit_on_a_thread", 7), ("crashes", -signal.SIGSEGV)]
+)
+def test_a35_a_step_that_ends_its_process_is_attempted_again_by_the_next(
+    tmp_path: Path, how: str, code: int
+) -> None:
+    process = lives(tmp_path, how)
     process.communicate(timeout=60)
-    assert process.returncode == 7
+    assert process.returncode == code
     assert goes_on(tmp_path) == ["first 1", "second 1", "second 2"]
 
 
@@ -110,11 +128,18 @@ def test_an_interrupt_ends_the_process_and_loses_nothing(tmp_path: Path) -> None
     assert goes_on(tmp_path)[-1].startswith("second")
 
 
-def test_an_interpreter_that_ends_with_a_run_alive_neither_hangs_nor_crashes(tmp_path: Path) -> None:
-    process = lives(tmp_path, "leaves")
+@pytest.mark.parametrize("how", ["leaves", "leaves_a_thread"])
+def test_an_interpreter_that_ends_with_a_run_alive_neither_hangs_nor_crashes(
+    tmp_path: Path, how: str
+) -> None:
+    process = lives(tmp_path, how)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
+    assert (process.returncode, err) == (0, "")
     assert out.endswith("left\n")
+    # What was under way was given back, and not begun again by a process that ends.
+    words = [sys.executable, "-m", "stepwell", "--store", f"sqlite://{tmp_path}/runs.db", "show", "r"]
+    shown = subprocess.run(words, capture_output=True, text=True, timeout=60).stdout
+    assert "step 'second' is ready and waits for a process" in shown
     assert goes_on(tmp_path)[0] == "first 1"
 
 

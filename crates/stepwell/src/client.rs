@@ -13,7 +13,7 @@ use stepwell_engine::{Engine, Leases, Options, Registry};
 use stepwell_store::{Page, Paged, RunFilter, Store, WaitFilter};
 
 use crate::inbox::{self, Asked};
-use crate::run::{Run, RunSummary, answer};
+use crate::run::{Resuming, Run, RunSummary, answer, open_questions, told};
 
 /// The people's side of a store: lists runs and questions, answers, and steers runs that others carry out.
 ///
@@ -54,6 +54,8 @@ use crate::run::{Run, RunSummary, answer};
 #[derive(Clone, Debug)]
 pub struct Client {
     engine: Engine,
+    /// It is closed with the client.
+    owns_engine: bool,
     owns_store: bool,
 }
 
@@ -74,7 +76,12 @@ impl Client {
     pub async fn over(store: Arc<dyn Store>) -> Result<Self, ErrorObject> {
         let options = Options { leases: Leases::None, ..Options::default() };
         let engine = Engine::open(store, Registry::default(), options).await?;
-        Ok(Self { engine, owns_store: false })
+        Ok(Self { engine, owns_engine: true, owns_store: false })
+    }
+
+    /// Returns a client over an engine of the program itself, which goes on when the client is closed.
+    pub fn of(engine: &Engine) -> Self {
+        Self { engine: engine.clone(), owns_engine: false, owns_store: false }
     }
 
     /// Lists runs, newest first. The tags of a run are matched by what they contain.
@@ -84,6 +91,108 @@ impl Client {
     pub async fn runs(&self, filter: &RunFilter, page: &Page) -> Result<Paged<RunSummary>, ErrorObject> {
         let found = self.engine.store().runs(filter, page).await.map_err(|error| from_store(&error))?;
         Ok(Paged { items: found.items.into_iter().map(RunSummary::from).collect(), next: found.next })
+    }
+
+    /// Lists so many runs after so many others, newest first; no limit: all. Runs that are added meanwhile move the others;
+    /// by the cursor of a [`Page`] they do not.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn runs_from(
+        &self,
+        filter: &RunFilter,
+        offset: usize,
+        limit: Option<usize>,
+    ) -> Result<Vec<RunSummary>, ErrorObject> {
+        const AT_ONCE: usize = 1_000;
+        let end = limit.map_or(usize::MAX, |limit| offset.saturating_add(limit));
+        let (mut seen, mut cursor, mut listed) = (0, None, Vec::new());
+        while seen < end {
+            let page = Page { limit: AT_ONCE.min(end - seen), cursor };
+            let found = self.runs(filter, &page).await?;
+            let before = seen;
+            seen += found.items.len();
+            listed.extend(found.items.into_iter().skip(offset.saturating_sub(before)));
+            match found.next {
+                Some(next) => cursor = Some(next),
+                None => break,
+            }
+        }
+        Ok(listed)
+    }
+
+    /// Returns a run as it is listed.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND` if there is no such run; or the store failed.
+    pub async fn summary(&self, run_id: impl Into<RunId>) -> Result<RunSummary, ErrorObject> {
+        let row = self.engine.store().run(&run_id.into()).await;
+        row.map(RunSummary::from).map_err(|error| from_store(&error))
+    }
+
+    /// Returns what a run asks people, and what runs below it do that it waits for, oldest first.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND` if there is no such run; or the store failed.
+    pub async fn questions(&self, run_id: impl Into<RunId>) -> Result<Vec<Asked>, ErrorObject> {
+        let row = self.engine.store().run(&run_id.into()).await.map_err(|error| from_store(&error))?;
+        open_questions(&self.engine, &row).await
+    }
+
+    /// Lets a run go on that rests: its question is answered, its pause lifted, or what failed is tried again. Durable when
+    /// this returns.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND` if there is no such run; `WORKFLOW_INVALID_STATE` with `data.reason`: `not_resumable`, `wait_closed`,
+    /// `wait_ambiguous` (with `data.wait_ids`) or `no_open_wait`; `DEFINITION_MISMATCH` if it is of another workflow than
+    /// expected; `HANDLER_UNAVAILABLE` if this client is one [of](Self::of) an engine that carries things out, and nobody can
+    /// carry out the run; `ANSWER_INVALID` if the answer does not fit; or the store failed. Nothing has happened then.
+    ///
+    /// ```
+    /// # use stepwell::{Context, Engine, Human, Ask, Options, Pipeline, Registry};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let mail = Pipeline::new("mail").then(Human::ask("approve", Ask::new("Send it?"))).build(&engine)?;
+    /// mail.start(()).run_id("mail-1").await?.rest().await?;
+    ///
+    /// let client = stepwell::Client::of(&engine);
+    /// let run = client.resume("mail-1").input(true).answered_by("anna").await?;
+    /// assert_eq!(run.wait().await?.output::<bool>()?, true);
+    ///
+    /// let refused = client.resume("mail-1").input(true).await.unwrap_err();
+    /// assert_eq!(refused.data["reason"], "not_resumable");
+    /// # engine.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn resume(&self, run_id: impl Into<RunId>) -> Resuming<'_> {
+        Resuming::new(&self.engine, run_id.into())
+    }
+
+    /// Tries again what failed in a run that failed, as [`Client::resume`] does, and refuses every other run.
+    ///
+    /// # Errors
+    /// As [`Client::resume`].
+    pub fn retry(&self, run_id: impl Into<RunId>) -> Resuming<'_> {
+        self.resume(run_id).only_failed()
+    }
+
+    /// Ends a run; durable when this returns. A second time changes nothing.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND` if there is no such run; `WORKFLOW_INVALID_STATE` with `data.reason` `not_resumable` if it has completed
+    /// or failed; or the store failed.
+    pub async fn cancel(&self, run_id: impl Into<RunId>, reason: Option<&str>) -> Result<(), ErrorObject> {
+        let row = self.engine.store().run(&run_id.into()).await.map_err(|error| from_store(&error))?;
+        let cancelled = self.engine.cancel(&row.run, reason.map(str::to_owned)).await;
+        cancelled.map_err(|error| told(error, &row))?;
+        if *self.engine.leases() == Leases::None {
+            // Its child runs end with it, also when nobody carries them.
+            self.engine.deliver().await?;
+        }
+        Ok(())
     }
 
     /// Returns a run, to be looked at, waited for and steered.
@@ -124,7 +233,9 @@ impl Client {
     /// # Errors
     /// The store failed.
     pub async fn close(&self) -> Result<(), ErrorObject> {
-        self.engine.shutdown().await;
+        if self.owns_engine {
+            self.engine.shutdown().await;
+        }
         if self.owns_store {
             self.engine.store().close().await.map_err(|error| from_store(&error))?;
         }

@@ -50,6 +50,9 @@ pub enum StepError {
     /// The state waits, for a person, a signal, a time or another run. Pass this on with `?`: the state is let go, and
     /// runs again from its start when it need not wait any longer.
     Suspended,
+    /// What carried the function out is gone, for reasons that need not be its own, and nobody knows how far it came. As if
+    /// the process had died: the next attempt begins at once, and this one does not count as a try.
+    Lost,
 }
 
 impl StepError {
@@ -63,19 +66,19 @@ impl StepError {
         ErrorObject::new(Code::TASK_EXECUTION_FAILED, message).never_again().into()
     }
 
-    /// Returns what went wrong; nothing did if the state waits.
+    /// Returns what went wrong; nothing did if the state waits, and nobody knows if it is lost.
     pub fn error(&self) -> Option<&ErrorObject> {
         match self {
             Self::Failed(error) => Some(error),
-            Self::Suspended => None,
+            Self::Suspended | Self::Lost => None,
         }
     }
 
-    /// Returns what went wrong; nothing did if the state waits.
+    /// Returns what went wrong; nothing did if the state waits, and nobody knows if it is lost.
     pub fn into_error(self) -> Option<ErrorObject> {
         match self {
             Self::Failed(error) => Some(*error),
-            Self::Suspended => None,
+            Self::Suspended | Self::Lost => None,
         }
     }
 

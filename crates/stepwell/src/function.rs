@@ -41,6 +41,9 @@ pub(crate) async fn carry_out<T>(
     let ended = match ended {
         Ok(_) if left.waits.suspended => return swallowed(&cx),
         Err(StepError::Suspended) => return Outcome::Suspend(left.waits.opened),
+        Err(StepError::Lost) => {
+            return Outcome::Lost { reason: format!("what carried out step '{}' is gone", cx.step()) };
+        }
         Err(error) => return failed(&cx, error),
         Ok(ended) => end(ended, &mut left),
     };

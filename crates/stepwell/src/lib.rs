@@ -203,10 +203,14 @@ pub use context::{Ask, Context, Secret, Typed};
 pub use error::StepError;
 pub use inbox::Asked;
 pub use pipeline::{
-    Branch, BranchFailure, Human, Map, Merge, Parallel, Pipeline, Refine, RefinementCheck, Repeat, Step,
+    Branch, BranchFailure, Callback, Human, Map, Merge, Parallel, Pipeline, Prepared, Refine,
+    RefinementCheck, Repeat, Step,
 };
 pub use retry::Retry;
-pub use run::{Checkpoint, DeadLetter, Launch, Metrics, Restoring, Run, RunError, RunResult, RunSummary};
+pub use run::{
+    Answered, Checkpoint, DeadLetter, Launch, Metrics, Restoring, Resuming, Run, RunDetails, RunError,
+    RunReport, RunResult, RunSummary, StepRecord,
+};
 pub use stepwell_core as core;
 pub use stepwell_core::error::{Code, ErrorObject};
 pub use stepwell_core::ids::{RunId, WaitId};
@@ -217,12 +221,15 @@ pub use stepwell_core::status::{AgentStatus, ExecutionStatus, PauseReason, RunSt
 pub use stepwell_core::workflow::definition::{END, Effect, Join, Lifecycle, OnFailure, Priority, Reducer};
 pub use stepwell_engine::error::from_store;
 pub use stepwell_engine::{
-    Engine, FailureBehind, Follow, Leases, Options, Outcome, Provider, Registry, Start, Started, Task, batch,
-    load,
+    Engine, Executor, FailureBehind, Follow, Leases, Options, Outcome, Provider, Registry, Serving, Start,
+    Started, Task, batch, load,
 };
 pub use stepwell_providers::http::{AllowPrivate, HttpSettings, UnknownRule};
+pub use stepwell_providers::isolation::LaterRoots;
 pub use stepwell_providers::python::PythonSettings;
-pub use stepwell_store::{Among, Page, Paged, Recorded, RunFilter, Store, WaitFilter, open as open_store};
+pub use stepwell_store::{
+    Among, Page, Paged, Recorded, RunFilter, StateRow, Store, WaitFilter, open as open_store,
+};
 pub use workflow::Workflow;
 
 /// How the providers of a Stepwell work.

@@ -67,6 +67,11 @@ impl Workflow {
         Ok(Self::of(engine.clone(), loaded.workflow))
     }
 
+    /// Takes what [`load`] has read, whoever read it.
+    pub fn of_loaded(loaded: &load::Loaded, engine: &Engine) -> Self {
+        Self::of(engine.clone(), loaded.workflow.clone())
+    }
+
     /// Runs it and waits for the end. The input is any JSON.
     ///
     /// Who stops waiting stops nothing: the run goes on, also in the next process that has the workflow over the same
@@ -101,7 +106,7 @@ impl Workflow {
     /// # Errors
     /// `WORKFLOW_NOT_FOUND` if there is no such run, or it is of another workflow; or the store failed.
     pub async fn find(&self, run_id: impl Into<RunId>) -> Result<Run, ErrorObject> {
-        Run::find(&self.engine, &self.checked, run_id.into()).await
+        Run::find(&self.engine, self.checked.name(), run_id.into()).await
     }
 
     /// Returns the name that its runs are listed by.

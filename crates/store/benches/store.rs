@@ -443,7 +443,7 @@ async fn list() {
         now: Timestamp(1),
         max: 1,
         handlers: None,
-        root: None,
+        trees: None,
         room: Room::default(),
     };
     let since = Instant::now();

@@ -387,6 +387,10 @@ impl Store for FaultyStore {
         self.read("looking for others", self.below.others()).await
     }
 
+    async fn label_session(&self, session: SessionRef, label: &str) -> Result<(), Error> {
+        self.write("labelling a session", self.below.label_session(session, label)).await
+    }
+
     async fn holder(&self, session: u64) -> Result<Option<String>, Error> {
         self.read("looking for a session", self.below.holder(session)).await
     }

@@ -13,6 +13,7 @@ mod open;
 mod page;
 pub mod scratch;
 pub mod sqlite;
+mod trees;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use memory::MemoryStore;
 pub use model::*;
 pub use open::{check_url, open};
 pub use sqlite::{SqliteOptions, SqliteStore, Survey, survey};
+pub use trees::Trees;
 
 /// Where runs live. Cheap to share behind an `Arc`; every method may be called from several tasks at once.
 #[async_trait]
@@ -159,6 +161,11 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     /// Returns who else has the store open, in words for people, such as `pid 4711 (worker)`.
     async fn others(&self) -> Result<Vec<String>, Error>;
+
+    /// Gives a session another label. A store that does not keep labels does nothing.
+    async fn label_session(&self, _session: SessionRef, _label: &str) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Returns the label of a session, if its process lives. A store that does not keep labels knows none.
     async fn holder(&self, _session: u64) -> Result<Option<String>, Error> {

@@ -15,6 +15,7 @@ use stepwell_core::workflow::Workflow;
 use stepwell_core::workflow::definition::Priority;
 
 use crate::error::Error;
+use crate::trees::Trees;
 
 /// Number and id of the last deciding batch of a run: what the next batch is decided on. The id keeps a
 /// number that matches by accident from being taken for the same state.
@@ -217,8 +218,8 @@ pub struct LeaseRequest {
     pub max: usize,
     /// Only items with one of these handlers; none: all.
     pub handlers: Option<Arc<Handlers>>,
-    /// Only items of this tree of runs.
-    pub root: Option<RunId>,
+    /// Only items of these trees of runs; none: of all.
+    pub trees: Option<Trees>,
     /// Only items that fit in there together, and none past an earlier one that lacks what it asks for.
     pub room: Room,
 }
@@ -227,6 +228,11 @@ impl LeaseRequest {
     /// Returns whether it asks for work of that handler.
     pub(crate) fn handles(&self, handler: &str) -> bool {
         self.handlers.as_ref().is_none_or(|known| known.contain(handler))
+    }
+
+    /// Returns whether it asks for work of the tree of that run.
+    pub(crate) fn asks_for(&self, root: &RunId) -> bool {
+        self.trees.as_ref().is_none_or(|trees| trees.contain(root))
     }
 }
 

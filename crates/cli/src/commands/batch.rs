@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -79,10 +80,9 @@ pub(crate) async fn batch(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
         return super::run::detach(shared, opened, registry, start).await;
     }
     let mut stop = Stop::listen()?;
-    let engine =
-        project::engine_over(opened, Leases::Tree(run.clone()), registry, &format!("batch {run}")).await?;
+    let engine = project::engine_over(opened, Leases::Own, registry, &format!("batch {run}")).await?;
     let exit = carry_out(&engine, start, &run, report.as_ref(), shared.json, &mut stop).await;
-    stop.shut_down(&engine).await;
+    stop.shut_down(slice::from_ref(&engine)).await;
     exit
 }
 

@@ -32,13 +32,8 @@ pub(crate) async fn resume(shared: &Shared, args: &Args) -> Result<Exit, ErrorOb
         return Err(hints::about(&run)(error));
     }
     let registry = project::registry_at_work(&[], &args.work)?;
-    let engine = project::engine_over(
-        opened,
-        Leases::Tree(row.root.clone()),
-        registry,
-        &format!("resume {}", row.root),
-    )
-    .await?;
+    let engine = project::engine_over(opened, Leases::Own, registry, &format!("resume {}", row.root)).await?;
+    engine.carry(&run).await?;
     match row.state.status {
         RunStatus::Pending => {
             engine.release(&run).await?;

@@ -31,13 +31,7 @@ pub(crate) async fn retry(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
     let row = opened.run(&run).await.map_err(super::stored)?;
     let input = args.input.as_deref().map(|text| project::json_argument("--input", text)).transpose()?;
     let registry = project::registry_at_work(&[], &args.work)?;
-    let engine = project::engine_over(
-        opened,
-        Leases::Tree(row.root.clone()),
-        registry,
-        &format!("retry {}", row.root),
-    )
-    .await?;
+    let engine = project::engine_over(opened, Leases::Own, registry, &format!("retry {}", row.root)).await?;
     let before = engine.inspect(&run).await?;
     engine.retry(&run, input, args.reason.clone()).await.map_err(hints::about(&run))?;
     if is_batch(before.workflow().definition()) {

@@ -76,8 +76,7 @@ pub(crate) async fn run(shared: &Shared, args: &Args) -> Result<Exit, ErrorObjec
     }
     // The id is chosen here so that this process takes the work of this run, and of no other.
     let run = start.run_id.clone().unwrap_or_else(stepwell_engine::new_run_id);
-    let engine =
-        project::engine_over(opened, Leases::Tree(run.clone()), registry, &format!("run {run}")).await?;
+    let engine = project::engine_over(opened, Leases::Own, registry, &format!("run {run}")).await?;
     let started = engine.start(Start { run_id: Some(run.clone()), ..start }).await?;
     if started.existed {
         let row = engine.store().run(&run).await.map_err(super::stored)?;

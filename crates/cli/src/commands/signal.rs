@@ -75,7 +75,7 @@ fn signals_named(run: &Run) -> Option<Vec<&str>> {
     let mut named = Vec::new();
     for step in &run.workflow().definition().steps {
         match &step.action {
-            Action::Function => return None,
+            Action::Function | Action::VersionedFunction => return None,
             Action::Provider { protocol, params, .. } if protocol == "signal/v1" => {
                 named.push(params["name"].as_str().filter(|name| !name.contains("${"))?);
             }

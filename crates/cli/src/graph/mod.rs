@@ -197,7 +197,7 @@ impl Graph {
 impl Node {
     fn of(step: &Step) -> Self {
         let method = match &step.action {
-            Action::Function => "function".to_owned(),
+            Action::Function | Action::VersionedFunction => "function".to_owned(),
             Action::Provider { method, .. } => method.clone(),
         };
         let mut notes: Vec<String> = step.when.iter().map(|when| format!("when {when}")).collect();

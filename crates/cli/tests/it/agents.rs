@@ -167,3 +167,13 @@ async fn what_failed_for_good_is_told_with_its_attempts_and_what_it_said() {
     let told = sandbox.run(&["show", "r1"]);
     assert!(told.out.contains("invalid digit found in string"), "{told:?}");
 }
+
+#[test]
+fn a_worker_that_cannot_import_modules_says_who_can() {
+    let sandbox = Sandbox::new();
+    let told = sandbox.run(&["worker", "shop:agent", "--json"]);
+    assert_eq!((told.code, told.out.as_str()), (2, ""), "{told:?}");
+    let error = told.error();
+    assert!(error["hint"].as_str().unwrap().contains("`python -m stepwell worker shop:agent`"), "{error}");
+    assert!(!sandbox.path().join(".stepwell").exists(), "nothing is opened");
+}

@@ -106,10 +106,12 @@ pub enum Command {
         /// What the caller says.
         reason: Option<String>,
     },
-    /// Lifts the pause.
+    /// Lifts the pause, and answers a question with it.
     Resume {
         /// What the caller says.
         reason: Option<String>,
+        /// The answer, if one is given with it: both or none.
+        answer: Option<Answer>,
     },
     /// Ends the run.
     Cancel {
@@ -144,6 +146,17 @@ pub enum Command {
         /// The result, for `complete`; the reason, for `fail`.
         value: Option<Payload>,
     },
+}
+
+/// What a person answers, to which question.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Which.
+    pub wait: WaitId,
+    /// The answer, already checked against its schema.
+    pub value: Payload,
+    /// Who.
+    pub by: Option<String>,
 }
 
 impl Command {

@@ -108,6 +108,9 @@ pub struct Step {
     /// Limit of one attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// So long may an attempt give no sign of life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_timeout_ms: Option<u64>,
     /// Order among ready work items.
     #[serde(default, skip_serializing_if = "is_default")]
     pub priority: Priority,
@@ -175,6 +178,7 @@ impl Step {
             join: Join::default(),
             retry: None,
             timeout_ms: None,
+            heartbeat_timeout_ms: None,
             priority: Priority::default(),
             on_failure: OnFailure::default(),
             compensation: None,
@@ -220,6 +224,9 @@ pub struct ForEach {
 pub enum Action {
     /// A function of the host program, bound by (workflow name, step name).
     Function,
+    /// A function of the host program that is only that of this version of the workflow: in another one the step may be
+    /// given something else, and lead elsewhere.
+    VersionedFunction,
     /// A registered provider.
     Provider {
         /// Such as `python/v1`.

@@ -19,7 +19,7 @@ use crate::error::{Code, ErrorObject};
 use crate::ids::{StepName, digest};
 use crate::nesting::{MAX_NESTING, is_too_deep};
 use crate::spelling::distance;
-use definition::{Definition, NeedKind, OnFailure, Step, Successors};
+use definition::{Action, Definition, NeedKind, OnFailure, Step, Successors};
 pub use differences::differences;
 pub use graph::{Graph, Role, StepIx};
 
@@ -31,6 +31,8 @@ pub struct Workflow {
     elements: Vec<(StepIx, Step)>,
     index: HashMap<StepName, StepIx>,
     version: String,
+    /// That without a limit of the run's time, which is no matter of its functions; none: the same.
+    functions_version: Option<String>,
     digest: String,
     graph: Graph,
     /// What a run began with that added steps.
@@ -93,6 +95,7 @@ impl Workflow {
         definition.steps.extend_from_slice(steps);
         let mut extended = Self::checked(definition, |_| (self.version.clone(), self.digest.clone()))?;
         extended.origin = Some(self.origin().clone());
+        extended.functions_version.clone_from(&self.functions_version);
         Ok(Arc::new(extended))
     }
 
@@ -114,7 +117,8 @@ impl Workflow {
         let elements = elements::of(&definition, &mut index);
         let graph = Graph::new(&definition, &index, elements.len());
         let (version, digest) = hashes(&definition);
-        Ok(Self { definition, elements, index, version, digest, graph, origin: None })
+        let functions_version = version_of_functions(&definition);
+        Ok(Self { definition, elements, index, version, functions_version, digest, graph, origin: None })
     }
 
     /// Reads a definition that came as a value.
@@ -158,6 +162,12 @@ impl Workflow {
     /// Returns the hash of the declared content: what people mean by "the same workflow".
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Returns the version that functions which belong to one version are made for: that of the definition without a limit of
+    /// the run's time.
+    pub fn functions_version(&self) -> &str {
+        self.functions_version.as_deref().unwrap_or(&self.version)
     }
 
     /// Returns the hash of the whole content, inferred successors included: what a run is stored with.
@@ -451,6 +461,10 @@ fn check_settings(definition: &Definition, problems: &mut Vec<Problem>) {
             let message = format!("step '{}': the timeout must be more than 0", step.name);
             problems.push(problem(format!("steps[{i}].timeout"), Some(&step.name), message));
         }
+        if step.heartbeat_timeout_ms == Some(0) {
+            let message = format!("step '{}': the heartbeat timeout must be more than 0", step.name);
+            problems.push(problem(format!("steps[{i}].heartbeat_timeout"), Some(&step.name), message));
+        }
         if let Some(retry) = &step.retry
             && !(retry.base.is_finite()
                 && retry.base >= 1.0
@@ -521,6 +535,14 @@ fn cycle_problem(definition: &Definition, cycle: &[StepIx]) -> Problem {
         step: names.first().cloned(),
         cycle: names,
     }
+}
+
+/// Returns the version that the functions of a definition are made for, if it is another than that of the definition: who begins
+/// a run may limit its time, and the limit is part of the definition.
+fn version_of_functions(definition: &Definition) -> Option<String> {
+    definition.timeout_ms?;
+    definition.steps.iter().find(|step| step.action == Action::VersionedFunction)?;
+    Some(Definition { timeout_ms: None, ..definition.clone() }.version())
 }
 
 /// Returns (version, digest): hashes of the canonical form without and with what was inferred from source.

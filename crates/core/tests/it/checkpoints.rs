@@ -40,7 +40,7 @@ fn restored(world: &World) -> World {
 }
 
 fn resume(world: &mut World) {
-    world.ok(Command::Resume { reason: None });
+    world.ok(Command::Resume { reason: None, answer: None });
 }
 
 fn essay() -> Vec<Step> {

@@ -118,7 +118,7 @@ impl Family {
             _ => match self.rng.below(6) {
                 0 => self.submit(&run, &Command::Pause { reason: None }),
                 1 if self.rng.chance(20) => self.submit(&run, &Command::Cancel { reason: None }),
-                _ => self.submit(&run, &Command::Resume { reason: None }),
+                _ => self.submit(&run, &Command::Resume { reason: None, answer: None }),
             },
         }
     }
@@ -177,7 +177,7 @@ impl Family {
         while self.runs.values().any(|world| !world.run.status().is_terminal()) {
             self.deliver_all();
             for run in self.runs.keys().cloned().collect::<Vec<_>>() {
-                self.submit(&run, &Command::Resume { reason: None });
+                self.submit(&run, &Command::Resume { reason: None, answer: None });
                 self.answer(&run);
                 self.fire(&run);
                 self.work(&run);

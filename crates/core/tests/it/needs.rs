@@ -297,7 +297,7 @@ const HAPPENINGS: [(&str, Story); 8] = [
     ("operator resumed", |lives| {
         lives.world.done("d", &[]);
         lives.world.ok(Command::Pause { reason: None });
-        lives.world.ok(Command::Resume { reason: None });
+        lives.world.ok(Command::Resume { reason: None, answer: None });
         lives.activated()
     }),
     ("run retried", |lives| {
@@ -321,7 +321,7 @@ const HAPPENINGS: [(&str, Story); 8] = [
         lives.world.done("d", &[]);
         lives.world.wait_ms(1_000);
         lives.world.ok(Command::Pause { reason: None });
-        lives.world.ok(Command::Resume { reason: None });
+        lives.world.ok(Command::Resume { reason: None, answer: None });
         lives.activated();
         lives.world.done("other", &["d"]);
         lives.world.done("d", &[]);

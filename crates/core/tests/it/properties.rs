@@ -151,7 +151,7 @@ impl History {
                 self.submit(&Command::Pause { reason: None });
             }
             88..=90 => {
-                self.submit(&Command::Resume { reason: None });
+                self.submit(&Command::Resume { reason: None, answer: None });
             }
             91 => {
                 self.submit(&Command::Start);
@@ -465,7 +465,7 @@ impl History {
                 return;
             }
             if self.world.run.pause_reason() == Some(stepwell_core::status::PauseReason::Operator) {
-                self.submit(&Command::Resume { reason: None });
+                self.submit(&Command::Resume { reason: None, answer: None });
                 continue;
             }
             self.taken.retain(|(attempt, _)| {

@@ -61,7 +61,7 @@ fn run_commands(world: &World) -> Vec<(&'static str, Command)> {
         ("Create", Command::Create(Box::new(create))),
         ("Start", Command::Start),
         ("Pause", Command::Pause { reason: None }),
-        ("Resume", Command::Resume { reason: None }),
+        ("Resume", Command::Resume { reason: None, answer: None }),
         ("Cancel", Command::Cancel { reason: None }),
         ("CancelStep", Command::CancelStep { step: "a".into() }),
         ("Retry", Command::Retry { input: None, reason: None }),

@@ -6,7 +6,7 @@ use serde_json::json;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::WaitId;
 use stepwell_core::run::MessageBody;
-use stepwell_core::run::command::Command;
+use stepwell_core::run::command::{Answer, Command};
 use stepwell_core::run::event::Parent;
 use stepwell_core::run::wait::{Resolution, Then, WaitKind};
 use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
@@ -201,7 +201,7 @@ fn a_child_tells_its_parent_when_it_is_paused_for_input_and_when_it_goes_on() {
     assert_eq!(told(&world), Some((1, true)));
     world.ok(Command::Pause { reason: None });
     assert_eq!(told(&world), Some((2, false)), "paused by an operator it does not wait for input");
-    world.ok(Command::Resume { reason: None });
+    world.ok(Command::Resume { reason: None, answer: None });
     assert_eq!(told(&world), Some((3, true)));
     world.answer(&waits[0], json!("yes"));
     assert_eq!(told(&world), Some((4, false)));
@@ -218,9 +218,26 @@ fn what_comes_while_an_operator_paused_the_run_is_kept_and_nothing_is_lost_on_re
     world.ok(Command::Pause { reason: None });
     world.answer(&waits[0], json!("yes"));
     assert_eq!(world.run.pause_reason(), Some(PauseReason::Operator));
-    world.ok(Command::Resume { reason: None });
+    world.ok(Command::Resume { reason: None, answer: None });
     assert_eq!((world.status(), world.ready_steps()), (RunStatus::Running, vec!["a".to_owned()]));
-    assert_eq!(world.refused(Command::Resume { reason: None }), "not_paused");
+    assert_eq!(world.refused(Command::Resume { reason: None, answer: None }), "not_paused");
+}
+
+/// Acceptance: spec/flujo.md §3.2, an operator's pause is lifted with an answer in one commit, or stays.
+#[test]
+fn a_pause_is_lifted_with_an_answer_or_not_at_all() {
+    let mut world = one();
+    let waits = world.asks("a", vec![question(0)]);
+    world.ok(Command::Pause { reason: None });
+    let resume = |wait: &WaitId| {
+        let answer = Answer { wait: wait.clone(), value: Arc::new(json!("yes")), by: Some("ann".into()) };
+        Command::Resume { reason: None, answer: Some(answer) }
+    };
+    assert_eq!(world.refused(resume(&"wait_unknown".into())), "no_such_wait");
+    assert_eq!(world.run.pause_reason(), Some(PauseReason::Operator));
+    world.ok(resume(&waits[0]));
+    assert_eq!((world.status(), world.ready_steps()), (RunStatus::Running, vec!["a".to_owned()]));
+    assert_eq!(world.refused(resume(&waits[0])), "not_paused");
 }
 
 #[test]

@@ -90,7 +90,14 @@ pub fn batch(request: &BatchRequest, protocols: &dyn Protocols) -> Result<Loaded
     });
     let source = Source { files: Some(request.files.clone()), pattern, path: place, at: None };
     let template = Template::of(&request.method, &request.params);
-    assemble(settings, &source, &template, protocols, problems)
+    assemble(settings, &source, &template, protocols, problems).map_err(|invalid| {
+        // Where there are no files, nothing is done with them.
+        let is_missing = |problem: &Problem| problem.code == Code::CONFIGURATION_ERROR;
+        match invalid.problems.iter().find(|problem| is_missing(problem)) {
+            Some(missing) => Invalid::one(missing.clone()),
+            None => invalid,
+        }
+    })
 }
 
 /// Returns whether a document is a batch file. Keys that have a meaning only there are problems elsewhere.

@@ -1,17 +1,22 @@
 //! `python/v1` as the engine sees it: parameters in, result object or error with its code out.
 
+use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::workflow::path::Path as Place;
 use stepwell_core::workflow::python_source::PythonSource;
 use stepwell_core::workflow::template::{Names, Scope};
+use stepwell_engine::load::Problem;
 use stepwell_engine::params::missing_reference;
-use stepwell_engine::{Failure, Outcome, Param, ParamProblem, Provider, Task};
+use stepwell_engine::{Failure, Outcome, Outside, Param, ParamProblem, Provider, Task};
 
 use super::suspects::Suspects;
 use super::{PythonFailure, PythonPool, PythonSettings, PythonTask, Source};
+use crate::files::FileError;
 use crate::isolation::Isolation;
 use crate::params::{self, Kind, Table};
 
@@ -36,6 +41,8 @@ pub struct Python {
     pool: PythonPool,
     suspects: Suspects,
     isolation: Isolation,
+    /// The script that was last found to lie inside of the roots, with its base directory: the steps of a batch all name one.
+    found: Mutex<Option<(Option<String>, String)>>,
 }
 
 impl Python {
@@ -44,6 +51,7 @@ impl Python {
         Self {
             isolation: settings.isolation.clone().settled(),
             suspects: Suspects::default(),
+            found: Mutex::default(),
             pool: PythonPool::new(settings),
         }
     }
@@ -93,6 +101,30 @@ impl Provider for Python {
         let mut problems = params::check(params, EXECUTE);
         problems.extend(unfit_together(params));
         problems
+    }
+
+    async fn check_outside(&self, _method: &str, params: &Value, outside: &Outside<'_>) -> Vec<Problem> {
+        let named = ["file", "file_path"].iter().find_map(|key| Some((*key, params.get(key)?)));
+        let Some((key, file)) = named.filter(|(_, file)| !params::holds_reference(file)) else {
+            return Vec::new();
+        };
+        let file = file.as_str().unwrap_or_default();
+        let found = || self.found.lock().expect("no panic happens under this lock");
+        // It is looked at again when it is opened.
+        if found().as_ref().is_some_and(|(dir, name)| dir.as_deref() == outside.base_dir && name == file) {
+            return Vec::new();
+        }
+        let base_dir = self.isolation.base_dir(outside.base_dir);
+        let looked = self.isolation.roots_at(&base_dir).find(&base_dir, Path::new(file));
+        if let Err(refused @ FileError::OutsideRoots { .. }) = looked {
+            let error = ErrorObject::new(Code::INVALID_PARAMS, refused.to_string());
+            let mut problem = Problem::of(error.with("parameter", key).with("reason", refused.reason()));
+            problem.path = Place::root().join(key);
+            return vec![problem];
+        }
+        // What is not there may be made by an earlier step.
+        *found() = Some((outside.base_dir.map(str::to_owned), file.to_owned()));
+        Vec::new()
     }
 
     async fn execute(&self, mut task: Task) -> Outcome {

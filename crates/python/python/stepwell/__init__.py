@@ -10,7 +10,12 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from stepwell.agent import Agent
-    from stepwell.context import Context, Secret
+    from stepwell.backends import InMemoryBackend, PostgresBackend, SQLiteBackend
+    from stepwell.batch import BatchResult
+    from stepwell.checkpoint import Checkpoint
+    from stepwell.client import Client
+    from stepwell.context import UNSET, Context, Secret
+    from stepwell.engine import Engine
     from stepwell.errors import (
         AlreadyRunning,
         AmbiguousWaitError,
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
         CheckpointError,
         ChildFailed,
         ConfigurationError,
+        ContextKeyError,
         ContextTypeError,
         DefinitionError,
         HumanTimeout,
@@ -47,37 +53,67 @@ if TYPE_CHECKING:
         TaskNotFoundError,
         UsageLimitExceededError,
     )
+    from stepwell.flujo import Flujo, RunEvent
+    from stepwell.human_step import HumanInTheLoopStep
     from stepwell.needs import DependencyConfig, DependencyLifecycle, DependencyType
+    from stepwell.pipeline import Pipeline
+    from stepwell.pipeline_result import PipelineContext, PipelineResult, StepResult
+    from stepwell.report import RunReport
     from stepwell.resources import Priority, ResourcePool, ResourceRequirements
     from stepwell.result import RunResult
     from stepwell.retry import RetryPolicy
     from stepwell.run import Run
     from stepwell.state_result import StateResult
     from stepwell.statuses import AgentStatus, StateStatus, TaskStatus
+    from stepwell.step_config import BranchFailureStrategy, MergeStrategy, RefinementCheck, StepConfig
+    from stepwell.step_context import StepContext
+    from stepwell.steps import Step, step
+    from stepwell.summary import RunSummary
+    from stepwell.task import Task
+    from stepwell.task_client import TaskClient
+    from stepwell.task_models import SystemState, TaskDetail, TaskSummary, WaitInfo
+    from stepwell.typed import TypedContextData
+    from stepwell.workflow import Workflow
 
 __all__ = [
     "END",
+    "UNSET",
     "Agent",
     "AgentStatus",
     "AlreadyRunning",
     "AmbiguousWaitError",
     "AnswerInvalidError",
     "BackendUnavailableError",
+    "BatchResult",
+    "BranchFailureStrategy",
+    "Checkpoint",
     "CheckpointError",
     "ChildFailed",
+    "Client",
     "ConfigurationError",
     "Context",
+    "ContextKeyError",
     "ContextTypeError",
     "DefinitionError",
     "DependencyConfig",
     "DependencyLifecycle",
     "DependencyType",
+    "Engine",
+    "Flujo",
+    "HumanInTheLoopStep",
     "HumanTimeout",
+    "InMemoryBackend",
     "InvalidFilterError",
+    "MergeStrategy",
     "NotResumableError",
+    "Pipeline",
+    "PipelineContext",
     "PipelineMismatchError",
+    "PipelineResult",
     "PipelineUnavailableError",
+    "PostgresBackend",
     "Priority",
+    "RefinementCheck",
     "ReplayMismatch",
     "ResourceError",
     "ResourcePool",
@@ -88,12 +124,16 @@ __all__ = [
     "Run",
     "RunCancelled",
     "RunCancelledError",
+    "RunEvent",
     "RunExistsError",
     "RunFailed",
     "RunFailedError",
+    "RunReport",
     "RunResult",
+    "RunSummary",
     "RunTimeout",
     "RunTimeoutError",
+    "SQLiteBackend",
     "Secret",
     "SignalTimeout",
     "StaleContext",
@@ -101,18 +141,36 @@ __all__ = [
     "StateResult",
     "StateStatus",
     "StateValueError",
+    "Step",
+    "StepConfig",
+    "StepContext",
     "StepError",
+    "StepResult",
     "StepwellError",
+    "SystemState",
+    "Task",
+    "TaskClient",
     "TaskClientError",
+    "TaskDetail",
     "TaskNotFoundError",
     "TaskStatus",
+    "TaskSummary",
+    "TypedContextData",
     "UsageLimitExceededError",
+    "WaitInfo",
+    "Workflow",
     "__version__",
+    "step",
 ]
 
 _NAMES = {
     "agent": ["Agent"],
-    "context": ["Context", "Secret"],
+    "backends": ["InMemoryBackend", "PostgresBackend", "SQLiteBackend"],
+    "checkpoint": ["Checkpoint"],
+    "context": ["UNSET", "Context", "Secret"],
+    "batch": ["BatchResult"],
+    "client": ["Client"],
+    "engine": ["Engine"],
     "errors": [
         "AlreadyRunning",
         "AmbiguousWaitError",
@@ -121,6 +179,7 @@ _NAMES = {
         "CheckpointError",
         "ChildFailed",
         "ConfigurationError",
+        "ContextKeyError",
         "ContextTypeError",
         "DefinitionError",
         "HumanTimeout",
@@ -149,13 +208,27 @@ _NAMES = {
         "TaskNotFoundError",
         "UsageLimitExceededError",
     ],
+    "flujo": ["Flujo", "RunEvent"],
+    "human_step": ["HumanInTheLoopStep"],
     "needs": ["DependencyConfig", "DependencyLifecycle", "DependencyType"],
+    "pipeline": ["Pipeline"],
+    "pipeline_result": ["PipelineContext", "PipelineResult", "StepResult"],
+    "report": ["RunReport"],
     "resources": ["Priority", "ResourcePool", "ResourceRequirements"],
     "result": ["RunResult"],
     "retry": ["RetryPolicy"],
     "run": ["Run"],
     "state_result": ["StateResult"],
     "statuses": ["AgentStatus", "StateStatus", "TaskStatus"],
+    "step_config": ["BranchFailureStrategy", "MergeStrategy", "RefinementCheck", "StepConfig"],
+    "steps": ["Step", "step"],
+    "step_context": ["StepContext"],
+    "task": ["Task"],
+    "task_client": ["TaskClient"],
+    "task_models": ["SystemState", "TaskDetail", "TaskSummary", "WaitInfo"],
+    "typed": ["TypedContextData"],
+    "summary": ["RunSummary"],
+    "workflow": ["Workflow"],
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 

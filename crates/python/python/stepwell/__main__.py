@@ -10,7 +10,13 @@ from stepwell import _native
 def main() -> None:
     """Carry out the command that this process was started for, and end the process with its exit code."""
     _be_a_plain_process()
-    sys.exit(_native.main(sys.argv[1:]))
+    # A glance, so that no other command pays for the second look.
+    worker = _native.Worker.asked(sys.argv[1:]) if "worker" in sys.argv else None
+    if worker is None:
+        sys.exit(_native.main(sys.argv[1:]))
+    from stepwell._worker import carry_out
+
+    sys.exit(carry_out(worker))
 
 
 def _be_a_plain_process() -> None:

@@ -8,18 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
+import functools
 import itertools
+import threading
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from typing import Any, cast
 
 from stepwell import _native
-from stepwell._failure import described
+from stepwell._failure import barely_described, described
 from stepwell._suspended import Suspended
 from stepwell._threads import threads
+from stepwell._watch import begin_watching
 
 Start = Callable[[_native.Border, int], object]
+_Message = tuple[str, int, Any, Any, Any]
+#: Its number, what is called, and with what.
+_Call = tuple[int, "Function", _native.Context, list[Any]]
+
+#: Seconds that a task goes on with the next call before others of the loop have their turn.
+_TURN = 0.001
+
+#: So many tasks begin before others of the loop have their turn.
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,8 @@ class Function:
     #: Makes what the engine is told of what it returned.
     returned: Callable[[Any, Border], Any] = lambda value, _border: value
     is_condition: bool = False
+    #: What it returns is a value, and leads nowhere.
+    gives_value: bool = False
     never_again: tuple[type[BaseException] | str, ...] = ()
     #: Is told of an exception that ends an attempt.
     failed: Callable[[_native.Context, BaseException], None] = lambda _cx, _error: None
@@ -41,16 +57,27 @@ class Function:
 class Border:
     """What one event loop and the engine say to each other."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Listen on a loop."""
+    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Listen on a loop; None: nobody listens."""
         self.native = _native.Border()
-        self._loop = weakref.ref(loop)
         self._functions: dict[int, Function] = {}
         self._numbers = itertools.count()
         self._requests: dict[int, asyncio.Future[Any] | concurrent.futures.Future[Any]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        loop.add_reader(self.native.fileno(), self._read)
-        weakref.finalize(loop, self.native.close)
+        #: Calls whose tasks begin when it is their turn.
+        self._waiting: dict[int, _Call] = {}
+        #: How many tasks have begun in this turn of the loop.
+        self._begun = 0
+        self._told_to_end: set[int] = set()
+        self._is_watched = False
+        if loop is not None:
+            loop.add_reader(self.native.fileno(), self._read)
+            weakref.finalize(loop, self.native.close)
+
+    @classmethod
+    def apart(cls) -> Border:
+        """Return one where nothing is ever called."""
+        return cls(None)
 
     def register(self, function: Function) -> int:
         """Make a function known; return the number that the engine calls it by."""
@@ -92,11 +119,33 @@ class Border:
             self._requests.pop(number, None)
 
     def _read(self) -> None:
-        for kind, number, a, b in self.native.take():
+        self._begun = 0
+        self._take(self.native.take())
+
+    def _take(self, messages: list[_Message], *, goes_on: bool = False) -> _Call | None:
+        """Do what messages say. Return the first call of a coroutine function if a task `goes_on` with it."""
+        first = None
+        for kind, number, a, b, args in messages:
             if kind == "call":
-                self._call(number, self._functions[a], b)
+                call = (number, self._functions[a], b, args)
+                if not call[1].is_async:
+                    try:
+                        threads.submit(functools.partial(self._run_blocking, *call))
+                    except RuntimeError as error:
+                        self._bring_failure(number, call[1], b, error)
+                elif goes_on and first is None:
+                    first = call
+                else:
+                    self._begin_in_turn(call)
             elif kind == "cancel":
+                # A task of its own can be told to end before it begins.
+                if (call_in_turn := self._waiting.pop(number, None)) is not None:
+                    self._begin(call_in_turn)
+                elif first is not None and first[0] == number:
+                    self._begin(first)
+                    first = None
                 if (task := self._tasks.get(number)) is not None:
+                    self._told_to_end.add(number)
                     task.cancel()
             elif (future := self._requests.get(number)) is None or future.done():
                 continue
@@ -104,41 +153,98 @@ class Border:
                 future.set_result(a)
             else:
                 future.set_exception(a)
+        return first
 
-    def _call(self, number: int, function: Function, native: _native.Context) -> None:
-        if not function.is_async:
-            threads.submit(lambda: self._run_blocking(number, function, native))
+    def _begin_in_turn(self, call: _Call) -> None:
+        if not self._waiting and self._begun < _AT_ONCE:
+            self._begun += 1
+            self._begin(call)
             return
-        loop = asyncio.get_running_loop()
-        task = self._tasks[number] = loop.create_task(self._run(number, function, native))
-        task.add_done_callback(lambda _: self._tasks.pop(number, None))
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._begin_some)
+        self._waiting[call[0]] = call
 
-    async def _run(self, number: int, function: Function, native: _native.Context) -> None:
+    def _begin_some(self) -> None:
+        numbers = list(itertools.islice(self._waiting, _AT_ONCE))
+        self._begun = len(numbers)
+        for number in numbers:
+            self._begin(self._waiting.pop(number))
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._begin_some)
+
+    def _begin(self, call: _Call) -> None:
+        number, function, native, _ = call
+        if not self._is_watched:
+            self._is_watched = True
+            begin_watching(self.native, threading.get_ident(), Border._carry_out)
+        task = self._tasks[number] = asyncio.get_running_loop().create_task(self._run(call))
+
+        def ended(_: object) -> None:
+            if self._tasks.pop(number, None) is None:
+                return
+            # It was cancelled before it began.
+            if number in self._told_to_end:
+                self._told_to_end.discard(number)
+                self._bring_failure(number, function, native, asyncio.CancelledError())
+            else:
+                self.native.let_go(number)
+
+        task.add_done_callback(ended)
+
+    async def _run(self, call: _Call | None) -> None:
+        """Carry a call out, then the one that follows from it: a task for each would cost more than most steps."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        turn_began = time.monotonic()
+        while call is not None:
+            number = call[0]
+            self._tasks[number] = task
+            try:
+                messages = await _Isolated(self._carry_out(*call))
+            finally:
+                del self._tasks[number]
+                was_told = number in self._told_to_end
+                self._told_to_end.discard(number)
+            # A task that was told to end, by whomever, remembers it, and must not carry out anything else.
+            goes_on = not (was_told or _is_told_to_end(task)) and time.monotonic() - turn_began < _TURN
+            call = None if messages is None else self._take(messages, goes_on=goes_on)
+
+    async def _carry_out(
+        self, number: int, function: Function, native: _native.Context, args: list[Any]
+    ) -> list[_Message] | None:
         try:
-            value = await function.call(function.context(native, self))
-            self._bring(number, function, value)
+            value = await function.call(function.context(native, self), *args)
+            return self._bring(number, function, value, here=True)
         except asyncio.CancelledError as error:
             if not native.cancelled and _is_cancelled_from_outside():
                 # The loop ends, which is no fault of the step.
                 self.native.let_go(number)
             else:
                 self._bring_failure(number, function, native, error)
+        except KeyboardInterrupt:
+            # Of the program, which ends; it is no fault of the step that happened to run.
+            self.native.let_go(number)
+            raise
         except BaseException as error:
             self._bring_failure(number, function, native, error)
-            if not isinstance(error, Exception | Suspended):
-                raise
+        return None
 
-    def _run_blocking(self, number: int, function: Function, native: _native.Context) -> None:
+    def _run_blocking(
+        self, number: int, function: Function, native: _native.Context, args: list[Any]
+    ) -> None:
         try:
-            self._bring(number, function, function.call(function.context(native, self)))
+            value = function.call(function.context(native, self), *args)
+            self._bring(number, function, value, here=False)
         except BaseException as error:
             self._bring_failure(number, function, native, error)
 
-    def _bring(self, number: int, function: Function, value: Any) -> None:
+    def _bring(self, number: int, function: Function, value: Any, *, here: bool) -> list[_Message] | None:
         if function.is_condition:
             self.native.judge(number, bool(value))
-        else:
-            self.native.finish(number, function.returned(value, self))
+            return None
+        returned = function.returned(value, self)
+        if function.gives_value:
+            return self.native.give(number, returned, here)
+        return self.native.finish(number, returned, here)
 
     def _bring_failure(
         self, number: int, function: Function, native: _native.Context, error: BaseException
@@ -147,7 +253,34 @@ class Border:
             self.native.suspend(number)
             return
         function.failed(native, error)
-        self.native.fail(number, described(error, never_again=function.never_again))
+        try:
+            self.native.fail(number, described(error, never_again=function.never_again))
+        except Exception:
+            # An exception may carry anything, and whatever it does, its step fails.
+            self.native.fail(number, barely_described(error))
+
+
+class _Isolated:
+    """A coroutine whose context variables are its own, as those of a task are."""
+
+    __slots__ = ("_coroutine",)
+
+    def __init__(self, coroutine: Coroutine[Any, Any, list[_Message] | None]) -> None:
+        self._coroutine = coroutine
+
+    def __await__(self) -> Generator[Any, Any, list[_Message] | None]:
+        coroutine, run = self._coroutine, contextvars.copy_context().run
+        try:
+            awaited = run(coroutine.send, None)
+            while True:
+                try:
+                    brought = yield awaited
+                except BaseException as error:
+                    awaited = run(coroutine.throw, error)
+                else:
+                    awaited = run(coroutine.send, brought)
+        except StopIteration as ended:
+            return cast("list[_Message] | None", ended.value)
 
 
 def _is_cancelled_from_outside() -> bool:
@@ -155,6 +288,12 @@ def _is_cancelled_from_outside() -> bool:
     task = asyncio.current_task()
     told = getattr(task, "cancelling", None)  # Since Python 3.11; before, nobody knows.
     return told is None or told() > 0
+
+
+def _is_told_to_end(task: asyncio.Task[None]) -> bool:
+    """Return whether a task was told to end, and may not have heard it yet."""
+    told = getattr(task, "cancelling", None)
+    return told() > 0 if told is not None else getattr(task, "_must_cancel", False)
 
 
 _borders: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Border] = weakref.WeakKeyDictionary()
@@ -165,5 +304,9 @@ def of_running_loop() -> Border:
     loop = asyncio.get_running_loop()
     border = _borders.get(loop)
     if border is None:
+        # Those of loops that have ended and are not collected yet.
+        for other, left in list(_borders.items()):
+            if other.is_closed():
+                left.native.close()
         border = _borders[loop] = Border(loop)
     return border

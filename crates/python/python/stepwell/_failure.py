@@ -35,6 +35,17 @@ def described(
     }
 
 
+def barely_described(error: BaseException) -> dict[str, Any]:
+    """Return an exception that cannot be described as an error of the engine: no more than its type."""
+    kind = ascii(type(error).__qualname__)[1:-1]
+    return {
+        "code": StepwellError("", code="TASK_EXECUTION_FAILED").code,
+        "message": f"{kind}, which cannot be shown",
+        "data": {"exception_type": kind},
+        "retryable": True,
+    }
+
+
 def _is_among(error: BaseException, types: tuple[type[BaseException] | str, ...]) -> bool:
     names = {base.__name__ for base in type(error).__mro__} | {
         base.__qualname__ for base in type(error).__mro__

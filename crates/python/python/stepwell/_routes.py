@@ -52,6 +52,14 @@ def routes_of(function: Callable[..., object]) -> tuple[str, ...] | None:
     return _read[code]
 
 
+def source_of(function: Callable[..., object]) -> _Function | None:
+    """Return the source of a function, as Python reads it; `None` if it cannot be found."""
+    try:
+        return _node_of(_code_of(function), function)
+    except (_Unknown, RecursionError):
+        return None
+
+
 def _node_of(code: types.CodeType, function: Callable[..., object]) -> _Function:
     if code.co_flags & _GENERATORS:
         raise _Unknown

@@ -9,8 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from stepwell import _checks, _native
+from stepwell import _checks, _native, typed
 from stepwell._border import Border, Start
+from stepwell._shapes import MisfitError, Shape, is_model, shape_of
+from stepwell.errors import ContextKeyError
 
 if TYPE_CHECKING:
     from stepwell.agent import Agent
@@ -65,7 +67,11 @@ class Context:
         self._once: dict[str, asyncio.Lock] = {}
 
     def get_state(self, key: str, default: Any = None) -> Any:
-        """Return the value of a key, or the default."""
+        """Return the value of a key, or the default.
+
+        Raises:
+            KeyError: The key holds a typed value, which `get_typed` reads.
+        """
         return self._native.get(key, default)
 
     def set_state(self, key: str, value: Any) -> None:
@@ -73,6 +79,7 @@ class Context:
 
         Raises:
             TypeError: JSON cannot hold the value; nothing is written.
+            KeyError: The key holds a typed value, which `set_typed` writes; `remove_state` frees it.
         """
         self._native.set(key, value)
 
@@ -88,11 +95,46 @@ class Context:
         """Return the keys that have values."""
         return self._native.keys()
 
+    def set_typed(self, key: str, value: Any) -> None:
+        """Set a key to an instance of a dataclass or pydantic model, which is read back as that class.
+
+        Raises:
+            TypeError: It is no such instance, or a field does not fit its annotation; nothing is written.
+            KeyError: The key holds an untyped value; `remove_state` frees it.
+        """
+        tag, fields = typed.dump(value, key)
+        self._native.set_typed(key, tag, fields)
+
+    def get_typed(self, key: str, cls: type[_T]) -> _T | None:
+        """Return the value of a key if it is of that class; None: it is not there, untyped or of another.
+
+        Raises:
+            TypeError: The class has other fields by now, or is no dataclass or pydantic model.
+        """
+        known = self._native.typed(key)
+        return None if known is None else typed.load(*known, cls, key)
+
+    def update_typed(self, key: str, /, **fields: Any) -> None:
+        """Change fields of a typed value.
+
+        Raises:
+            AttributeError: Its class has no such field.
+            TypeError: A field is of another type; nothing is written.
+            KeyError: The key holds no typed value.
+            LookupError: Its class is not loaded in this process.
+        """
+        known = self._native.typed(key)
+        if known is None:
+            held = "an untyped value" if self._native.has(key) else "nothing"
+            raise ContextKeyError(f"context key {key!r} holds {held}, whose fields cannot be changed")
+        self._native.set_typed(key, *typed.updated(*known, fields, key))
+
     async def human_in_the_loop(
         self,
         prompt: str,
         timeout: float | None = None,
         default: Any = UNSET,
+        validator: Callable[[str], object] | None = None,
     ) -> Any:
         """Ask a person for a text.
 
@@ -102,35 +144,55 @@ class Context:
         Args:
             prompt: What is asked.
             timeout: Seconds after which nobody waits any longer.
-            default: What stands for an answer then; without it `HumanTimeout` is raised.
+            default: What stands for an answer then, unchecked; without it `HumanTimeout` is raised.
+            validator: Is called once with each answer. If it returns something false or raises, the answer is rejected
+                and the question asked again, until the same time; whoever answers next is shown why.
         """
         question = _question(prompt, {"type": "string"}, None, default, timeout, None)
-        return await self._wait(lambda border, number: self._native.ask(border, number, question))
+        return await self._ask(question, _judge(validator))
 
     async def ask_human(
         self,
         prompt: str,
-        schema: Mapping[str, Any] | None = None,
+        schema: Mapping[str, Any] | type | None = None,
         options: Sequence[Any] | None = None,
         default: Any = UNSET,
         deadline: float | datetime | None = None,
         assignee: str | None = None,
         *,
         name: str | None = None,
+        validator: Callable[[Any], object] | None = None,
     ) -> Any:
         """Ask a person for a value.
 
         Args:
             prompt: What is asked.
-            schema: JSON Schema that an answer must fit.
+            schema: JSON Schema that an answer must fit, or the dataclass or pydantic model that it is returned as.
             options: What may be chosen.
             default: What stands for an answer after the deadline; without it `HumanTimeout` is raised.
             deadline: Seconds from now, or a moment with its time zone.
             assignee: Who is asked.
             name: By what the question is known when the function runs again; without it, by its order.
+            validator: As of `human_in_the_loop`; it is called with what would be returned.
         """
-        question = _question(prompt, schema, options, default, deadline, assignee, name)
-        return await self._wait(lambda border, number: self._native.ask(border, number, question))
+        cls = schema if isinstance(schema, type) else None
+        if cls is None:
+            form = cast("Mapping[str, Any] | None", schema)
+            question = _question(prompt, form, options, default, deadline, assignee, name)
+            return await self._ask(question, _judge(validator))
+        if not is_model(cls):
+            raise TypeError(f"schema must be a JSON Schema, a dataclass or a pydantic model, not {schema!r}")
+        shape = shape_of(cls)
+        if default is not UNSET and type(default) is cls:
+            default = shape.dump(default, "default")
+        question = _question(prompt, shape.schema(), options, default, deadline, assignee, name)
+        answer = await self._ask(question, _judge(validator, shape))
+        try:
+            return shape.load(answer, "the answer")
+        except MisfitError:
+            if default is UNSET:
+                raise
+            return answer  # Only the default is not checked.
 
     async def sleep(self, seconds: float) -> None:
         """Wait for a time that a restart neither shortens nor begins anew."""
@@ -153,14 +215,27 @@ class Context:
                 raise
             return default
 
-    async def run_agent(self, agent: Agent, input: Mapping[str, Any] | None = None) -> RunResult:
-        """Run another agent and wait for it; it is part of this run, and ends with it."""
+    async def run_agent(
+        self, agent: Agent, input: Mapping[str, Any] | None = None, entry: str | None = None
+    ) -> RunResult:
+        """Run another agent and wait for it; it is part of this run, and ends with it.
+
+        Args:
+            agent: Which.
+            input: Its first context.
+            entry: The step that it begins with, in place of those that it would begin with by itself.
+
+        Raises:
+            ChildFailed: It failed or was cancelled.
+        """
         from stepwell.result import RunResult
 
         native = agent._in(self._engine, self._border)
         given = dict(input or {})
-        told = await self._wait(lambda border, number: self._native.run_agent(border, number, native, given))
-        return RunResult._of(told)
+        told = await self._wait(
+            lambda border, number: self._native.run_agent(border, number, native, given, entry)
+        )
+        return RunResult._of(told, agent._telling(native))
 
     async def once(self, name: str, f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a function once in the life of this execution, whatever crashes: its result is kept under the name.
@@ -238,6 +313,9 @@ class Context:
         """The tags of the run."""
         return self._native.metadata
 
+    async def _ask(self, question: dict[str, Any], judge: Callable[[Any], str | None] | None) -> Any:
+        return await self._wait(lambda border, number: self._native.ask(border, number, question, judge))
+
     async def _wait(self, start: Start) -> Any:
         return await self._border.wait(start)
 
@@ -291,15 +369,45 @@ for _name in ("human_in_the_loop", "ask_human", "sleep", "wait_for_signal", "run
     setattr(BlockingContext, _name, _directly(getattr(BlockingContext, _name)))
 
 
+def _judge(
+    validator: Callable[[Any], object] | None, shape: Shape | None = None
+) -> Callable[[Any], str | None] | None:
+    """Return what says what is wrong with an answer, if something looks at answers at all."""
+    if validator is None and shape is None:
+        return None
+    if validator is not None and not callable(validator):
+        raise TypeError(f"validator must be a function that is called with the answer, not {validator!r}")
+    if inspect.iscoroutinefunction(validator):
+        raise TypeError("validator must be a plain function: it is called while the answer is taken")
+
+    def judge(answer: Any) -> str | None:
+        try:
+            value = answer if shape is None else shape.load(answer, "the answer")
+            if validator is None or validator(value):
+                return None
+        except Exception as error:
+            return str(error) or type(error).__name__
+        return "the answer was not accepted"
+
+    return judge
+
+
 def _question(
     prompt: str,
-    schema: Mapping[str, Any] | None,
+    schema: object,
     options: Sequence[Any] | None,
     default: Any,
     deadline: float | datetime | None,
     assignee: str | None,
     name: str | None = None,
 ) -> dict[str, Any]:
+    if schema is not None and not isinstance(schema, Mapping):
+        hint = "; what may be chosen is `options=[…]`" if isinstance(schema, list | tuple) else ""
+        raise TypeError(
+            f"schema must be a JSON Schema, a dataclass or a pydantic model, not {schema!r}{hint}"
+        )
+    if isinstance(options, str):
+        raise TypeError(f"options must be a list, not the str {options!r}")
     if isinstance(deadline, datetime):
         if deadline.tzinfo is None:
             raise ValueError("deadline must be seconds, or a moment with a time zone: give it a tzinfo")

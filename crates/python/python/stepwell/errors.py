@@ -248,6 +248,10 @@ class ContextTypeError(StepError, TypeError, codes="TASK_RESULT_INVALID"):
     """JSON cannot hold a value; nothing was written."""
 
 
+class ContextKeyError(StepError, KeyError, codes="TASK_EXECUTION_FAILED", reason="typed_key"):
+    """A key holds a typed value and was used as an untyped one, or the other way round; nothing was written."""
+
+
 class HumanTimeout(StepError, TimeoutError, codes="HUMAN_TIMEOUT"):
     """Nobody answered in time."""
 

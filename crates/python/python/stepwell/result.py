@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from stepwell.errors import StepwellError, from_object
+from stepwell import typed
+from stepwell.errors import ContextKeyError, StepwellError, from_object
 from stepwell.statuses import TaskStatus
+
+_T = TypeVar("_T")
+
+
+class Telling(Protocol):
+    """What can tell more about a run than its result holds: the agent that it is of."""
+
+    def metrics(self, run_id: str | None = None) -> dict[str, Any]:
+        """Return what the run did, in numbers."""
+
+    def warnings(self) -> list[dict[str, Any]]:
+        """Return what the agent warns of."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,17 @@ class RunResult:
     """When it began."""
     finished_at: datetime | None
     """When it ended."""
+    _telling: Telling | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What the run did, in numbers; as `Agent.metrics`. The store is read for it."""
+        return {} if self._telling is None else self._telling.metrics(self.run_id)
+
+    @property
+    def warnings(self) -> list[dict[str, Any]]:
+        """What is odd about the agent: steps that are named and not there, resources that are not counted."""
+        return [] if self._telling is None else self._telling.warnings()
 
     @property
     def duration(self) -> float | None:
@@ -44,11 +68,37 @@ class RunResult:
         return (self.finished_at - self.started_at).total_seconds()
 
     def get_state(self, key: str, default: Any = None) -> Any:
-        """Return the value that the run left under a key, or the default."""
-        return self.context.get(key, default)
+        """Return the value that the run left under a key, or the default.
+
+        Raises:
+            KeyError: The value is typed, and `get_typed` reads it.
+        """
+        value = self.context.get(key, default)
+        if (parts := typed.parts_of(value)) is not None:
+            raise ContextKeyError(f"context key {key!r} holds a {parts[0]}: read it as that type")
+        return value
+
+    def get_typed(self, key: str, cls: type[_T]) -> _T | None:
+        """Return the value that the run left under a key if it is of that class; None: it is not.
+
+        Raises:
+            TypeError: The class has other fields by now, or is no dataclass or pydantic model.
+        """
+        parts = typed.parts_of(self.context.get(key))
+        return None if parts is None else typed.load(*parts, cls, key)
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook: a table of its steps."""
+        from stepwell import _html
+
+        return _html.of_result(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what belongs to this process, so that it can be pickled."""
+        return {**self.__dict__, "_telling": None}
 
     @classmethod
-    def _of(cls, told: Mapping[str, Any]) -> RunResult:
+    def _of(cls, told: Mapping[str, Any], telling: Telling | None = None) -> RunResult:
         error = told["error"]
         return cls(
             run_id=told["run_id"],
@@ -61,6 +111,7 @@ class RunResult:
             not_reached=frozenset(told["not_reached"]),
             started_at=moment(told["started_at"]),
             finished_at=moment(told["finished_at"]),
+            _telling=telling,
         )
 
 

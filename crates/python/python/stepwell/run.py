@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Protocol
 
-from stepwell import _native
+from stepwell import _native, _progress
 from stepwell._border import Border, of_running_loop
-from stepwell.errors import RunFailedError, from_object
-from stepwell.result import RunResult
+from stepwell.checkpoint import Checkpoint
+from stepwell.errors import RunFailedError, StepwellError, from_object
+from stepwell.report import RunReport
+from stepwell.result import RunResult, Telling
 from stepwell.statuses import TaskStatus
 
 
-class Run:
-    """A run of an agent. `Agent.start` and `Agent.find` return it; any number of them may be of one run."""
+class _Agent(Protocol):
+    """The agent that a run is of."""
 
-    def __init__(self, native: _native.Run, causes: dict[str, BaseException] | None = None) -> None:
-        """Made by an agent."""
+    def _telling(self, run: _native.Run) -> Telling:
+        """Return what tells more about a run."""
+
+    def _ended(self, run_id: str) -> BaseException | None:
+        """Take note that a run has ended; return the exception of a step of it, if one was raised here."""
+
+
+class Run:
+    """A run. `Agent.start`, `Client.start` and others return it; any number of them may be of one run."""
+
+    def __init__(self, native: _native.Run, of: _Agent | None = None) -> None:
+        """Made by an agent or a client."""
         self._native = native
-        self._causes = {} if causes is None else causes
+        self._agent = of
 
     @property
     def id(self) -> str:
@@ -29,37 +41,60 @@ class Run:
         """Return how it stands."""
         return TaskStatus(await self._border.request(self._native.status))
 
-    async def wait(self, *, raise_on_error: bool = True) -> RunResult:
+    async def wait(self, *, raise_on_error: bool = True, progress: bool = False) -> RunResult:
         """Wait for its end.
+
+        Args:
+            raise_on_error: Whether a run that does not complete raises.
+            progress: Show how far it is on the standard error, if that is a terminal or of a notebook, once it takes
+                longer than a second. Elsewhere nothing is written.
 
         Raises:
             RunFailed: It failed (`RunTimeout`: its time was over; `RunCancelled`: it was cancelled). `result` holds
                 what came of it, `__cause__` the exception of the step if it was raised in this process.
         """
-        told = await self._border.request(self._native.wait)
-        result = RunResult._of(told)
-        cause = self._causes.pop(self.id, None)
+        async with _progress.following(self, progress):
+            told = await self._border.request(self._native.wait)
+        result = RunResult._of(told, None if self._agent is None else self._agent._telling(self._native))
+        cause = None if self._agent is None else self._agent._ended(self.id)
         if result.error is None or not raise_on_error:
             return result
         failed = from_object(told["error"], within=RunFailedError)
         failed.result = result
         raise failed from cause
 
+    async def report(self, *, at_end: bool = False) -> RunReport:
+        """Return how it stands and what its steps came to: now, or `at_end`, when it has ended, however it did."""
+        return RunReport._of(
+            await self._border.request(lambda border, n: self._native.report(border, n, at_end))
+        )
+
     async def rest(self) -> TaskStatus:
         """Wait until it has ended, or only people can move it; return how it stands then."""
         return TaskStatus(await self._border.request(self._native.rest))
 
-    async def pause(self) -> None:
-        """Let no step begin until it is resumed; steps under way end."""
-        await self._border.request(self._native.pause)
+    async def pause(self) -> Checkpoint:
+        """Let no step begin until it is resumed; steps under way end. Return how it stands with that."""
+        return Checkpoint._read(await self._border.request(self._native.pause))
+
+    async def checkpoint(self) -> Checkpoint:
+        """Return how it stands, as plain data."""
+        return Checkpoint._read(await self._border.request(self._native.checkpoint))
+
+    async def carry(self) -> None:
+        """Take it up in this process, whoever began it, with its child runs.
+
+        `Agent.run` with its id, `resume` and `retry` do that too; `Agent.find` alone does not.
+        """
+        await self._border.request(self._native.carry)
 
     async def resume(self) -> None:
         """Let it go on."""
         await self._border.request(self._native.resume)
 
-    async def cancel(self) -> None:
-        """End it: what runs is cancelled, what waits is withdrawn."""
-        await self._border.request(self._native.cancel)
+    async def cancel(self) -> int:
+        """End it: what runs is cancelled, what waits is withdrawn. Return how many executions that ended."""
+        return int(await self._border.request(self._native.cancel))
 
     async def cancel_state(self, name: str) -> int:
         """Cancel what runs of one step; return how many executions that were."""
@@ -90,6 +125,10 @@ class Run:
         for event in await self._border.request(lambda border, n: self._native.events(border, n, after)):
             yield event
 
+    async def _next_events(self, after: int) -> list[dict[str, Any]]:
+        """Return the next events of its journal, when there are some; none when it has ended."""
+        return list(await self._border.request(lambda border, n: self._native.next_events(border, n, after)))
+
     @property
     def _border(self) -> Border:
         return of_running_loop()
@@ -97,3 +136,12 @@ class Run:
     def __repr__(self) -> str:
         """Show which run it is."""
         return f"Run({self.id!r})"
+
+    def _repr_html_(self) -> str | None:
+        """Show in a notebook how it stands now: a table of its steps. The store is read for it."""
+        from stepwell import _html
+
+        try:
+            return _html.of_run(self)
+        except StepwellError:  # Its store is closed, say. What `repr` tells is true all the same.
+            return None

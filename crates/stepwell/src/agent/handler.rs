@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use stepwell_engine::{Outcome, Provider, Task};
+use stepwell_engine::{Executor, Outcome, Provider, Task};
 
 use super::added;
 use super::builder::Defaults;
@@ -74,6 +74,7 @@ pub(super) struct Function {
     pub(super) conditions: Vec<Condition>,
     /// For states that it adds.
     pub(super) defaults: Arc<Defaults>,
+    pub(super) executor: Option<Arc<dyn Executor>>,
 }
 
 #[async_trait]
@@ -90,6 +91,10 @@ impl Provider for Function {
             self.end(&cx, next, left)
         })
         .await
+    }
+
+    fn executor(&self) -> Option<&Arc<dyn Executor>> {
+        self.executor.as_ref()
     }
 }
 

@@ -131,7 +131,7 @@ impl Agent {
     /// # Errors
     /// `WORKFLOW_NOT_FOUND` if there is no such run, or it is of another workflow; or the store failed.
     pub async fn find(&self, run_id: impl Into<RunId>) -> Result<Run, ErrorObject> {
-        Run::find(&self.engine, &self.workflow, run_id.into()).await
+        Run::find(&self.engine, self.workflow.name(), run_id.into()).await
     }
 
     /// Returns the open questions of its runs, oldest first.
@@ -151,7 +151,7 @@ impl Agent {
         run::answer(&self.engine, wait, &answer, None).await
     }
 
-    /// Cancels every run of this agent that is not over and that no other run began, and returns how many these were.
+    /// Cancels every run of this agent that is not over and that no other run began, and returns how many executions that ended.
     ///
     /// # Errors
     /// The store failed; some may be cancelled.
@@ -168,7 +168,7 @@ impl Agent {
             let found = self.engine.store().runs(&live, &page).await.map_err(|error| from_store(&error))?;
             for row in found.items {
                 match Run::of(self.engine.clone(), row.run).cancel().await {
-                    Ok(()) => count += 1,
+                    Ok(ended) => count += ended,
                     // It has ended meanwhile.
                     Err(error) if error.code == Code::WORKFLOW_INVALID_STATE => {}
                     Err(error) => return Err(error),

@@ -8,6 +8,7 @@ use stepwell_core::policy::resources::Resources;
 use stepwell_core::workflow::definition::{
     Effect, Join, Need as CoreNeed, OnFailure, Priority, Step, Successors,
 };
+use stepwell_engine::Executor;
 
 use super::builder::Defaults;
 use super::handler::{self, Condition, Function, Handler};
@@ -45,6 +46,7 @@ pub struct State {
     pub(super) conditions: Vec<Condition>,
     /// None: as the agent says.
     pub(super) on_failure: Option<OnFailure>,
+    executor: Option<Arc<dyn Executor>>,
 }
 
 impl State {
@@ -119,12 +121,19 @@ impl State {
 
     /// Returns the step and what carries it out.
     pub(super) fn into_parts(self, defaults: &Arc<Defaults>) -> (Step, Function) {
-        let Self { step, handler, conditions, .. } = self;
-        (step, Function { handler, conditions, defaults: defaults.clone() })
+        let Self { step, handler, conditions, executor, .. } = self;
+        (step, Function { handler, conditions, defaults: defaults.clone(), executor })
     }
 
     fn of(name: &str, handler: Handler) -> Self {
-        Self { step: Step::function(name), handler, conditions: Vec::new(), on_failure: None }
+        Self { step: Step::function(name), handler, conditions: Vec::new(), on_failure: None, executor: None }
+    }
+
+    /// Has its attempts carried out by that executor in place of tasks of the runtime. For bindings, whose functions live on a
+    /// thread of another language: where that thread also brings their outcome home, a state costs no change of threads.
+    pub fn carried_out_by(mut self, executor: Arc<dyn Executor>) -> Self {
+        self.executor = Some(executor);
+        self
     }
 
     /// Begins when the run does. Without any such state, those begin that need nothing and that no other can lead to;
@@ -205,6 +214,29 @@ impl State {
     /// Limits the time of an attempt, waits not counted, in place of what the agent says.
     pub fn timeout(mut self, time: Duration) -> Self {
         self.step.timeout_ms = Some(millis(time));
+        self
+    }
+
+    /// Limits how long an attempt may give no sign of life: it fails as one whose time is over.
+    /// [`Context::heartbeat`](crate::Context::heartbeat) and [`Context::emit`](crate::Context::emit) are such signs.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use stepwell::{Context, Next, State};
+    /// # fn index(_page: u32) {}
+    ///
+    /// let state = State::blocking("index", |cx: Context| {
+    ///     for page in 0..1_000 {
+    ///         index(page);
+    ///         cx.heartbeat();
+    ///     }
+    ///     Ok(Next::done())
+    /// })
+    /// .heartbeat_timeout(Duration::from_secs(30));
+    /// # let _ = state;
+    /// ```
+    pub fn heartbeat_timeout(mut self, time: Duration) -> Self {
+        self.step.heartbeat_timeout_ms = Some(millis(time));
         self
     }
 

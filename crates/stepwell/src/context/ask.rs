@@ -1,6 +1,6 @@
 //! Questions to people: as states ask them, and as they wait for their answer.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,7 +18,7 @@ use crate::millis;
 /// A question to a person, for [`Context::ask_human`](super::Context::ask_human).
 ///
 /// ```
-/// use std::time::Duration;
+/// use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// use serde_json::json;
 /// use stepwell::Ask;
 ///
@@ -40,6 +40,7 @@ use crate::millis;
 pub struct Ask {
     question: Question,
     deadline: Option<Duration>,
+    until: Option<Timestamp>,
     default: Option<Value>,
     pub(super) name: Option<String>,
     pub(super) check: Option<Check>,
@@ -51,7 +52,13 @@ impl Ask {
     /// answers is told, and the question stays open.
     pub fn new(prompt: impl Into<String>) -> Self {
         let question = Question { prompt: prompt.into(), ..Question::default() };
-        Self { question, deadline: None, default: None, name: None, check: None }
+        Self { question, deadline: None, until: None, default: None, name: None, check: None }
+    }
+
+    /// Asks this instead.
+    pub fn prompt(mut self, prompt: impl Into<String>) -> Self {
+        self.question.prompt = prompt.into();
+        self
     }
 
     /// Takes only answers that fit this JSON Schema. The terminal makes a form of it.
@@ -178,7 +185,7 @@ impl Ask {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let store = stepwell::open_store("memory:").await?;
     /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
-    /// use std::time::Duration;
+    /// use std::time::{Duration, SystemTime, UNIX_EPOCH};
     /// use stepwell::{Ask, Code};
     ///
     /// let agent = Agent::new("hurry")
@@ -198,6 +205,13 @@ impl Ask {
     /// ```
     pub fn deadline(mut self, time: Duration) -> Self {
         self.deadline = Some(time);
+        self
+    }
+
+    /// As [`Ask::deadline`], with a moment.
+    pub fn until(mut self, moment: SystemTime) -> Self {
+        let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.until = Some(Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)));
         self
     }
 
@@ -263,6 +277,9 @@ impl Ask {
         if let Some(deadline) = self.deadline {
             shown["deadline_ms"] = json!(millis(deadline));
         }
+        if let Some(until) = self.until {
+            shown["until"] = json!(until);
+        }
         if let Some(default) = &self.default {
             shown["default"] = default.clone();
         }
@@ -274,13 +291,13 @@ impl Ask {
     /// # Errors
     /// Nobody could answer it: the schema is none, or there are no options.
     pub(super) fn into_wait(self, position: u32, now: Timestamp) -> Result<WaitSpec, StepError> {
-        let Self { question, deadline, default, name, check: _ } = self;
+        let Self { question, deadline, until, default, name, check: _ } = self;
         Form::new(question.schema.as_ref(), question.options.as_ref())?;
         Ok(WaitSpec {
             position,
             name,
             kind: WaitKind::Human(question),
-            deadline: deadline.map(|time| now.plus_ms(millis(time))),
+            deadline: deadline.map(|time| now.plus_ms(millis(time))).or(until),
             default: default.map(Payload::new),
             then: Then::Rerun,
         })

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use stepwell_core::context::{self, Change};
+use stepwell_core::context::{self, Change, typed_parts};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, Timestamp};
 use stepwell_core::run::event::Payload;
@@ -28,6 +28,7 @@ pub use ask::Ask;
 use scope::Scope;
 pub use secret::Secret;
 pub use typed::Typed;
+pub(crate) use waits::Begin;
 use waits::Waits;
 
 /// What a state sees of its run, and what it leaves there.
@@ -116,7 +117,7 @@ impl Context {
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StepError> {
         let Some(value) = self.find(key)? else { return Ok(None) };
         if let Some(name) = typed::name_of(&value) {
-            return Err(misused(format!("context key '{key}' holds a {name}: read it with `typed`")));
+            return Err(of_other_kind(format!("context key '{key}' holds a {name}: read it as that type")));
         }
         from_json(&value, || format!("context key '{key}'")).map(Some)
     }
@@ -127,8 +128,8 @@ impl Context {
     /// The value is not JSON, does not fit the reducer of the key, or the key holds a typed value. Nothing is written.
     pub fn set(&self, key: &str, value: &(impl Serialize + ?Sized)) -> Result<(), StepError> {
         if let Some(name) = self.standing(key)?.as_deref().and_then(typed::name_of) {
-            return Err(misused(format!(
-                "context key '{key}' holds a {name}: write it with `set_typed`, or remove it first"
+            return Err(of_other_kind(format!(
+                "context key '{key}' holds a {name}: write it with its type, or remove it first"
             )));
         }
         self.write(key, Some(to_json(value, || format!("context key '{key}'"))?))
@@ -185,12 +186,30 @@ impl Context {
     /// # Errors
     /// The value is not JSON, or the key holds an untyped value. Nothing is written.
     pub fn set_typed<T: Typed>(&self, key: &str, value: &T) -> Result<(), StepError> {
+        self.set_typed_value(key, T::NAME, to_json(value, || format!("context key '{key}'"))?)
+    }
+
+    /// Returns the name of the type and the fields of a typed value, for a function that is not written in Rust; none: the
+    /// key is not there, or untyped. [`Context::typed`] reads the value as a type.
+    ///
+    /// # Errors
+    /// The attempt has ended.
+    pub fn typed_value(&self, key: &str) -> Result<Option<(String, Value)>, StepError> {
+        let Some(value) = self.find(key)? else { return Ok(None) };
+        Ok(typed_parts(&value).map(|(name, fields)| (name.to_owned(), fields.clone())))
+    }
+
+    /// Sets a key to the fields of a value of that type, for a function that is not written in Rust.
+    ///
+    /// # Errors
+    /// The key holds an untyped value. Nothing is written.
+    pub fn set_typed_value(&self, key: &str, name: &str, fields: Value) -> Result<(), StepError> {
         if self.standing(key)?.is_some_and(|value| typed::name_of(&value).is_none()) {
-            return Err(misused(format!(
-                "context key '{key}' holds an untyped value: write it with `set`, or remove it first"
+            return Err(of_other_kind(format!(
+                "context key '{key}' holds an untyped value: write it without a type, or remove it first"
             )));
         }
-        self.write(key, Some(typed::with_name(value, || format!("context key '{key}'"))?))
+        self.write(key, Some(typed::with_name(name, fields)))
     }
 
     /// Changes a typed value in place.
@@ -294,6 +313,11 @@ impl Context {
         self.with(|_| self.task().report.emit(kind, data))
     }
 
+    /// Says that the function is alive, where its state [limits](crate::State::heartbeat_timeout) how long it may be silent.
+    pub fn heartbeat(&self) {
+        self.task().report.heartbeat();
+    }
+
     pub(crate) fn task(&self) -> &Task {
         &self.attempt.task
     }
@@ -385,6 +409,11 @@ impl fmt::Debug for Context {
 
 fn misused(message: String) -> StepError {
     StepError::never_again(message)
+}
+
+/// Returns the failure of a state that takes a typed value for an untyped one, or the other way round.
+fn of_other_kind(message: String) -> StepError {
+    ErrorObject::new(Code::TASK_EXECUTION_FAILED, message).never_again().with("reason", "typed_key").into()
 }
 
 pub(crate) fn system_time(at: Timestamp) -> SystemTime {

@@ -4,11 +4,11 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use stepwell_core::context::typed_parts;
 
 use crate::error::StepError;
-use crate::json::{from_json, to_json};
+use crate::json::from_json;
 
 /// A type that values in the context can be of.
 ///
@@ -31,9 +31,9 @@ pub trait Typed: Serialize + DeserializeOwned {
     const NAME: &'static str;
 }
 
-/// Returns a value with the name of its type.
-pub(crate) fn with_name<T: Typed>(value: &T, what: impl Fn() -> String) -> Result<Value, StepError> {
-    Ok(json!({ "$type": T::NAME, "$value": to_json(value, what)? }))
+/// Returns the fields of a value with the name of its type.
+pub(crate) fn with_name(name: &str, fields: Value) -> Value {
+    Value::Object(Map::from_iter([("$type".to_owned(), name.into()), ("$value".to_owned(), fields)]))
 }
 
 /// Returns the name of the type that a value knows, if it knows one.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use stepwell_core::error::{Code, ErrorObject};
-use stepwell_core::ids::RunId;
+use stepwell_core::ids::{RunId, StepName};
 use stepwell_core::run::event::Payload;
 use stepwell_core::run::wait::{ChildStart, Resolution, Then, WaitKind, WaitSpec};
 use stepwell_core::workflow::Workflow;
@@ -216,28 +216,43 @@ impl Context {
         agent: &Agent,
         input: I,
     ) -> impl Future<Output = Result<RunResult, StepError>> + Send + use<I> {
+        self.run_agent_from(agent, None, input)
+    }
+
+    /// Runs another agent from that state on, as [`Context::run_agent`] does; none: from where it begins.
+    ///
+    /// # Errors
+    /// As [`Context::run_agent`]; `UNKNOWN_STEP` if the agent has no such state.
+    pub fn run_agent_from<I: Serialize>(
+        &self,
+        agent: &Agent,
+        entry: Option<&str>,
+        input: I,
+    ) -> impl Future<Output = Result<RunResult, StepError>> + Send + use<I> {
+        let entry = entry.map(StepName::from);
         self.run_child(agent.engine(), agent.workflow(), || {
+            agent.workflow().check_entry(entry.as_ref()).map_err(ErrorObject::never_again)?;
             let input = to_json(&input, || "the input".into())?;
-            Ok((first_context(&input)?, input))
+            Ok(Begin { context: first_context(&input)?, input, entry })
         })
     }
 
-    /// Runs a workflow as a child of this run, and waits for its end. `begin` returns its first context and its input.
+    /// Runs a workflow as a child of this run, and waits for its end.
     pub(crate) fn run_child(
         &self,
         engine: &Engine,
         workflow: &Workflow,
-        begin: impl FnOnce() -> Result<(Map<String, Value>, Value), StepError>,
+        begin: impl FnOnce() -> Result<Begin, StepError>,
     ) -> BoxFuture<'static, Result<RunResult, StepError>> {
         let child = self.wait_for("child", |position| {
-            let (context, input) = begin()?;
+            let Begin { context, input, entry } = begin()?;
             let start = ChildStart {
                 run: RunId::from(""),
                 definition: workflow.to_json(),
                 context,
                 input: Payload::new(input),
                 metadata: self.metadata().clone(),
-                entry: None,
+                entry,
             };
             Ok(wait(position, WaitKind::Child(Box::new(start))))
         });
@@ -401,6 +416,14 @@ impl Context {
         let message = "a state that may be attempted only once cannot wait or use `once`: it would run again";
         Err(ErrorObject::new(Code::TASK_EXECUTION_FAILED, message).never_again().into())
     }
+}
+
+/// What a child run begins with.
+pub(crate) struct Begin {
+    pub(crate) context: Map<String, Value>,
+    pub(crate) input: Value,
+    /// None: where its workflow begins.
+    pub(crate) entry: Option<StepName>,
 }
 
 fn wait(position: u32, kind: WaitKind) -> WaitSpec {

@@ -10,13 +10,15 @@ use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::run::event::Payload;
 
+use super::callback::{Callback, Given, given, made_of};
 use super::exit::Exit;
 use super::lower::Lowering;
 use super::site::Site;
-use super::stage::{Input, Work, ended, mapped, work};
+use super::stage::{Input, Work, ended, mapped, working};
 use super::{Part, Pipeline, parts_of};
 use crate::context::Context;
 use crate::error::StepError;
+use crate::function::Ended;
 
 /// One of several ways, chosen by what comes in. Its output is that of the way that was gone.
 ///
@@ -41,15 +43,12 @@ use crate::error::StepError;
 #[must_use]
 pub struct Branch {
     name: String,
-    choose: Choose,
+    choose: Given<String>,
     cases: Vec<(String, Vec<Part>)>,
     otherwise: Option<Vec<Part>>,
-    input: Option<Mapper>,
-    output: Option<Mapper>,
+    input: Option<Given<Value>>,
+    output: Option<Given<Value>>,
 }
-
-type Mapper = Arc<dyn Fn(&Input, &Context, &str) -> Result<Value, StepError> + Send + Sync>;
-type Choose = Arc<dyn Fn(&Input, &Context) -> Result<String, StepError> + Send + Sync>;
 
 impl Branch {
     /// Chooses by what this returns. It is asked once; a restart does not ask it again.
@@ -59,7 +58,15 @@ impl Branch {
         Key: Into<String>,
         F: Fn(&In, &Context) -> Result<Key, StepError> + Send + Sync + 'static,
     {
-        let choose: Choose = Arc::new(move |input, cx| Ok(choose(&input.read()?, cx)?.into()));
+        Self::of(name, given(move |input, cx, _| Ok(choose(&input.read()?, cx)?.into())))
+    }
+
+    /// As [`Branch::on`], with a function that waits for others.
+    pub fn on_called(name: &str, choose: Callback) -> Self {
+        Self::of(name, choose.decided())
+    }
+
+    fn of(name: &str, choose: Given<String>) -> Self {
         let name = name.to_owned();
         Self { name, choose, cases: Vec::new(), otherwise: None, input: None, output: None }
     }
@@ -109,6 +116,12 @@ impl Branch {
         self
     }
 
+    /// As [`Branch::input`], with a function that waits for others.
+    pub fn input_called(mut self, map: Callback) -> Self {
+        self.input = Some(map.made());
+        self
+    }
+
     /// Makes this the output, in place of what the way came to; the key is the one that the way was chosen by. It is made in a
     /// step of its own, so a restart does not make it again.
     pub fn output<Out, T: Serialize, F>(mut self, map: F) -> Self
@@ -117,6 +130,12 @@ impl Branch {
         F: Fn(&Out, &Context, &str) -> Result<T, StepError> + Send + Sync + 'static,
     {
         self.output = Some(mapper(map));
+        self
+    }
+
+    /// As [`Branch::output`], with a function that waits for others.
+    pub fn output_called(mut self, map: Callback) -> Self {
+        self.output = Some(map.made());
         self
     }
 
@@ -133,7 +152,7 @@ impl Branch {
         self.cases.iter().map(|(_, way)| way).chain(&self.otherwise).map(Vec::as_slice)
     }
 
-    pub(super) fn lower(self, to: &mut Lowering<'_>, site: &Site, exit: &Exit) {
+    pub(super) fn lower(self, to: &mut Lowering, site: &Site, exit: &Exit) {
         let Self { name, choose, cases, otherwise, input, output } = self;
         let inside = site.inside(&name);
         let output_step = inside.path("output");
@@ -166,19 +185,10 @@ impl Branch {
         let path = site.path(&name);
         let kept = site.within_scope(&name);
         let keeps = output.is_some().then(|| kept.clone());
-        let chooses = work(move |cx, given| {
-            let key = choose(&given, &cx)?;
-            let at = keys.iter().position(|known| *known == key).or(has_default.then_some(keys.len()));
-            let way = at.ok_or_else(|| no_branch(&key, &keys))?;
-            let value = match &input {
-                Some(map) => Payload::new(map(&given, &cx, &key)?),
-                None => given.payload(),
-            };
-            if let Some(kept) = &keeps {
-                cx.keep(&cx.scope().below(kept), Some(Payload::new(key.as_str().into())))?;
-            }
-            let to = exits[way].leave(&cx, value)?;
-            Ok(ended(key.into(), to))
+        let choice = Arc::new(Choice { choose, keys, has_default, input, keeps, exits });
+        let chooses = working(move |cx, given| {
+            let choice = choice.clone();
+            async move { choice.make(cx, given).await }
         });
         to.control(site, &path, what, &next.iter().map(String::as_str).collect::<Vec<_>>(), chooses);
         for (key, way) in ways {
@@ -195,20 +205,52 @@ impl Branch {
 
 fn mapper<In: DeserializeOwned, T: Serialize>(
     map: impl Fn(&In, &Context, &str) -> Result<T, StepError> + Send + Sync + 'static,
-) -> Mapper {
-    Arc::new(move |value, cx, key| mapped(&map(&value.read()?, cx, key)?))
+) -> Given<Value> {
+    given(move |value, cx, more| mapped(&map(&value.read()?, cx, more[0].as_str().unwrap_or_default())?))
+}
+
+/// What chooses a way.
+struct Choice {
+    choose: Given<String>,
+    keys: Vec<String>,
+    has_default: bool,
+    input: Option<Given<Value>>,
+    /// Where, within the scope, the key waits for what makes the output.
+    keeps: Option<String>,
+    /// Where each way begins, that for every other key last.
+    exits: Vec<Exit>,
+}
+
+impl Choice {
+    async fn make(&self, cx: Context, given: Input) -> Result<Ended, StepError> {
+        let key = (self.choose)(cx.clone(), given.clone(), Vec::new()).await?;
+        let otherwise = self.has_default.then_some(self.keys.len());
+        let at = self.keys.iter().position(|known| *known == key).or(otherwise);
+        let way = at.ok_or_else(|| no_branch(&key, &self.keys))?;
+        let value = made_of(self.input.as_ref(), &cx, &given, vec![key.as_str().into()]).await?;
+        if let Some(kept) = &self.keeps {
+            cx.keep(&cx.scope().below(kept), Some(Payload::new(key.as_str().into())))?;
+        }
+        let to = self.exits[way].leave(&cx, value)?;
+        Ok(ended(key.into(), to))
+    }
 }
 
 /// Returns what all ways lead to that makes the output. `kept`: where, within the scope, the key waits.
-fn makes_output(map: Mapper, kept: String, exit: Exit) -> Work {
-    work(move |cx, came_to| {
-        let place = cx.scope().below(&kept);
-        let key = cx.kept(&place).and_then(|key| key.as_str());
-        let key = key.ok_or_else(|| StepError::never_again("the key of the way is not kept any more"))?;
-        let output = map(&came_to, &cx, key)?;
-        cx.keep(&place, None)?;
-        let to = exit.leave(&cx, Payload::new(output.clone()))?;
-        Ok(ended(output, to))
+fn makes_output(map: Given<Value>, kept: String, exit: Exit) -> Work {
+    let made = Arc::new((map, kept, exit));
+    working(move |cx, came_to| {
+        let made = made.clone();
+        async move {
+            let (map, kept, exit) = &*made;
+            let place = cx.scope().below(kept);
+            let key = cx.kept(&place).map(|key| (**key).clone());
+            let key = key.ok_or_else(|| StepError::never_again("the key of the way is not kept any more"))?;
+            let output = map(cx.clone(), came_to, vec![key]).await?;
+            cx.keep(&place, None)?;
+            let to = exit.leave(&cx, Payload::new(output.clone()))?;
+            Ok(ended(output, to))
+        }
     })
 }
 

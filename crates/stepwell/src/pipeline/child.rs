@@ -4,17 +4,20 @@ use std::sync::Arc;
 
 use stepwell_core::run::event::Payload;
 use stepwell_core::workflow::Workflow as Checked;
-use stepwell_engine::Engine;
 
 use super::exit::Exit;
+use super::lower::Carrier;
 use super::stage::{Work, ended};
+use crate::context::Begin;
 
 /// Returns a step that runs a workflow as a child run and goes on with what that came to. The child begins with what the step
 /// sees of the context, and what it wrote the step writes.
-pub(super) fn work(engine: &Engine, workflow: &Arc<Checked>, exit: Exit) -> Work {
-    let (engine, workflow, exit) = (engine.clone(), workflow.clone(), Arc::new(exit));
+pub(super) fn work(engine: Carrier, workflow: &Arc<Checked>, exit: Exit) -> Work {
+    let (workflow, exit) = (workflow.clone(), Arc::new(exit));
     Arc::new(move |cx, input| {
-        let child = cx.run_child(&engine, &workflow, || Ok((cx.visible()?, (*input).clone())));
+        let engine = engine.get().expect("only an engine calls it");
+        let begin = || Ok(Begin { context: cx.visible()?, input: (*input).clone(), entry: None });
+        let child = cx.run_child(engine, &workflow, begin);
         let (engine, exit) = (engine.clone(), exit.clone());
         Box::pin(async move {
             let result = child.await?;

@@ -5,12 +5,15 @@
 //! in the context, under reserved keys (`context/scope.rs`).
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value, json};
 use stepwell_core::error::Code;
 use stepwell_core::ids::StepName;
-use stepwell_core::workflow::definition::{Definition, END, HandsOn, Join, Step as Lowered, Successors};
+use stepwell_core::workflow::definition::{
+    Action, Definition, END, HandsOn, Join, Step as Lowered, Successors,
+};
+use stepwell_core::workflow::template::Template;
 use stepwell_core::workflow::{Problem, Workflow as Checked};
 use stepwell_engine::Engine;
 
@@ -25,8 +28,8 @@ use crate::error::StepError;
 use crate::limits;
 
 /// A definition in the making, with what carries out its steps.
-pub(super) struct Lowering<'e> {
-    engine: &'e Engine,
+pub(super) struct Lowering {
+    engine: Carrier,
     workflow: String,
     /// Units of named limits, which child runs have too.
     limits: BTreeMap<String, u32>,
@@ -37,11 +40,20 @@ pub(super) struct Lowering<'e> {
     stages: Vec<Stage>,
     /// Workflows of the parts that run as child runs, and what carries out theirs.
     children: Vec<Built>,
+    /// Texts with references, by the path of their step: they are read when all steps are known.
+    prompts: Vec<(String, Value, Prompt)>,
     problems: Vec<Problem>,
 }
 
+/// A text with references, as soon as it is read.
+pub(super) type Prompt = Arc<OnceLock<Template>>;
+
+/// The engine that carries a pipeline out, as soon as it is known.
+pub(super) type Carrier = Arc<OnceLock<Engine>>;
+
 /// A workflow, with what carries out its steps, in their order.
 pub(super) struct Built {
+    engine: Carrier,
     pub(super) workflow: Arc<Checked>,
     stages: Vec<Stage>,
     children: Vec<Built>,
@@ -49,15 +61,17 @@ pub(super) struct Built {
 
 impl Built {
     /// Lets an engine carry out its steps, in child runs too.
-    pub(super) fn register(self, engine: &Engine) -> Arc<Checked> {
-        let steps = &self.workflow.definition().steps;
-        for (step, stage) in steps.iter().zip(self.stages) {
-            engine.register(self.workflow.name(), step.name.as_str(), Arc::new(stage));
+    pub(super) fn register(&self, engine: &Engine) -> Arc<Checked> {
+        // Only parts that are child runs ask for it.
+        self.engine.get_or_init(|| engine.clone());
+        for (step, stage) in self.workflow.definition().steps.iter().zip(&self.stages) {
+            let ix = self.workflow.find(step.name.as_str()).expect("it is one of its steps");
+            engine.register_for(&self.workflow, ix, Arc::new(stage.clone()));
         }
-        for child in self.children {
+        for child in &self.children {
             child.register(engine);
         }
-        self.workflow
+        self.workflow.clone()
     }
 }
 
@@ -65,24 +79,20 @@ impl Built {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub(super) fn lower(
-    engine: &Engine,
-    definition: Definition,
-    parts: Vec<Part>,
-) -> Result<Built, DefinitionError> {
+pub(super) fn lower(definition: Definition, parts: Vec<Part>) -> Result<Built, DefinitionError> {
     let no_units = limits::without_units(&definition);
-    lower_with(engine, definition, parts, no_units)
+    lower_with(Carrier::default(), definition, parts, no_units)
 }
 
 /// The same with problems that are known already.
 fn lower_with(
-    engine: &Engine,
+    engine: Carrier,
     definition: Definition,
     parts: Vec<Part>,
     problems: Vec<Problem>,
 ) -> Result<Built, DefinitionError> {
     let mut lowering = Lowering {
-        engine,
+        engine: engine.clone(),
         workflow: definition.name.clone(),
         limits: definition.limits.clone(),
         steps: Vec::new(),
@@ -90,9 +100,11 @@ fn lower_with(
         doubles: Vec::new(),
         stages: Vec::new(),
         children: Vec::new(),
+        prompts: Vec::new(),
         problems,
     };
     lowering.whole(parts);
+    lowering.read_prompts();
     let Lowering { steps, stages, children, mut problems, .. } = lowering;
     // Loops have limits of their own.
     let definition = Definition { steps, max_steps: u32::MAX, ..definition };
@@ -100,7 +112,7 @@ fn lower_with(
         problems.extend(limits::out_of_reach(&definition, i, step));
     }
     match Checked::new(definition) {
-        Ok(workflow) if problems.is_empty() => Ok(Built { workflow, stages, children }),
+        Ok(workflow) if problems.is_empty() => Ok(Built { engine, workflow, stages, children }),
         found => {
             problems.extend(found.err().into_iter().flatten());
             Err(DefinitionError { problems })
@@ -108,7 +120,7 @@ fn lower_with(
     }
 }
 
-impl Lowering<'_> {
+impl Lowering {
     /// Adds the steps of a whole workflow. One step must be its last: what that returns, the run results in.
     fn whole(&mut self, parts: Vec<Part>) {
         let site = Site::whole();
@@ -149,6 +161,43 @@ impl Lowering<'_> {
         heads.swap_remove(0)
     }
 
+    /// Returns the engine that will carry it out.
+    pub(super) fn engine(&self) -> Carrier {
+        self.engine.clone()
+    }
+
+    /// Takes in a text with references of the step of that path.
+    pub(super) fn prompt(&mut self, path: &str, text: Value) -> Prompt {
+        let prompt = Prompt::default();
+        self.prompts.push((path.to_owned(), text, prompt.clone()));
+        prompt
+    }
+
+    /// Reads texts with references. A part that forks came to what its join did.
+    fn read_prompts(&mut self) {
+        let role = |name: &str| {
+            let step = self.steps.iter().find(|step| step.name.as_str() == name)?;
+            step.metadata.get("pipeline")?["role"].as_str()
+        };
+        let names = |name: &str| match role(name)? {
+            "step" | "human" | "join" => Some(Arc::from(name)),
+            "parallel" | "map" => Some(Arc::from(format!("{name}/join"))),
+            _ => None,
+        };
+        let mut wrong = Vec::new();
+        for (path, text, prompt) in &self.prompts {
+            match Template::parse(text, &names) {
+                Ok(template) => prompt.set(template).expect("it is read once"),
+                Err(problems) => {
+                    wrong.extend(problems.into_iter().map(|problem| (path.clone(), problem.message)));
+                }
+            }
+        }
+        for (path, message) in wrong {
+            self.refuse(&path, format!("the question of '{path}': {message}"));
+        }
+    }
+
     /// Adds a step that the pipeline itself is in need of, and says in its metadata what it is for.
     pub(super) fn control(&mut self, site: &Site, name: &str, what: Value, next: &[&str], work: Work) {
         self.add(site, control(site, name, what), next, work);
@@ -171,7 +220,8 @@ impl Lowering<'_> {
         let mut named = HashSet::new();
         let next: Vec<&str> = next.iter().copied().filter(|name| named.insert(*name)).collect();
         let next = if next == [END] { Successors::none() } else { Successors::declared(&next) };
-        self.steps.push(Lowered { next, ..step });
+        // Where it leads is known to the functions of this version alone.
+        self.steps.push(Lowered { action: Action::VersionedFunction, next, ..step });
         self.stages.push(site.stage(work));
     }
 
@@ -195,7 +245,7 @@ impl Lowering<'_> {
         let path = site.path(name);
         let name = format!("{}/{path}", self.workflow);
         let definition = Definition { limits: self.limits.clone(), ..Definition::new(name, Vec::new()) };
-        let child = match lower_with(self.engine, definition, parts, Vec::new()) {
+        let child = match lower_with(self.engine.clone(), definition, parts, Vec::new()) {
             Ok(child) => child,
             Err(DefinitionError { problems }) => {
                 self.problems.extend(problems);
@@ -204,7 +254,7 @@ impl Lowering<'_> {
         };
         let what = json!({ "role": "child", "version": child.workflow.version() });
         let next = exit.successor().to_owned();
-        let work = child::work(self.engine, &child.workflow, exit.clone());
+        let work = child::work(self.engine.clone(), &child.workflow, exit.clone());
         self.children.push(child);
         self.control(site, &path, what, &[&next], work);
     }

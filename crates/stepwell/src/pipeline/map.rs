@@ -89,7 +89,7 @@ impl Map {
         &self.name
     }
 
-    pub(super) fn lower(self, to: &mut Lowering<'_>, site: &Site, exit: &Exit) {
+    pub(super) fn lower(self, to: &mut Lowering, site: &Site, exit: &Exit) {
         let path = site.path(&self.name);
         let Self { name, body, over, merge: strategy, max_concurrent } = self;
         if body.is_empty() {

@@ -14,6 +14,7 @@
 
 mod branch;
 mod cache;
+mod callback;
 mod child;
 mod exit;
 mod human;
@@ -48,6 +49,7 @@ use crate::error::StepError;
 use crate::millis;
 use crate::workflow::Workflow;
 pub use branch::Branch;
+pub use callback::Callback;
 pub use human::Human;
 pub use map::Map;
 pub use merge::Merge;
@@ -169,8 +171,65 @@ impl Pipeline {
     /// # }
     /// ```
     pub fn build(self, engine: &Engine) -> Result<Workflow, DefinitionError> {
-        let built = lower::lower(engine, self.definition, self.parts)?;
-        Ok(Workflow::of(engine.clone(), built.register(engine)))
+        Ok(self.prepare()?.register(engine))
+    }
+
+    /// Finds out whether it is right and what its version is, before an engine carries it out: a run of another version that
+    /// stands in the store is left alone.
+    ///
+    /// ```
+    /// # use stepwell::{Context, Engine, Options, Pipeline, Registry};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let same = |_: Context, n: u32| async move { Ok(n) };
+    /// let first = Pipeline::new("p").step("a", same).prepare()?;
+    /// let second = Pipeline::new("p").step("a", same).step("b", same).prepare()?;
+    /// assert_ne!(first.version(), second.version());
+    /// assert_eq!(second.register(&engine).run(7).await?.output::<u32>()?, 7);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn prepare(self) -> Result<Prepared, DefinitionError> {
+        Ok(Prepared { built: lower::lower(self.definition, self.parts)? })
+    }
+}
+
+/// A pipeline that is right, and that nobody carries out yet.
+#[must_use = "`register` lets the engine carry it out"]
+pub struct Prepared {
+    built: lower::Built,
+}
+
+impl Prepared {
+    /// Returns the name that its runs are listed by.
+    pub fn name(&self) -> &str {
+        self.built.workflow.name()
+    }
+
+    /// Returns the hash of what it declares.
+    pub fn version(&self) -> &str {
+        self.built.workflow.version()
+    }
+
+    /// Returns what it declares.
+    pub fn definition(&self) -> &Definition {
+        self.built.workflow.definition()
+    }
+
+    /// Lets the engine carry out its steps from now on: that engine, and no other.
+    pub fn register(&self, engine: &Engine) -> Workflow {
+        Workflow::of(engine.clone(), self.built.register(engine))
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Prepared({})", self.name())
     }
 }
 
@@ -232,7 +291,7 @@ impl Part {
         }
     }
 
-    fn lower(self, to: &mut Lowering<'_>, site: &Site, exit: &Exit) {
+    fn lower(self, to: &mut Lowering, site: &Site, exit: &Exit) {
         match self {
             Self::Step(part) => part.lower(to, site, exit),
             Self::Branch(part) => part.lower(to, site, exit),

@@ -12,15 +12,17 @@ use stepwell_core::ids::StepName;
 use stepwell_core::run::event::{Payload, Target};
 use stepwell_core::workflow::definition::OnFailure;
 
+use super::callback::{Callback, Given, given};
 use super::exit::{Exit, target};
 use super::lanes::{NEXT, gives_out, kept, lanes};
 use super::lower::Lowering;
 use super::merge::{Merge, merge};
 use super::site::Site;
-use super::stage::{Work, ended, mapped, work};
+use super::stage::{Input, Work, ended, mapped, work, working};
 use super::{Part, Pipeline, forks, parts_of};
 use crate::context::Context;
 use crate::error::StepError;
+use crate::function::Ended;
 use crate::json::from_json;
 
 /// Several branches side by side, each given what comes in. The output is an object: what each branch came to, by its name.
@@ -55,11 +57,9 @@ pub struct Parallel {
     merge: Merge,
     on_branch_failure: BranchFailure,
     context_keys: Option<Arc<BTreeSet<String>>>,
-    reduce: Option<Reduce>,
+    reduce: Option<Given<Value>>,
     max_concurrent: Option<u32>,
 }
-
-type Reduce = Arc<dyn Fn(&Value) -> Result<Value, StepError> + Send + Sync>;
 
 /// What the failure of a branch does to the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,9 +134,15 @@ impl Parallel {
         Outs: DeserializeOwned,
         F: Fn(&Outs) -> Result<T, StepError> + Send + Sync + 'static,
     {
-        self.reduce = Some(Arc::new(move |outputs| {
+        self.reduce = Some(given(move |outputs, _, _| {
             mapped(&reduce(&from_json(outputs, || "what the branches came to".into())?)?)
         }));
+        self
+    }
+
+    /// As [`Parallel::reduce`], with a function that waits for others.
+    pub fn reduce_called(mut self, reduce: Callback) -> Self {
+        self.reduce = Some(reduce.made());
         self
     }
 
@@ -152,7 +158,7 @@ impl Parallel {
         &self.name
     }
 
-    pub(super) fn lower(self, to: &mut Lowering<'_>, site: &Site, exit: &Exit) {
+    pub(super) fn lower(self, to: &mut Lowering, site: &Site, exit: &Exit) {
         let path = site.path(&self.name);
         let inside = site.inside(&self.name);
         to.check_names(&inside, self.branches.iter().map(|(name, _)| name.as_str()));
@@ -277,7 +283,7 @@ impl Way {
         }
     }
 
-    fn lower(self, to: &mut Lowering<'_>, out: &str) {
+    fn lower(self, to: &mut Lowering, out: &str) {
         let exit = Exit::Join(out.into());
         if self.stands_alone {
             to.child(self.steps, &self.site, RUN, &exit);
@@ -287,28 +293,56 @@ impl Way {
     }
 }
 
-fn joins(path: String, names: Vec<String>, strategy: Merge, reduce: Option<Reduce>, exit: Exit) -> Work {
-    work(move |cx, _| {
-        let kept = cx.kept_below(&path);
+fn joins(
+    path: String,
+    names: Vec<String>,
+    strategy: Merge,
+    reduce: Option<Given<Value>>,
+    exit: Exit,
+) -> Work {
+    let join = Arc::new(Joining { path, names, strategy, reduce, exit });
+    working(move |cx, _| {
+        let join = join.clone();
+        async move { join.unite(&cx).await }
+    })
+}
+
+/// What puts together what the branches came to.
+struct Joining {
+    path: String,
+    names: Vec<String>,
+    strategy: Merge,
+    reduce: Option<Given<Value>>,
+    exit: Exit,
+}
+
+impl Joining {
+    async fn unite(&self, cx: &Context) -> Result<Ended, StepError> {
+        let outputs = Payload::new(Value::Object(self.outputs(cx)?));
+        let output = match &self.reduce {
+            Some(reduce) => Payload::new(reduce(cx.clone(), Input::of(outputs), Vec::new()).await?),
+            None => outputs,
+        };
+        let to = self.exit.leave(cx, output.clone())?;
+        Ok(ended(Arc::unwrap_or_clone(output), to))
+    }
+
+    /// Merges what the branches wrote, and returns what they came to.
+    fn outputs(&self, cx: &Context) -> Result<Map<String, Value>, StepError> {
+        let kept = cx.kept_below(&self.path);
         let (mut outputs, mut writes) = (Map::new(), Vec::new());
-        for name in &names {
-            let branch = format!("{path}/{name}");
+        for name in &self.names {
+            let branch = format!("{}/{name}", self.path);
             let output = kept.get(&branch);
             if output.is_some() {
                 writes.push((name.clone(), kept.writes_of(&branch)));
             }
             outputs.insert(name.clone(), output.map_or(Value::Null, |output| (**output).clone()));
         }
-        merge(&cx, strategy, writes)?;
+        merge(cx, self.strategy, writes)?;
         cx.forget(&kept)?;
-        let outputs = Value::Object(outputs);
-        let output = match &reduce {
-            Some(reduce) => reduce(&outputs)?,
-            None => outputs,
-        };
-        let to = exit.leave(&cx, Payload::new(output.clone()))?;
-        Ok(ended(output, to))
-    })
+        Ok(outputs)
+    }
 }
 
 impl fmt::Debug for Parallel {

@@ -9,14 +9,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stepwell_core::run::event::Payload;
 
+use super::callback::{Callback, Given, given};
 use super::exit::Exit;
 use super::lower::Lowering;
 use super::repeat::{MAX_ROUNDS, Rounds};
 use super::site::Site;
-use super::stage::{ended, mapped, work};
+use super::stage::{Input, ended, mapped, work, working};
 use super::{Part, Pipeline, parts_of};
 use crate::context::Context;
 use crate::error::StepError;
+use crate::function::Ended;
 use crate::json::from_json;
 
 /// A draft that is made again until a critic has nothing more to say. The output is the draft that the critic let pass.
@@ -47,10 +49,8 @@ pub struct Refine {
     generator: Vec<Part>,
     critic: Vec<Part>,
     max: u32,
-    next_input: Option<NextInput>,
+    next_input: Option<Given<Value>>,
 }
-
-type NextInput = Arc<dyn Fn(&Value, &Value, &RefinementCheck) -> Result<Value, StepError> + Send + Sync>;
 
 /// What a critic says of a draft.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,11 +101,17 @@ impl Refine {
         Draft: DeserializeOwned,
         F: Fn(&In, &Draft, &RefinementCheck) -> Result<T, StepError> + Send + Sync + 'static,
     {
-        self.next_input = Some(Arc::new(move |input, draft, check| {
-            let input = from_json(input, || "the input".into())?;
-            let draft = from_json(draft, || "the draft".into())?;
-            mapped(&map(&input, &draft, check)?)
+        self.next_input = Some(given(move |input, _, more| {
+            let draft = from_json(&more[0], || "the draft".into())?;
+            let check = from_json(&more[1], || "what the critic said".into())?;
+            mapped(&map(&input.read()?, &draft, &check)?)
         }));
+        self
+    }
+
+    /// As [`Refine::next_input`], with a function that waits for others.
+    pub fn next_input_called(mut self, map: Callback) -> Self {
+        self.next_input = Some(map.made());
         self
     }
 
@@ -117,7 +123,7 @@ impl Refine {
         [&self.generator, &self.critic]
     }
 
-    pub(super) fn lower(self, to: &mut Lowering<'_>, site: &Site, exit: &Exit) {
+    pub(super) fn lower(self, to: &mut Lowering, site: &Site, exit: &Exit) {
         let path = site.path(&self.name);
         let Self { name, generator, critic, max, next_input } = self;
         if generator.is_empty() || critic.is_empty() {
@@ -145,24 +151,44 @@ impl Refine {
         to.chain(critic, &at_critic, &Exit::Step(check.as_str().into()));
 
         let next = [first.to_string(), exit.successor().to_owned()];
-        let (again, exit) = (Exit::Step(first), exit.clone());
-        let checks = work(move |cx, input| {
-            let said: RefinementCheck = input.read()?;
-            let (input, draft) = kept.read(&cx)?;
-            if said.is_complete {
-                rounds.end(&cx)?;
-                kept.forget(&cx)?;
-                return Ok(ended(true.into(), exit.leave(&cx, draft)?));
-            }
-            rounds.count(&cx)?;
-            let input = match &next_input {
-                Some(map) => Payload::new(map(&input, &draft, &said)?),
-                None => input,
-            };
-            Ok(ended(false.into(), again.leave(&cx, input)?))
+        let judge =
+            Arc::new(Check { kept, rounds, next_input, again: Exit::Step(first), exit: exit.clone() });
+        let checks = working(move |cx, said| {
+            let judge = judge.clone();
+            async move { judge.hear(cx, said).await }
         });
         let what = json!({ "role": "check", "max": max });
         to.control(site, &check, what, &[&next[0], &next[1]], checks);
+    }
+}
+
+/// What is done with what the critic said.
+struct Check {
+    kept: Kept,
+    rounds: Rounds,
+    next_input: Option<Given<Value>>,
+    again: Exit,
+    exit: Exit,
+}
+
+impl Check {
+    async fn hear(&self, cx: Context, input: Input) -> Result<Ended, StepError> {
+        let said: RefinementCheck = input.read()?;
+        let (input, draft) = self.kept.read(&cx)?;
+        if said.is_complete {
+            self.rounds.end(&cx)?;
+            self.kept.forget(&cx)?;
+            return Ok(ended(true.into(), self.exit.leave(&cx, draft)?));
+        }
+        self.rounds.count(&cx)?;
+        let input = match &self.next_input {
+            Some(map) => {
+                let more = vec![(*draft).clone(), json!(said)];
+                Payload::new(map(cx.clone(), Input::of(input), more).await?)
+            }
+            None => input,
+        };
+        Ok(ended(false.into(), self.again.leave(&cx, input)?))
     }
 }
 

@@ -10,13 +10,15 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::StepName;
 use stepwell_core::run::event::Payload;
 
+use super::callback::{Callback, Given, given, made_of};
 use super::exit::Exit;
 use super::lower::Lowering;
 use super::site::Site;
-use super::stage::{Input, ended, mapped, work};
+use super::stage::{Input, ended, mapped, working};
 use super::{Part, Pipeline, parts_of};
 use crate::context::Context;
 use crate::error::StepError;
+use crate::function::Ended;
 
 /// The same steps again and again, until a condition holds. Each round is given what the one before it came to, and the output
 /// is that of the last.
@@ -44,16 +46,12 @@ use crate::error::StepError;
 pub struct Repeat {
     name: String,
     body: Vec<Part>,
-    until: Until,
+    until: Given<bool>,
     max: u32,
-    first_input: Option<Mapper>,
-    next_input: Option<NextInput>,
-    output: Option<Mapper>,
+    first_input: Option<Given<Value>>,
+    next_input: Option<Given<Value>>,
+    output: Option<Given<Value>>,
 }
-
-type Until = Arc<dyn Fn(&Input, &Context) -> Result<bool, StepError> + Send + Sync>;
-type Mapper = Arc<dyn Fn(&Input, &Context) -> Result<Value, StepError> + Send + Sync>;
-type NextInput = Arc<dyn Fn(&Input, &Context, u32) -> Result<Value, StepError> + Send + Sync>;
 
 /// So many rounds there are at most, unless something else is said.
 pub(super) const MAX_ROUNDS: u32 = 5;
@@ -65,15 +63,17 @@ impl Repeat {
         Out: DeserializeOwned,
         F: Fn(&Out, &Context) -> Result<bool, StepError> + Send + Sync + 'static,
     {
-        Self {
-            name: name.to_owned(),
-            body: parts_of(body),
-            until: Arc::new(move |output, cx| until(&output.read()?, cx)),
-            max: MAX_ROUNDS,
-            first_input: None,
-            next_input: None,
-            output: None,
-        }
+        Self::of(name, parts_of(body), given(move |output, cx, _| until(&output.read()?, cx)))
+    }
+
+    /// As [`Repeat::until`], with a condition that waits for others.
+    pub fn until_called(name: &str, body: impl Into<Pipeline>, until: Callback) -> Self {
+        Self::of(name, parts_of(body), until.decided())
+    }
+
+    fn of(name: &str, body: Vec<Part>, until: Given<bool>) -> Self {
+        let name = name.to_owned();
+        Self { name, body, until, max: MAX_ROUNDS, first_input: None, next_input: None, output: None }
     }
 
     /// Fails with `LOOP_LIMIT` when the condition does not hold after so many rounds; 5 if nothing is said.
@@ -92,14 +92,28 @@ impl Repeat {
         self
     }
 
+    /// As [`Repeat::first_input`], with a function that waits for others.
+    pub fn first_input_called(mut self, map: Callback) -> Self {
+        self.first_input = Some(map.made());
+        self
+    }
+
     /// Gives each further round this in place of what the one before it came to. The number is that of the rounds so far.
     pub fn next_input<Out, T: Serialize, F>(mut self, map: F) -> Self
     where
         Out: DeserializeOwned,
         F: Fn(&Out, &Context, u32) -> Result<T, StepError> + Send + Sync + 'static,
     {
-        self.next_input =
-            Some(Arc::new(move |output, cx, rounds| mapped(&map(&output.read()?, cx, rounds)?)));
+        self.next_input = Some(given(move |output, cx, more| {
+            let rounds = more[0].as_u64().and_then(|rounds| u32::try_from(rounds).ok()).unwrap_or(u32::MAX);
+            mapped(&map(&output.read()?, cx, rounds)?)
+        }));
+        self
+    }
+
+    /// As [`Repeat::next_input`], with a function that waits for others.
+    pub fn next_input_called(mut self, map: Callback) -> Self {
+        self.next_input = Some(map.made());
         self
     }
 
@@ -110,6 +124,12 @@ impl Repeat {
         F: Fn(&Out, &Context) -> Result<T, StepError> + Send + Sync + 'static,
     {
         self.output = Some(mapper(map));
+        self
+    }
+
+    /// As [`Repeat::output`], with a function that waits for others.
+    pub fn output_called(mut self, map: Callback) -> Self {
+        self.output = Some(map.made());
         self
     }
 
@@ -128,7 +148,7 @@ impl Repeat {
         }
     }
 
-    pub(super) fn lower(self, to: &mut Lowering<'_>, site: &Site, exit: &Exit) {
+    pub(super) fn lower(self, to: &mut Lowering, site: &Site, exit: &Exit) {
         let path = site.path(&self.name);
         let Self { name, body, until, max, first_input, next_input, output } = self;
         if body.is_empty() {
@@ -145,11 +165,14 @@ impl Repeat {
         let inside = site.inside(&name);
         let head = body[0].head(&inside);
         let check = inside.path("check");
-        if let Some(map) = first_input {
+        if first_input.is_some() {
             let first = Exit::Step(head.clone());
-            let begins = work(move |cx, input| {
-                let to = first.leave(&cx, Payload::new(map(&input, &cx)?))?;
-                Ok(ended(Value::Null, to))
+            let begins = working(move |cx, input| {
+                let (map, first) = (first_input.clone(), first.clone());
+                async move {
+                    let value = made_of(map.as_ref(), &cx, &input, Vec::new()).await?;
+                    Ok(ended(Value::Null, first.leave(&cx, value)?))
+                }
             });
             to.control(site, &path, json!({ "role": "loop" }), &[head.as_str()], begins);
         }
@@ -157,19 +180,11 @@ impl Repeat {
         let what = json!({ "role": "check", "max": max });
         let next = [head.to_string(), exit.successor().to_owned()];
         let (rounds, exit) = (Rounds::of(site, &name, max), exit.clone());
-        let checks = work(move |cx, came_to| {
-            if until(&came_to, &cx)? {
-                rounds.end(&cx)?;
-                let value = output
-                    .as_ref()
-                    .map_or_else(|| Ok(came_to.payload()), |map| map(&came_to, &cx).map(Payload::new))?;
-                return Ok(ended(true.into(), exit.leave(&cx, value)?));
-            }
-            let so_far = rounds.count(&cx)?;
-            let value = next_input
-                .as_ref()
-                .map_or_else(|| Ok(came_to.payload()), |map| map(&came_to, &cx, so_far).map(Payload::new))?;
-            Ok(ended(false.into(), Exit::Step(head.clone()).leave(&cx, value)?))
+        let check_round =
+            Arc::new(Check { until, output, next_input, rounds, again: Exit::Step(head), exit });
+        let checks = working(move |cx, came_to| {
+            let check = check_round.clone();
+            async move { check.judge(cx, came_to).await }
         });
         to.control(site, &check, what, &[&next[0], &next[1]], checks);
     }
@@ -177,8 +192,31 @@ impl Repeat {
 
 fn mapper<In: DeserializeOwned, T: Serialize>(
     map: impl Fn(&In, &Context) -> Result<T, StepError> + Send + Sync + 'static,
-) -> Mapper {
-    Arc::new(move |input, cx| mapped(&map(&input.read()?, cx)?))
+) -> Given<Value> {
+    given(move |input, cx, _| mapped(&map(&input.read()?, cx)?))
+}
+
+/// What is done after each round.
+struct Check {
+    until: Given<bool>,
+    output: Option<Given<Value>>,
+    next_input: Option<Given<Value>>,
+    rounds: Rounds,
+    again: Exit,
+    exit: Exit,
+}
+
+impl Check {
+    async fn judge(&self, cx: Context, came_to: Input) -> Result<Ended, StepError> {
+        if (self.until)(cx.clone(), came_to.clone(), Vec::new()).await? {
+            self.rounds.end(&cx)?;
+            let value = made_of(self.output.as_ref(), &cx, &came_to, Vec::new()).await?;
+            return Ok(ended(true.into(), self.exit.leave(&cx, value)?));
+        }
+        let so_far = self.rounds.count(&cx)?;
+        let value = made_of(self.next_input.as_ref(), &cx, &came_to, vec![so_far.into()]).await?;
+        Ok(ended(false.into(), self.again.leave(&cx, value)?))
+    }
 }
 
 /// The rounds of a loop, counted in the context.

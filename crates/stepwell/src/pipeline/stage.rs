@@ -49,6 +49,7 @@ impl Output {
 }
 
 /// What carries out a lowered step.
+#[derive(Clone)]
 pub(super) struct Stage {
     pub(super) scope: Scope,
     pub(super) in_map: bool,
@@ -96,6 +97,11 @@ impl Deref for Input {
 }
 
 impl Input {
+    /// Returns a value as something that a function is given.
+    pub(super) fn of(value: Payload) -> Self {
+        Self { given: value, of_item: false }
+    }
+
     /// Returns the value, to be passed on.
     pub(super) fn payload(&self) -> Payload {
         if self.of_item { Payload::new(self.given[1].clone()) } else { self.given.clone() }
@@ -123,6 +129,18 @@ pub(super) fn mapped(value: &impl Serialize) -> Result<Value, StepError> {
     to_json(value, || "what was made of the value".into())
 }
 
+/// Returns work that waits for what its user gave.
+pub(super) fn working<Fut>(act: impl Fn(Context, Input) -> Fut + Send + Sync + 'static) -> Work
+where
+    Fut: Future<Output = Result<Ended, StepError>> + Send + 'static,
+{
+    let act = Arc::new(act);
+    Arc::new(move |cx, input| {
+        let (act, given) = (act.clone(), cx.clone());
+        Box::pin(async move { crate::function::driven(&cx, async move { act(given, input).await }).await })
+    })
+}
+
 /// Returns work that waits for nothing.
 pub(super) fn work(act: impl Fn(Context, Input) -> Result<Ended, StepError> + Send + Sync + 'static) -> Work {
     let act = Arc::new(act);
@@ -146,6 +164,25 @@ where
         let call = move || input.read().map(|input| function(given, input));
         let running = async move { returned(&call()?.await?) };
         Box::pin(async move { crate::function::driven(&cx, running).await })
+    })
+}
+
+/// Returns a function whose futures are let come to their end.
+pub(super) fn cooperative<In, Out, F, Fut>(function: F) -> Function
+where
+    In: DeserializeOwned,
+    Out: Serialize,
+    F: Fn(Context, In) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Out, StepError>> + Send + 'static,
+{
+    let function = Arc::new(function);
+    Arc::new(move |cx, input| {
+        let function = function.clone();
+        let call = move || input.read().map(|input| function(cx, input));
+        Box::pin(async move {
+            let running = call()?;
+            returned(&running.await?)
+        })
     })
 }
 

@@ -85,6 +85,18 @@ impl Step {
         Self::of(name, stage::blocking(function))
     }
 
+    /// Returns a step whose function ends by itself when it should end early, as that of
+    /// [`State::cooperative`](crate::State::cooperative) does: it is told, and not dropped.
+    pub fn cooperative<In, Out, F, Fut>(name: &str, function: F) -> Self
+    where
+        In: DeserializeOwned,
+        Out: Serialize,
+        F: Fn(Context, In) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Out, StepError>> + Send + 'static,
+    {
+        Self::of(name, stage::cooperative(function))
+    }
+
     fn of(name: &str, function: Function) -> Self {
         Self {
             name: name.to_owned(),
@@ -159,6 +171,18 @@ impl Step {
         self
     }
 
+    /// As [`Step::fallback`], with a function that is told to end early and not dropped.
+    pub fn cooperative_fallback<In, Out, F, Fut>(mut self, function: F) -> Self
+    where
+        In: DeserializeOwned,
+        Out: Serialize,
+        F: Fn(Context, In) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Out, StepError>> + Send + 'static,
+    {
+        self.fallback = Some(stage::cooperative(function));
+        self
+    }
+
     /// Sets the context keys that the output, an object, has.
     pub fn updates_context(mut self) -> Self {
         self.sinks.updates_context = true;
@@ -187,7 +211,7 @@ impl Step {
         self.fallback.is_some()
     }
 
-    pub(super) fn lower(self, to: &mut Lowering<'_>, site: &Site, exit: &Exit) {
+    pub(super) fn lower(self, to: &mut Lowering, site: &Site, exit: &Exit) {
         let path = site.path(&self.name);
         let fallback_path = format!("{path}/fallback");
         let on_failure = match &self.fallback {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::IntoFuture;
 use std::marker::PhantomData;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +58,9 @@ pub struct Launch<'a, T> {
     /// The keys of the input are the first context.
     fills_context: bool,
     run_id: Option<RunId>,
+    context: Map<String, Value>,
     metadata: Map<String, Value>,
+    base_dir: Option<String>,
     timeout: Option<Duration>,
     cleanup: Option<Duration>,
     ends_with: PhantomData<fn() -> T>,
@@ -77,7 +80,9 @@ impl<'a, T> Launch<'a, T> {
             input: to_json(input, || "the input".into()),
             fills_context: false,
             run_id: None,
+            context: Map::new(),
             metadata: Map::new(),
+            base_dir: None,
             timeout: None,
             cleanup: None,
             ends_with: PhantomData,
@@ -91,9 +96,22 @@ impl<'a, T> Launch<'a, T> {
         self
     }
 
+    /// Begins with these keys in the context, besides those that the input of an agent brings.
+    pub fn context(mut self, context: Map<String, Value>) -> Self {
+        self.context = context;
+        self
+    }
+
     /// Tags the run, for those who look for it.
     pub fn metadata(mut self, metadata: Map<String, Value>) -> Self {
         self.metadata = metadata;
+        self
+    }
+
+    /// Says where relative paths in the parameters of its steps start, and that files below may be named there. Without it they
+    /// start at the first root of whoever carries the run out.
+    pub fn base_dir(mut self, directory: impl AsRef<Path>) -> Self {
+        self.base_dir = Some(directory.as_ref().display().to_string());
         self
     }
 
@@ -140,15 +158,21 @@ impl<'a, T> Launch<'a, T> {
 
     async fn launch(self) -> Result<Run, ErrorObject> {
         let input = self.input.map_err(outside_of_states)?;
-        let context = if self.fills_context { first_context(&input)? } else { Map::new() };
+        let mut context = if self.fills_context { first_context(&input)? } else { Map::new() };
+        if let Some((key, reason)) = self.context.keys().find_map(|key| Some((key, why_reserved(key)?))) {
+            let message = format!("the context cannot begin with key '{key}', which {reason}");
+            let error = ErrorObject::new(Code::INVALID_PARAMS, message).with("parameter", "context");
+            return Err(error.with_hint("give the key another name"));
+        }
+        context.extend(self.context);
         let mut workflow = self.workflow.clone();
         if let Some(time) = self.timeout {
             let mut limited = workflow.definition().clone();
             limited.timeout_ms = Some(millis(time));
             workflow = Workflow::new(limited).map_err(|problems| problems_error(&problems))?;
         }
-        let (run_id, metadata) = (self.run_id, self.metadata);
-        let start = Start { input, run_id, metadata, context, ..Start::of(workflow) };
+        let (run_id, metadata, base_dir) = (self.run_id, self.metadata, self.base_dir);
+        let start = Start { input, run_id, metadata, context, base_dir, ..Start::of(workflow) };
         let id = self.engine.start(start).await?.run;
         Ok(Run { cleanup: self.cleanup, ..Run::of(self.engine.clone(), id) })
     }

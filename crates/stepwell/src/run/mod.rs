@@ -2,10 +2,15 @@
 
 mod checkpoint;
 mod dead_letter;
+mod details;
+mod history;
 mod launch;
 mod metrics;
+mod report;
 mod restore;
 mod result;
+mod resuming;
+mod served;
 mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,10 +21,11 @@ use futures_util::stream::{self, Stream};
 use serde::Serialize;
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::{RunId, Seq, StepName, WaitId};
+use stepwell_core::run::Run as CoreRun;
 use stepwell_core::run::checkpoint::StateMetadata;
 use stepwell_core::run::event::Event;
 use stepwell_core::status::{ExecutionStatus, RunStatus};
-use stepwell_core::workflow::Workflow;
+use stepwell_engine::batch::BatchResult;
 use stepwell_engine::error::from_store;
 use stepwell_engine::{Engine, Follow, Leases};
 use stepwell_store::{Recorded, WaitFilter};
@@ -28,12 +34,17 @@ use crate::inbox::{self, Asked};
 use crate::json::to_json;
 pub use checkpoint::Checkpoint;
 pub use dead_letter::DeadLetter;
+pub use details::{Answered, RunDetails};
+pub use history::StepRecord;
 pub use launch::Launch;
 pub(crate) use launch::first_context;
 pub use metrics::Metrics;
+pub use report::RunReport;
 pub use restore::Restoring;
 use result::outside_of_states;
 pub use result::{RunError, RunResult};
+pub use resuming::Resuming;
+pub(crate) use resuming::{open_questions, told};
 pub use summary::RunSummary;
 
 /// A run. It goes on whether anybody holds this or not; clones are the same run.
@@ -80,11 +91,15 @@ impl Run {
         Self { engine, id, cleanup: None }
     }
 
-    /// Returns a run of that workflow by its id.
-    pub(crate) async fn find(engine: &Engine, workflow: &Workflow, id: RunId) -> Result<Self, ErrorObject> {
+    /// Returns a run of the workflow of that name by its id, to look at it and to steer it. What carries out its steps,
+    /// [`Agent::find`](crate::Agent::find) brings along.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND` if there is no such run, or it is of another workflow; or the store failed.
+    pub async fn find(engine: &Engine, workflow: &str, id: RunId) -> Result<Self, ErrorObject> {
         let row = engine.store().run(&id).await.map_err(|error| from_store(&error))?;
-        if row.workflow != workflow.name() {
-            let message = format!("run {id} is of workflow '{}', not of '{}'", row.workflow, workflow.name());
+        if row.workflow != workflow {
+            let message = format!("run {id} is of workflow '{}', not of '{workflow}'", row.workflow);
             return Err(ErrorObject::new(Code::WORKFLOW_NOT_FOUND, message).with("run_id", id.as_str()));
         }
         Ok(Self::of(engine.clone(), id))
@@ -104,6 +119,15 @@ impl Run {
         Ok(row.map_err(|error| from_store(&error))?.state.status)
     }
 
+    /// Returns how it stands, as it is listed.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn summary(&self) -> Result<RunSummary, ErrorObject> {
+        let row = self.engine.store().run(&self.id).await;
+        Ok(row.map_err(|error| from_store(&error))?.into())
+    }
+
     /// Waits until it is over, or paused: by somebody, or because only people and signals can move it. Returns which. A run
     /// that sleeps, or waits for its next attempt, does not rest. One that goes on without them at some time does: at the
     /// deadline of a question, or when the time of a [need](crate::Need::timeout) has passed. Whether people can move it,
@@ -113,6 +137,22 @@ impl Run {
     /// `SYSTEM_SHUTDOWN` if the engine was shut down and the run does not rest; or the store failed.
     pub async fn rest(&self) -> Result<RunStatus, ErrorObject> {
         Ok(self.engine.rest(&self.id, true).await?.state.status)
+    }
+
+    /// Returns how it stands, with what its steps came to.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn report(&self) -> Result<RunReport, ErrorObject> {
+        self.engine.show(&self.id, RunReport::of).await
+    }
+
+    /// Returns what came of each file; none if it is no run of a batch.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn batch(&self) -> Result<Option<BatchResult>, ErrorObject> {
+        self.engine.show(&self.id, BatchResult::of).await
     }
 
     /// Returns what it asks people, oldest first. Questions of runs that it waits for are asked by those.
@@ -161,18 +201,28 @@ impl Run {
         self.engine.resume(&self.id, None).await.map(|_| ())
     }
 
-    /// Ends the run; durable when this returns. Futures of its states are dropped, what they wait for is closed, and the
+    /// Takes it up here, whoever began it: an engine that takes the work of its [own](Leases::Own) runs takes that of this one
+    /// and its child runs too. Joining it by its [id](Launch::run_id), resuming it and trying it again do the same.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn carry(&self) -> Result<(), ErrorObject> {
+        self.engine.carry(&self.id).await
+    }
+
+    /// Ends the run, and returns how many executions that ended; durable when this returns. Futures of its states are dropped, what they wait for is closed, and the
     /// runs that they began are cancelled too. [`Run::wait`] waits until all that has ended in this process.
     ///
     /// # Errors
     /// The run has completed or failed, or the store failed.
-    pub async fn cancel(&self) -> Result<(), ErrorObject> {
-        self.engine.cancel(&self.id, None).await?;
+    pub async fn cancel(&self) -> Result<usize, ErrorObject> {
+        let before = self.seq().await?;
+        let taken = self.engine.cancel(&self.id, None).await?;
         if *self.engine.leases() == Leases::None {
             // Its child runs end with it, also when nobody carries them.
             self.engine.deliver().await?;
         }
-        Ok(())
+        self.cancelled_between(before, taken.seq, |_| true).await
     }
 
     /// Ends what goes on or waits of one state, and returns how many executions that were. Their branches end, and nothing
@@ -181,10 +231,25 @@ impl Run {
     /// # Errors
     /// `WORKFLOW_INVALID_STATE` if the run has no such state or is over; or the store failed.
     pub async fn cancel_state(&self, name: &str) -> Result<usize, ErrorObject> {
-        let before = self.engine.store().run(&self.id).await.map_err(|error| from_store(&error))?.seq;
+        let before = self.seq().await?;
         let taken = self.engine.cancel_step(&self.id, name.into()).await?;
-        let journal = self.events_between(before, taken.seq).await?;
-        let is_one = |known: &&Recorded| matches!(&known.event, Event::StepCancelled { step, .. } if step.as_str() == name);
+        self.cancelled_between(before, taken.seq, |step| step.as_str() == name).await
+    }
+
+    async fn seq(&self) -> Result<Seq, ErrorObject> {
+        Ok(self.engine.store().run(&self.id).await.map_err(|error| from_store(&error))?.seq)
+    }
+
+    /// Returns how many executions of those steps were cancelled after that event, up to the other.
+    async fn cancelled_between(
+        &self,
+        before: Seq,
+        last: Seq,
+        counts: impl Fn(&StepName) -> bool,
+    ) -> Result<usize, ErrorObject> {
+        let journal = self.events_between(before, last).await?;
+        let is_one =
+            |known: &&Recorded| matches!(&known.event, Event::StepCancelled { step, .. } if counts(step));
         Ok(journal.iter().filter(is_one).count())
     }
 
@@ -200,7 +265,12 @@ impl Run {
     /// Follows its journal, from the first event, page by page. It ends with `SYSTEM_SHUTDOWN` if the engine is shut down before
     /// the run has ended, as [`Run::watch`] does.
     pub fn events(&self) -> Follow {
-        self.engine.follow(&self.id, Seq(0))
+        self.follow(Seq(0))
+    }
+
+    /// Follows its journal from after that event.
+    pub fn follow(&self, after: Seq) -> Follow {
+        self.engine.follow(&self.id, after)
     }
 
     /// Returns its journal as a stream, from the first event, which ends when the run has ended. Messages that states emit are
@@ -258,6 +328,57 @@ impl Run {
     pub async fn metrics(&self) -> Result<Metrics, ErrorObject> {
         let journal = self.journal().await?;
         Ok(Metrics::of(&self.engine.inspect(&self.id).await?, &journal))
+    }
+
+    /// Returns how the run stands and what its steps came to, with those of the child runs that parts of a pipeline are.
+    ///
+    /// ```
+    /// # use stepwell::{Context, Engine, Options, Registry};
+    /// use stepwell::{Parallel, Pipeline, Step};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = stepwell::open_store("memory:").await?;
+    /// # let engine = Engine::open(store, Registry::default(), Options::default()).await?;
+    /// let count = Step::new("count", |_, text: String| async move { Ok(text.len()) });
+    /// let pipeline = Pipeline::new("facts")
+    ///     .step("trim", |_, text: String| async move { Ok(text.trim().to_owned()) })
+    ///     .then(Parallel::new("facts").branch("length", count))
+    ///     .build(&engine)?;
+    /// let run = pipeline.start(" well ").await?;
+    /// run.wait().await?;
+    ///
+    /// let history = run.details().await?.history;
+    /// let names: Vec<&str> = history.iter().map(|record| record.name.as_str()).collect();
+    /// assert_eq!(names, ["trim", "facts"]);
+    /// assert_eq!(history[1].history[0].path, "facts/length/count");
+    /// assert_eq!(history[1].history[0].output, 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn details(&self) -> Result<RunDetails, ErrorObject> {
+        let known = self.engine.inspect(&self.id).await?;
+        let journal = self.journal().await?;
+        let blank = CoreRun::blank(self.id.clone(), known.workflow().origin().clone());
+        let then = blank.fold(journal.iter().map(|recorded| (&recorded.event, recorded.at)));
+        let mut details = RunDetails::of(&then, &journal);
+        self.look_into_children(&mut details.history).await?;
+        Ok(details)
+    }
+
+    /// Puts what child runs did into the records that stand for them.
+    async fn look_into_children(&self, records: &mut [StepRecord]) -> Result<(), ErrorObject> {
+        for record in records {
+            if let Some(child) = &record.child {
+                let child = Self::of(self.engine.clone(), child.clone());
+                record.history = Box::pin(child.details()).await?.history;
+            }
+            Box::pin(self.look_into_children(&mut record.history)).await?;
+        }
+        Ok(())
     }
 
     /// Returns every final failure of a state so far, oldest first, also those that a policy, a route or a retry has taken

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use stepwell_core::error::ErrorObject;
+use stepwell_core::ids::RunId;
 use stepwell_core::run::command::Restore;
 use stepwell_core::workflow::Workflow;
 use stepwell_engine::Engine;
@@ -20,19 +21,26 @@ pub struct Restoring<'a> {
     engine: &'a Engine,
     workflow: &'a Arc<Workflow>,
     restore: Restore,
+    run_id: Option<RunId>,
     metadata: Map<String, Value>,
 }
 
 impl<'a> Restoring<'a> {
     pub(crate) fn new(engine: &'a Engine, workflow: &'a Arc<Workflow>, checkpoint: &Checkpoint) -> Self {
         let restore = Restore { checkpoint: checkpoint.0.clone(), allow_changes: false };
-        Self { engine, workflow, restore, metadata: Map::new() }
+        Self { engine, workflow, restore, run_id: None, metadata: Map::new() }
     }
 
     /// Goes on although the agent is another than that of the checkpoint. Only states where something is live must be there
     /// still; what was done in others is forgotten, and what they left in the context stays.
     pub fn allow_changes(mut self) -> Self {
         self.restore.allow_changes = true;
+        self
+    }
+
+    /// Gives the run that id.
+    pub fn run_id(mut self, id: impl Into<RunId>) -> Self {
+        self.run_id = Some(id.into());
         self
     }
 
@@ -49,7 +57,8 @@ impl<'a> IntoFuture for Restoring<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let id = self.engine.restore(self.workflow.clone(), self.restore, self.metadata).await?;
+            let (workflow, restore) = (self.workflow.clone(), self.restore);
+            let id = self.engine.restore(workflow, restore, self.run_id, self.metadata).await?;
             Ok(Run::of(self.engine.clone(), id))
         })
     }

@@ -345,3 +345,44 @@ async fn a_panic_is_a_failed_attempt_on_every_kind_of_thread() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_attempt_that_is_lost_is_made_again_and_is_no_try() {
+    on_each_store(async |engine| {
+        let loses = |cx: Context| async move {
+            if cx.attempt() < 3 {
+                return Err(StepError::Lost);
+            }
+            Ok(Next::done())
+        };
+        let agent = Agent::new("loses").state("loses", loses).build(&engine).unwrap();
+        let result = agent.run(()).await.expect("no retries are allowed, and none is needed");
+        let journal = engine.store().events(&result.run_id, Seq(0), 1_000).await.unwrap();
+        let count = |is: fn(&Event) -> bool| journal.iter().filter(|recorded| is(&recorded.event)).count();
+        assert_eq!(count(|event| matches!(event, Event::AttemptLost { .. })), 2);
+        assert_eq!(count(|event| matches!(event, Event::AttemptFailed { .. })), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_gives_signs_of_life_is_not_taken_for_dead() {
+    let engine = simulated().await;
+    let state = |beats: bool| {
+        State::new("long", move |cx: Context| async move {
+            for _ in 0..20 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                if beats {
+                    cx.heartbeat();
+                }
+            }
+            Ok(Next::done())
+        })
+        .heartbeat_timeout(Duration::from_millis(250))
+    };
+    let agent = |beats| Agent::new("watched").add_state(state(beats)).build(&engine).unwrap();
+    agent(true).run(()).await.expect("it is alive");
+    let failed = agent(false).run(()).await.unwrap_err();
+    assert_eq!(failed.error.code, Code::TASK_TIMEOUT);
+    assert!(failed.error.message.contains("gave no sign of life for 0.25 s"), "{}", failed.error);
+}

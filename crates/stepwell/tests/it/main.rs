@@ -4,6 +4,7 @@
 
 mod added_states;
 mod by_hand;
+mod callbacks;
 mod checkpoints;
 mod checks;
 mod cleanup;
@@ -16,7 +17,10 @@ mod each_store;
 mod examples;
 mod failures;
 mod flow;
+mod foreign;
 mod forms;
+mod golden;
+mod history;
 mod killed;
 mod left_behind;
 mod lint;
@@ -28,6 +32,7 @@ mod pipeline_durable;
 mod pipeline_limits;
 mod pipeline_parts;
 mod pipeline_settings;
+mod resuming;
 mod secrets;
 mod shapes;
 mod support;

@@ -1,7 +1,7 @@
 //! Workflow files as workflows that can be run.
 
 use serde_json::json;
-use stepwell::{Code, Engine, Options, Registry, Workflow, load};
+use stepwell::{Client, Code, Engine, Options, Registry, RunStatus, Workflow, load};
 
 async fn engine() -> Engine {
     let store = stepwell::open_store("memory:").await.unwrap();
@@ -71,4 +71,48 @@ async fn an_engine_without_providers_says_where_they_come_from() {
         refused.hint.as_deref(),
         Some("this engine has no providers: open it with those that `stepwell::registry` returns")
     );
+}
+
+#[tokio::test]
+async fn a_run_reports_what_its_steps_came_to_and_what_it_still_waits_for() {
+    let engine = engine().await;
+    let file = "
+name: Both
+steps:
+  - {name: Nap, method: timer/sleep, params: {seconds: 0}}
+  - {name: Ask, method: human/ask, needs: [Nap], params: {prompt: more?}}
+";
+    let both = Workflow::from_text(file, load::Format::Yaml, &engine).unwrap();
+    let run = both.start(json!({})).run_id("b").await.unwrap();
+    run.rest().await.unwrap();
+    let report = run.report().await.unwrap();
+    assert_eq!((report.result.status, report.views.len()), (RunStatus::Paused, 1));
+    assert_eq!(report.views["Nap"]["status"], "completed");
+    assert_eq!((report.workflow.version(), report.workflow.len()), (both.version(), 2));
+    assert!(run.batch().await.unwrap().is_none());
+
+    // A client over the engine of a program is closed without it.
+    let client = Client::of(&engine);
+    client.run("b").await.unwrap().cancel().await.unwrap();
+    client.close().await.unwrap();
+    assert_eq!(run.report().await.unwrap().views["Ask"]["status"], "cancelled");
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn relative_paths_start_at_the_base_directory_of_the_run_and_what_is_outside_is_refused_at_once() {
+    let engine = engine().await;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.py"), "result = 1").unwrap();
+    let step = |file: &str| {
+        let text = format!("steps: [{{name: a, method: python/execute, params: {{file: {file}}}}}]");
+        let loaded = load::text(&text, load::Format::Yaml, engine.registry(), false).unwrap();
+        Workflow::of_loaded(&loaded, &engine)
+    };
+    let result = step("a.py").run(json!({})).base_dir(dir.path()).await.unwrap();
+    assert_eq!(result.output::<u32>().unwrap(), 1);
+    let outside = step("/etc/hostname").run(json!({})).base_dir(dir.path()).await.unwrap_err();
+    assert_eq!((outside.error.code, &outside.result), (Code::INVALID_PARAMS, &None));
+    assert_eq!(outside.error.data["reason"], "outside_roots");
+    engine.shutdown().await;
 }

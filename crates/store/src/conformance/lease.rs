@@ -14,7 +14,8 @@ use super::words::{
     running, session, started, steps, told,
 };
 use crate::{
-    CommitError, LeaseRef, LeaseRequest, Leased, Purpose, RowUpdate, SessionRef, Store, WorkChange, WorkItem,
+    CommitError, LeaseRef, LeaseRequest, Leased, Purpose, RowUpdate, SessionRef, Store, Trees, WorkChange,
+    WorkItem,
 };
 
 /// Whoever leases an item finds its start in the journal.
@@ -177,8 +178,8 @@ pub async fn only_handlers_that_are_asked_for_are_leased(subject: &Subject) {
     assert_eq!(steps(&store.lease(ask(&["*"])).await.unwrap()), ["c"]);
 }
 
-/// Who carries one run gets items of its tree alone.
-pub async fn only_the_asked_tree_is_leased(subject: &Subject) {
+/// Who carries some runs gets items of their trees alone.
+pub async fn only_the_asked_trees_are_leased(subject: &Subject) {
     let store = subject.store();
     let session = session(&**store, "worker").await;
     Tale::begin(&**store, "other").await.ready(&**store, [item("other")]).await;
@@ -190,9 +191,17 @@ pub async fn only_the_asked_tree_is_leased(subject: &Subject) {
     .await;
     child.clock += 1;
     child.ready(&**store, [item("child")]).await;
-    let ask = |root: &str| LeaseRequest { root: Some(RunId::from(root)), ..any_work(session, 10) };
-    assert!(store.lease(ask("child")).await.unwrap().is_empty());
-    assert_eq!(steps(&store.lease(ask("root")).await.unwrap()), ["root", "child"]);
+    let asked = Trees::from_iter([RunId::from("child")]);
+    let ask = || LeaseRequest { trees: Some(asked.clone()), ..any_work(session, 10) };
+    assert!(store.lease(ask()).await.unwrap().is_empty());
+    assert!(store.waiting(ask()).await.unwrap().is_none());
+    asked.add(&"root".into());
+    assert_eq!(steps(&store.lease(ask()).await.unwrap()), ["root", "child"]);
+    asked.add(&"other".into());
+    asked.remove(&"other".into());
+    assert!(store.lease(ask()).await.unwrap().is_empty());
+    asked.add(&"other".into());
+    assert_eq!(steps(&store.lease(ask()).await.unwrap()), ["other"]);
 }
 
 /// The batch of an outcome whose lease is gone is refused and names it; what else was decided is not hurt.

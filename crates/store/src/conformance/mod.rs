@@ -111,7 +111,7 @@ macro_rules! conformance_tests {
             the_priority_of_what_waits_is_seen
             an_item_not_yet_due_is_left_alone
             only_handlers_that_are_asked_for_are_leased
-            only_the_asked_tree_is_leased
+            only_the_asked_trees_are_leased
             an_answer_without_its_lease_is_refused_alone
             an_answered_lease_is_gone
             a_hand_over_is_leased_by_its_commit

@@ -155,7 +155,7 @@ pub async fn session(store: &dyn Store, label: &str) -> SessionRef {
 
 /// Asks for up to so many items of any kind.
 pub fn any_work(session: SessionRef, max: usize) -> LeaseRequest {
-    LeaseRequest { session, now: at(1_000), max, handlers: None, root: None, room: Room::default() }
+    LeaseRequest { session, now: at(1_000), max, handlers: None, trees: None, room: Room::default() }
 }
 
 /// Leases up to so many items of any kind.

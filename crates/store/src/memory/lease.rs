@@ -53,7 +53,7 @@ impl State {
             let item = &stored.work[execution].item;
             let is_asked = stored.row.state.status == RunStatus::Running
                 && item.not_before <= request.now
-                && request.root.as_ref().is_none_or(|root| *root == stored.row.root)
+                && request.asks_for(&stored.row.root)
                 && request.handles(&item.handler);
             let fits = |limit: &LimitUse| {
                 let now = taken_now.get(limit.name.as_str()).copied().unwrap_or(0);

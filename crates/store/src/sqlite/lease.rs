@@ -17,7 +17,7 @@ const ITEM: &str = "r.id, r.root, w.step, w.ordinal, w.attempt, w.handler, w.pri
 
 struct Candidate {
     run: RunId,
-    root: String,
+    root: RunId,
     key: i64,
     item: WorkItem,
 }
@@ -25,7 +25,7 @@ struct Candidate {
 fn candidate(row: &rusqlite::Row<'_>) -> rusqlite::Result<Candidate> {
     Ok(Candidate {
         run: RunId::from(row.get::<_, String>(0)?),
-        root: row.get(1)?,
+        root: RunId::from(row.get::<_, String>(1)?),
         item: WorkItem {
             execution: ExecutionRef {
                 step: StepName::from(row.get::<_, String>(2)?),
@@ -117,9 +117,7 @@ impl<'a> Choice<'a> {
     }
 
     fn consider(&mut self, found: Candidate) -> rusqlite::Result<()> {
-        let is_asked = self.request.root.as_ref().is_none_or(|root| root.as_str() == found.root)
-            && self.request.handles(&found.item.handler);
-        if !is_asked {
+        if !self.request.asks_for(&found.root) || !self.request.handles(&found.item.handler) {
             return Ok(());
         }
         // Room last: what is kept waiting by something else reserves none of it.

@@ -15,6 +15,7 @@ mod open;
 mod place;
 mod prune;
 mod queries;
+mod readers;
 mod survey;
 mod transaction;
 mod watch_file;
@@ -46,6 +47,7 @@ use lock::LockFile;
 pub(crate) use open::connect;
 use place::Place;
 use queries::{Read, ReadError};
+use readers::Readers;
 pub use survey::{Survey, survey};
 use transaction::Job;
 use writer::{Request, Writer};
@@ -89,42 +91,13 @@ impl Neighbours {
 pub struct SqliteStore {
     path: PathBuf,
     place: Arc<Place>,
-    options: SqliteOptions,
     writer: Writer,
-    readers: Arc<Readers>,
+    readers: Readers,
     lock: Arc<LockFile>,
     /// Sessions that were opened here; they end with the store.
     sessions: Mutex<HashSet<u64>>,
     changes: Arc<watch::Sender<u64>>,
     watcher: watch_file::Watcher,
-}
-
-/// Connections that only read.
-#[derive(Debug, Default)]
-struct Readers {
-    idle: Mutex<Vec<Connection>>,
-    is_closed: AtomicBool,
-}
-
-impl Readers {
-    fn take(&self) -> Result<Option<Connection>, Error> {
-        if self.is_closed.load(Ordering::Acquire) {
-            return Err(errors::closed());
-        }
-        Ok(self.idle.lock().expect("no panic happens under this lock").pop())
-    }
-
-    fn put(&self, conn: Connection) {
-        let mut idle = self.idle.lock().expect("no panic happens under this lock");
-        if idle.len() < 8 && !self.is_closed.load(Ordering::Acquire) {
-            idle.push(conn);
-        }
-    }
-
-    fn close(&self) {
-        self.is_closed.store(true, Ordering::Release);
-        self.idle.lock().expect("no panic happens under this lock").clear();
-    }
 }
 
 /// A job made of a closure, and where its value goes.
@@ -195,11 +168,11 @@ impl SqliteStore {
     /// opened.
     pub async fn open(path: &Path, options: SqliteOptions) -> Result<Self, Error> {
         let path = path.to_owned();
-        let opening = tokio::task::spawn_blocking(move || Self::open_blocking(&path, options));
+        let opening = tokio::task::spawn_blocking(move || Self::open_blocking(&path, &options));
         opening.await.map_err(|_| errors::closed())?
     }
 
-    fn open_blocking(path: &Path, options: SqliteOptions) -> Result<Self, Error> {
+    fn open_blocking(path: &Path, options: &SqliteOptions) -> Result<Self, Error> {
         let path = &place::real_path(path)?;
         open::refuse_network(path)?;
         // Before anything is made beside it.
@@ -208,29 +181,23 @@ impl SqliteStore {
             place::refuse_second_name(path)?;
         }
         let lock = LockFile::open(path).map_err(|error| errors::io("locking", path, &error))?;
-        open::prepare(path, &options, &lock)?;
+        open::prepare(path, options, &lock)?;
         let place = Arc::new(Place::of(path, lock.path())?);
-        let conn = connect(path, &options)?;
+        let conn = connect(path, options)?;
         // The writer waits for other processes itself, and says so.
         conn.busy_timeout(Duration::ZERO).map_err(|error| errors::read(path, &error))?;
         let changes = Arc::new(watch::Sender::new(0));
         let neighbours = Arc::new(Neighbours::default());
         let writer = Writer::spawn(place.clone(), options.clone(), conn, changes.clone(), neighbours.clone())
             .map_err(|error| errors::io("opening", path, &error))?;
-        let watcher = watch_file::Watcher::spawn(
-            &place,
-            &options,
-            &lock,
-            &changes,
-            neighbours,
-            writer.queue().clone(),
-        )?;
+        let watcher =
+            watch_file::Watcher::spawn(&place, options, &lock, &changes, neighbours, writer.queue().clone())?;
+        let readers = Readers::new(path.clone(), options.clone());
         Ok(Self {
             path: path.clone(),
             place,
-            options,
             writer,
-            readers: Arc::default(),
+            readers,
             lock,
             sessions: Mutex::default(),
             changes,
@@ -269,7 +236,24 @@ impl SqliteStore {
     }
 
     fn is_open(&self) -> Result<(), Error> {
-        if self.readers.is_closed.load(Ordering::Acquire) { Err(errors::closed()) } else { Ok(()) }
+        self.readers.check_open()
+    }
+
+    /// Reads a few rows beside the writer: on the thread of the caller if that may be held up for the microseconds that it takes.
+    async fn look<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Read<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.is_open()?;
+        self.place.check()?;
+        if writer::may_hold_up()
+            && let Some(conn) = self.readers.idle()
+        {
+            let found = work(&conn).map_err(|error| error.told(&self.path));
+            self.readers.put_back(conn);
+            return found;
+        }
+        self.read(work).await
     }
 
     /// Reads beside the writer.
@@ -279,23 +263,17 @@ impl SqliteStore {
     ) -> Result<T, Error> {
         self.is_open()?;
         self.place.check()?;
-        let (readers, path, options) = (self.readers.clone(), self.path.clone(), self.options.clone());
-        let reading = tokio::task::spawn_blocking(move || {
-            let conn = match readers.take()? {
-                Some(conn) => conn,
-                None => connect(&path, &options)?,
-            };
-            let result = work(&conn).map_err(|error| match error {
-                ReadError::Sqlite(error) => errors::read(&path, &error),
-                ReadError::Damaged(reason) => {
-                    Error::Corrupt { what: format!("reading {}", path.display()), reason }
-                }
-                ReadError::Invalid(error) => error,
-            });
-            readers.put(conn);
-            result
-        });
-        reading.await.map_err(|_| errors::closed())?
+        let (reply, answer) = oneshot::channel();
+        let path = self.path.clone();
+        self.readers.read(Box::new(move |conn| {
+            let result = conn.and_then(|conn| work(conn).map_err(|error| error.told(&path)));
+            Box::new(move || {
+                // Whoever asked may have gone away.
+                let _gone = reply.send(result);
+            })
+        }))?;
+        // A read that panics takes its answer with it.
+        answer.await.map_err(|_| errors::closed())?
     }
 }
 
@@ -312,7 +290,7 @@ impl Store for SqliteStore {
 
     async fn is_committed(&self, run: &RunId, batch: u64) -> Result<Option<Committed>, Error> {
         let run = run.clone();
-        self.read(move |conn| match queries::run(conn, &run)? {
+        self.look(move |conn| match queries::run(conn, &run)? {
             Some((_, key)) => queries::batch(conn, key, batch),
             None => Ok(None),
         })
@@ -321,7 +299,7 @@ impl Store for SqliteStore {
 
     async fn command_outcome(&self, run: &RunId, command: &CommandId) -> Result<Option<Seq>, Error> {
         let (run, command) = (run.clone(), command.clone());
-        self.read(move |conn| match queries::run(conn, &run)? {
+        self.look(move |conn| match queries::run(conn, &run)? {
             Some((_, key)) => queries::command(conn, key, &command),
             None => Ok(None),
         })
@@ -547,7 +525,7 @@ impl Store for SqliteStore {
 
     async fn run(&self, run: &RunId) -> Result<RunRow, Error> {
         let id = run.clone();
-        let found = self.read(move |conn| queries::run(conn, &id)).await?;
+        let found = self.look(move |conn| queries::run(conn, &id)).await?;
         found.map(|(row, _)| row).ok_or_else(|| no_run(run))
     }
 
@@ -563,18 +541,21 @@ impl Store for SqliteStore {
 
     async fn wait(&self, wait: &WaitId) -> Result<WaitRow, Error> {
         let id = wait.clone();
-        let found = self.read(move |conn| queries::wait(conn, &id)).await?;
+        let found = self.look(move |conn| queries::wait(conn, &id)).await?;
         found.ok_or_else(|| Error::NotFound(format!("question {wait}")))
     }
 
     async fn waits(&self, filter: &WaitFilter, page: &Page) -> Result<Paged<WaitRow>, Error> {
         let (filter, page) = (filter.clone(), page.clone());
+        if filter.run.is_some() {
+            return self.look(move |conn| queries::waits(conn, &filter, &page)).await;
+        }
         self.read(move |conn| queries::waits(conn, &filter, &page)).await
     }
 
     async fn state(&self, key: &str) -> Result<Option<StateRow>, Error> {
         let key = key.to_owned();
-        self.read(move |conn| Ok(queries::state(conn, &key)?)).await
+        self.look(move |conn| Ok(queries::state(conn, &key)?)).await
     }
 
     async fn put_state(
@@ -671,6 +652,17 @@ impl Store for SqliteStore {
         self.read(move |conn| {
             let live = sessions(conn, &lock)?;
             Ok(live.into_iter().filter(|session| !own.contains(&session.id)).map(|s| s.to_string()).collect())
+        })
+        .await
+    }
+
+    async fn label_session(&self, session: SessionRef, label: &str) -> Result<(), Error> {
+        let label = label.to_owned();
+        self.write(move |conn, _| {
+            let (id, generation) = (session.id as i64, session.generation as i64);
+            conn.prepare_cached("UPDATE sessions SET label = ?3 WHERE id = ?1 AND generation = ?2")?
+                .execute(params![id, generation, label])?;
+            Ok(())
         })
         .await
     }

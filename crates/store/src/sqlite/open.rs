@@ -170,8 +170,24 @@ fn look_at_tables(conn: &Connection, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// What a connection that writes keeps of the file, in KiB: the ends of its tables, where new rows go.
+const WRITER_CACHE: u32 = 8_192;
+
+/// What a connection that only reads keeps, in KiB. There are several of them, and what they read the operating system has in
+/// memory too.
+const READER_CACHE: u32 = 1_024;
+
+/// Opens a connection to a prepared file that only reads.
+pub(super) fn connect_reader(path: &Path, options: &SqliteOptions) -> Result<Connection, Error> {
+    connect_with(path, options, READER_CACHE)
+}
+
 /// Opens a connection to a prepared file.
 pub(crate) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection, Error> {
+    connect_with(path, options, WRITER_CACHE)
+}
+
+fn connect_with(path: &Path, options: &SqliteOptions, cache_kib: u32) -> Result<Connection, Error> {
     let open = || -> rusqlite::Result<Connection> {
         let conn = raw(path)?;
         // Waiting for the writer's lock is the writer's own affair (`writer.rs`); this covers the short ones.
@@ -179,7 +195,7 @@ pub(crate) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection
         wal_mode(&conn)?;
         conn.pragma_update(None, "synchronous", if options.fsync { "FULL" } else { "NORMAL" })?;
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
-        conn.pragma_update(None, "cache_size", -16_384)?;
+        conn.pragma_update(None, "cache_size", -i64::from(cache_kib))?;
         conn.pragma_update(None, "temp_store", "MEMORY")?;
         conn.set_prepared_statement_cache_capacity(128);
         Ok(conn)

@@ -1,5 +1,6 @@
 //! Reading beside the writer: rows, journals, lists.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, types::Value as Sql};
@@ -10,6 +11,8 @@ use stepwell_core::status::RunStatus;
 
 use super::batch::{pairs, wait_state};
 use super::blob;
+use super::errors;
+use crate::error::Error;
 use crate::metadata;
 use crate::model::{
     Among, Committed, DueTimer, OutboxMessage, Page, Paged, Recorded, Revision, RowUpdate, RunFilter, RunRow,
@@ -27,6 +30,17 @@ pub(super) enum ReadError {
     Damaged(String),
     /// An error of its own.
     Invalid(crate::error::Error),
+}
+
+impl ReadError {
+    /// Returns what whoever reads that file is told.
+    pub(super) fn told(self, path: &Path) -> Error {
+        match self {
+            Self::Sqlite(error) => errors::read(path, &error),
+            Self::Damaged(reason) => Error::Corrupt { what: format!("reading {}", path.display()), reason },
+            Self::Invalid(error) => error,
+        }
+    }
 }
 
 impl From<rusqlite::Error> for ReadError {

@@ -147,7 +147,7 @@ impl Writer {
 }
 
 /// Returns whether this thread may be held up for a moment: other threads carry the tasks of its runtime meanwhile.
-fn may_hold_up() -> bool {
+pub(super) fn may_hold_up() -> bool {
     Handle::try_current().is_ok_and(|runtime| {
         runtime.runtime_flavor() == RuntimeFlavor::MultiThread && runtime.metrics().num_workers() > 1
     })

@@ -15,7 +15,7 @@ use stepwell_store::conformance::words::{at, finished, log_line, message, note, 
 use stepwell_store::{
     Among, Base, Batch, CommitError, LazyEvent, LeaseRef, LeaseRequest, LimitUse, MemoryStore, NewRun, Page,
     Prune, Purpose, Revision, RowUpdate, RunFilter, SessionRef, SqliteOptions, SqliteStore, Store,
-    TimerChange, WaitChange, WaitFilter, WaitState, WorkChange, WorkItem,
+    TimerChange, Trees, WaitChange, WaitFilter, WaitState, WorkChange, WorkItem,
 };
 
 const RUNS: u8 = 4;
@@ -372,7 +372,7 @@ impl Pair {
                     handlers: handler.map(|h| {
                         Arc::new([format!("fn:flow/{}", h / 2), "fn:none*".into()].into_iter().collect())
                     }),
-                    root: root.map(id),
+                    trees: root.map(|root| Trees::from_iter([id(root)])),
                     room: room
                         .map_or_else(Room::default, |cpus| Room::of(&Resources::cpu(cpus).memory_mb(3))),
                 };

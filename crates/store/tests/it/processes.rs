@@ -158,7 +158,7 @@ async fn two_processes_commit_side_by_side() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.db");
     let store = open(&path).await;
-    session(&store, "us").await;
+    let us = session(&store, "us").await;
     assert!(store.others().await.unwrap().is_empty());
     let mut changes = store.changes();
     let mut ours = Tale::begin(&store, "ours").await;
@@ -168,6 +168,8 @@ async fn two_processes_commit_side_by_side() {
     let labels =
         [store.holder(1).await.unwrap(), store.holder(2).await.unwrap(), store.holder(3).await.unwrap()];
     assert_eq!(labels, [Some("us".to_owned()), Some("writer".to_owned()), None]);
+    store.label_session(us, "us; we are late").await.unwrap();
+    assert_eq!(store.holder(1).await.unwrap().unwrap(), "us; we are late");
     for i in 0..200 {
         ours.go_on(&store, &format!("{i}"), |_| {}).await;
     }

@@ -160,7 +160,7 @@ impl Turn<'_> {
                 Ok(())
             }
             Command::Pause { reason } => self.pause(reason.clone()),
-            Command::Resume { reason } => self.resume(reason.clone()),
+            Command::Resume { reason, answer } => self.resume(reason.clone(), answer.as_ref()),
             Command::Cancel { reason } => self.cancel(reason.clone()),
             Command::CancelStep { step } => self.cancel_step(step),
             Command::Retry { input, reason } => self.retry(input.clone(), reason.clone()),
@@ -218,6 +218,7 @@ fn check_nesting(command: &Command) -> Result<(), Refusal> {
         Command::Create(create) if create.metadata.values().any(is_too_deep) => "the metadata",
         Command::Retry { input: Some(input), .. } if is_too_deep(input) => "the input",
         Command::Answer { value, .. } if is_too_deep(value) => "the answer",
+        Command::Resume { answer: Some(answer), .. } if is_too_deep(&answer.value) => "the answer",
         Command::Signal { value, .. } if is_too_deep(value) => "the value of the signal",
         Command::Settle { value: Some(value), .. } if is_too_deep(value) => "the value",
         Command::Record { value, .. } if is_too_deep(value) => "the value to be recorded",

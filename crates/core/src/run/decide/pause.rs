@@ -2,6 +2,7 @@
 //! take effect when it is resumed, since no attempt starts before.
 
 use super::{Refusal, Turn};
+use crate::run::command::Answer;
 use crate::run::event::Event;
 use crate::status::{PauseReason, RunStatus};
 
@@ -20,10 +21,13 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn resume(&mut self, note: Option<String>) -> Result<(), Refusal> {
+    pub(super) fn resume(&mut self, note: Option<String>, answer: Option<&Answer>) -> Result<(), Refusal> {
         self.refuse_terminal("resumed")?;
         if !self.run.operator_paused {
             return Err(self.refuse("not_paused", format!("nobody paused run {}", self.run.id())));
+        }
+        if let Some(Answer { wait, value, by }) = answer {
+            self.answer(wait, value, by.as_deref())?;
         }
         self.emit(Event::RunResumed { reason: PauseReason::Operator, note });
         // A lifecycle of `session` counts from here, so what waits is asked again.

@@ -37,7 +37,7 @@ impl Drive {
                 return;
             }
             if self.run.pause_reason() == Some(PauseReason::Operator) {
-                self.submit(Command::Resume { reason: None });
+                self.submit(Command::Resume { reason: None, answer: None });
             } else if !self.work() && !self.timer() && !self.wait() && !self.time() {
                 panic!("seed {}: the run is {} and nothing moves it", self.seed, self.run.status());
             }
@@ -291,7 +291,7 @@ fn survives(text: &str, run: &Run, now: Timestamp) -> bool {
     if restored.handle(&Command::Create(Box::new(create)), now).is_err() {
         return false;
     }
-    let _ = restored.handle(&Command::Resume { reason: None }, now);
+    let _ = restored.handle(&Command::Resume { reason: None, answer: None }, now);
     for _ in 0..20 {
         let Some(work) = restored.due().work.into_iter().next() else { break };
         let ExecutionRef { step, ordinal } = work.execution;

@@ -391,6 +391,21 @@ fn the_text_of_a_request_is_literal_and_its_names_may_be_long() {
     );
 }
 
+/// G21: whatever else is wrong, who calls for a batch is told first that it has no directory.
+#[test]
+fn a_request_without_its_directory_says_only_that() {
+    let fake = Fake::with(&[]);
+    let request = BatchRequest {
+        id: "batch".into(),
+        files: Files::Below { directory: "gone".into(), pattern: "*".into() },
+        max_concurrent: None,
+        method: "nobody/speaks".into(),
+        params: Map::new(),
+    };
+    let refused = batch(&request, &fake).unwrap_err().to_error();
+    assert_eq!((refused.code, &refused.data["path"]), (Code::CONFIGURATION_ERROR, &json!("gone")));
+}
+
 #[test]
 fn a_template_without_a_method_lacks_one_where_nobody_speaks_the_protocol_of_the_default() {
     let source = "batch: {directory: data}\ntemplate: {prompt: hi}\n";

@@ -1,0 +1,45 @@
+"""The exceptions of Flujo: each has its code, and the root is `FlujoError`."""
+
+from stepwell.errors import (
+    AmbiguousWaitError,
+    AnswerInvalidError,
+    BackendUnavailableError,
+    ConfigurationError,
+    InvalidFilterError,
+    NotResumableError,
+    PipelineMismatchError,
+    PipelineUnavailableError,
+    ResumeConflictError,
+    ResumeError,
+    RunCancelledError,
+    RunExistsError,
+    RunFailedError,
+    StateConflictError,
+    StateValueError,
+    TaskClientError,
+    TaskNotFoundError,
+    UsageLimitExceededError,
+)
+from stepwell.errors import StepwellError as FlujoError
+
+__all__ = [
+    "AmbiguousWaitError",
+    "AnswerInvalidError",
+    "BackendUnavailableError",
+    "ConfigurationError",
+    "FlujoError",
+    "InvalidFilterError",
+    "NotResumableError",
+    "PipelineMismatchError",
+    "PipelineUnavailableError",
+    "ResumeConflictError",
+    "ResumeError",
+    "RunCancelledError",
+    "RunExistsError",
+    "RunFailedError",
+    "StateConflictError",
+    "StateValueError",
+    "TaskClientError",
+    "TaskNotFoundError",
+    "UsageLimitExceededError",
+]

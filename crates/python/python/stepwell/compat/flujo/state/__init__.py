@@ -1,0 +1,1 @@
+"""Where Flujo keeps its state."""

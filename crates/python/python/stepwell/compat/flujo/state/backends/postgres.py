@@ -1,0 +1,5 @@
+"""The backend of that name."""
+
+from stepwell.backends import PostgresBackend
+
+__all__ = ["PostgresBackend"]

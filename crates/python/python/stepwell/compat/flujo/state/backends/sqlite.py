@@ -1,0 +1,5 @@
+"""The backend of that name."""
+
+from stepwell.backends import SQLiteBackend
+
+__all__ = ["SQLiteBackend"]

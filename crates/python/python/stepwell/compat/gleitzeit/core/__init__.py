@@ -1,0 +1,1 @@
+"""The parts of Gleitzeit that programs import by themselves."""

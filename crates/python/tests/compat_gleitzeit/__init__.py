@@ -1,0 +1,1 @@
+"""What the Python API of Gleitzeit promises, item by item (spec/gleitzeit.md §8), on every store."""
