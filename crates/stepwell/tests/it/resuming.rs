@@ -81,7 +81,8 @@ async fn of_several_questions_one_must_be_named() {
         let asked = client.questions("r").await.unwrap();
         let ids: Vec<Value> = asked.iter().map(|asked| json!(asked.wait.as_str())).collect();
         assert_eq!(refused.data["wait_ids"], json!(ids));
-        client.resume("r").input(2).wait_id(asked[1].wait.clone()).await.unwrap();
+        let run = client.resume("r").input(2).wait_id(asked[1].wait.clone()).await.unwrap();
+        assert_eq!(run.rest().await.unwrap(), RunStatus::Paused);
         let late = client.resume("r").input(2).wait_id(asked[1].wait.clone()).await.unwrap_err();
         assert_eq!(reason(&late), "wait_closed");
         let unknown = client.resume("r").input(2).wait_id("wait_unknown").await.unwrap_err();
