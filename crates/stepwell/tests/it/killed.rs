@@ -301,7 +301,7 @@ async fn a33_a_kill_in_the_middle_of_a_checkpoint_leaves_the_last_good_one() {
         let in_file = Checkpoint::load(dir.path().join("job.json")).unwrap();
         let engine = open(dir.path()).await;
         // Read before the run can go on here: it would take others until it ends.
-        let in_store = engine.latest_checkpoint(&"job".into()).await.unwrap().unwrap();
+        let in_store = Checkpoint::from(engine.latest_checkpoint(&"job".into()).await.unwrap().unwrap());
         let agent = marks(&engine, true);
         let run = agent.find("job").await.unwrap();
         assert!(in_store.seq >= in_file.seq, "what was acknowledged is there");
