@@ -140,12 +140,8 @@ impl Turn<'_> {
     }
 
     fn blocked_at(&self, step: StepIx) -> Option<Ordinal> {
-        let state = &self.run.steps[step.at()];
-        let blocked = state.executions.iter().rev().map(|ix| self.run.exec(*ix));
-        blocked
-            .filter(|e| e.status == ExecutionStatus::Blocked && e.payload.is_none())
-            .map(|e| e.ordinal)
-            .next()
+        let mut blocked = self.run.blocked.iter().rev().map(|ix| self.run.exec(*ix));
+        blocked.find(|e| e.step_ix() == step && e.payload.is_none()).map(|e| e.ordinal)
     }
 
     /// Returns the ordinal of the next activation: the one that was skipped in an earlier epoch, or a new one.
@@ -172,7 +168,7 @@ impl Turn<'_> {
         }
     }
 
-    fn skip(&mut self, ix: u32, reason: SkipReason, error: Option<ErrorObject>) {
+    fn skip(&mut self, ix: u32, reason: SkipReason, error: Option<Box<ErrorObject>>) {
         let at = self.step_ref(ix);
         self.emit(Event::StepSkipped { step: at.step, execution: at.execution, reason, error });
     }
@@ -424,7 +420,7 @@ impl Turn<'_> {
     pub(super) fn end_run(&mut self) {
         if let Some(failed) = self.run.failure {
             let error = self.run_error(failed);
-            self.emit(Event::RunFailed { error });
+            self.emit(Event::RunFailed { error: Box::new(error) });
         } else {
             let output = self.run.final_output();
             self.emit(Event::RunCompleted { output });
@@ -456,7 +452,7 @@ impl Turn<'_> {
 }
 
 /// Returns the error of a skipped execution, if a failure is behind the skip.
-fn skip_error(step: &StepName, reason: SkipReason, behind: &[StepName]) -> Option<ErrorObject> {
+fn skip_error(step: &StepName, reason: SkipReason, behind: &[StepName]) -> Option<Box<ErrorObject>> {
     if reason != SkipReason::UpstreamFailed {
         return None;
     }
@@ -465,5 +461,5 @@ fn skip_error(step: &StepName, reason: SkipReason, behind: &[StepName]) -> Optio
     let error = ErrorObject::new(Code::TASK_DEPENDENCY_FAILED, message)
         .with("task_id", step.as_str())
         .with("failed_dependencies", json!(behind));
-    Some(error)
+    Some(Box::new(error))
 }
