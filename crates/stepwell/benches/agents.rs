@@ -1,7 +1,8 @@
-//! What agents cost: per state of a chain, for many agents at once, for a fan with its merge, to be built, and while they wait
-//! for people.
+//! What agents cost: per state of a chain and of a loop, for many agents at once, for a fan with its merge, to be built, and
+//! while they wait for people.
 //!
-//! `cargo bench -p stepwell --bench agents`, or `… -- chain` for one of `chain three fan build wait`. Goals: 5 µs a state in a chain of 1 000 in memory; 1 000 agents of three states in
+//! `cargo bench -p stepwell --bench agents`, or `… -- chain` for one of `chain loop three fan build wait`. Goals: 5 µs a state in
+//! a chain of 1 000 in memory; a state of a long loop costs at most 1.2 times that of a short one; 1 000 agents of three states in
 //! 0.3 s in memory and 1 s durable; a fan of 1 000 and its merge in 50 ms in memory; 10 000 states built in 0.3 s; 100 000 runs
 //! that wait for a person in less than 50 MiB (spec/fluffy.md §12, A39, A40).
 #![allow(clippy::print_stdout, missing_docs, reason = "a bench prints its numbers")]
@@ -29,6 +30,9 @@ async fn main() {
     if is_wanted("chain") {
         one_chain(&memory).await;
     }
+    if is_wanted("loop") {
+        loops(&memory).await;
+    }
     if is_wanted("three") {
         for (class, engine) in [("memory", &memory), ("fsync", &durable)] {
             thousand_agents(class, engine).await;
@@ -55,6 +59,17 @@ async fn one_chain(engine: &Engine) {
     })
     .await;
     println!("memory: a chain of {states} states: {:.2} µs a state", micros(took) / states as f64);
+}
+
+async fn loops(engine: &Engine) {
+    for rounds in [1_000, 10_000, 40_000] {
+        let turns = turns(rounds, engine);
+        let took = best(TIMES, async || {
+            turns.run(()).await.expect("it ends well");
+        })
+        .await;
+        println!("memory: a loop of {rounds} rounds: {:.2} µs a round", micros(took) / f64::from(rounds));
+    }
 }
 
 async fn thousand_agents(class: &str, engine: &Engine) {
@@ -129,6 +144,16 @@ fn chain(name: &str, states: usize, engine: &Engine) -> Agent {
     };
     let builder = Agent::new(name).max_steps(u32::MAX);
     (0..states).map(state).fold(builder, AgentBuilder::add_state).build(engine).expect("an agent")
+}
+
+/// One state that names itself so many times.
+fn turns(rounds: u32, engine: &Engine) -> Agent {
+    let turn = move |cx: Context| {
+        let next = if cx.ordinal() < rounds { Next::to("turn") } else { Next::done() };
+        std::future::ready(Ok(next))
+    };
+    let builder = Agent::new(&format!("turns {rounds}")).max_steps(u32::MAX);
+    builder.add_state(State::new("turn", turn).next(["turn"])).build(engine).expect("an agent")
 }
 
 /// One state that forks to so many payloads, each of which goes to the same merge.
