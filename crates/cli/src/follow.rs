@@ -404,7 +404,7 @@ pub(crate) fn answer_with(wait: &WaitId, question: &Question) -> Vec<String> {
 fn line(workflow: &Workflow, run: &RunId, event: &Event) -> Option<String> {
     let named = |step: &StepName, ordinal: &Ordinal| steps::name(step.as_str(), *ordinal);
     Some(match event {
-        Event::RunCreated { workflow, .. } => format!("run {run} of {workflow}"),
+        Event::RunCreated(created) => format!("run {run} of {}", created.workflow),
         Event::AttemptStarted(started) => {
             let again =
                 if started.attempt > 1 { format!(", attempt {}", started.attempt) } else { String::new() };

@@ -48,5 +48,5 @@ pub use provider::{
     handler_of,
 };
 pub use secrets::Secrets;
-pub use watch::Follow;
+pub use watch::{Follow, KeptInMemory};
 pub use yielding::yield_once;

@@ -152,7 +152,11 @@ impl Mailbox {
     }
 
     fn says(&self, receipt: Receipt) {
-        self.seen.send_replace(receipt.seq);
+        // To tell nobody is not free. Who begins to follow looks at the store after that, and so sees what was committed here.
+        self.seen.send_if_modified(|seen| {
+            *seen = receipt.seq;
+            self.seen.receiver_count() > 0
+        });
         self.status.send_if_modified(|status| std::mem::replace(status, receipt.status) != receipt.status);
     }
 

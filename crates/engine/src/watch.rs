@@ -76,7 +76,18 @@ impl Follow {
     }
 }
 
+/// What keeps a run that this process moves in memory when it has ended, for who looks at what came of it.
+#[derive(Debug)]
+pub struct KeptInMemory {
+    _watched: Watched<RunStatus>,
+}
+
 impl Engine {
+    /// Keeps a run in memory until what this returns is dropped.
+    pub fn keep(&self, run: &RunId) -> KeptInMemory {
+        KeptInMemory { _watched: self.watch_status(run) }
+    }
+
     /// Follows the journal of a run from after that event.
     pub fn follow(&self, run: &RunId, after: Seq) -> Follow {
         Follow {

@@ -275,7 +275,7 @@ mod tests {
     }
 
     fn failed(step: &str, attempt: u32, message: &str, retry_at: Option<Timestamp>) -> Event {
-        let error = ErrorObject::new(Code::TASK_EXECUTION_FAILED, message);
+        let error = Box::new(ErrorObject::new(Code::TASK_EXECUTION_FAILED, message));
         Event::AttemptFailed {
             step: step.into(),
             execution: Ordinal(1),
@@ -287,7 +287,7 @@ mod tests {
     }
 
     fn opened(step: &str, kind: WaitKind, deadline: Option<Timestamp>) -> Event {
-        let spec = WaitSpec { deadline, ..WaitSpec::step(kind) };
+        let spec = Box::new(WaitSpec { deadline, ..WaitSpec::step(kind) });
         Event::WaitOpened {
             wait: WaitId::from(format!("wait_{step}")),
             step: step.into(),
@@ -376,7 +376,7 @@ mod tests {
             model.note(&started(step, 1), at(0));
             match number {
                 17 => {
-                    let error = ErrorObject::new(Code::TASK_EXECUTION_FAILED, "no rate for CHF");
+                    let error = Box::new(ErrorObject::new(Code::TASK_EXECUTION_FAILED, "no rate for CHF"));
                     let step = StepName::from(step.as_str());
                     model.note(
                         &Event::StepFailed {
@@ -402,7 +402,7 @@ mod tests {
     #[test]
     fn an_event_that_is_known_changes_nothing_and_a_retry_brings_back_what_failed() {
         let mut model = model(&["a", "b", "c"]);
-        let error = ErrorObject::new(Code::TASK_EXECUTION_FAILED, "no");
+        let error = Box::new(ErrorObject::new(Code::TASK_EXECUTION_FAILED, "no"));
         let c = ExecutionRef { step: "c".into(), ordinal: Ordinal(1) };
         let events = [
             activated("a"),

@@ -220,7 +220,7 @@ impl Model {
                     wait: wait.clone(),
                     step: step.clone(),
                     ordinal: *execution,
-                    spec: spec.clone(),
+                    spec: (**spec).clone(),
                     child_paused: false,
                 });
                 return Some(News::Opened(wait.clone()));
@@ -252,7 +252,7 @@ impl Model {
                 self.says(step, *execution, few(newest.unwrap_or_default()));
             }
             Event::RunRestored { checkpoint } => self.restored(checkpoint, at),
-            Event::RunCreated { .. }
+            Event::RunCreated(_)
             | Event::MemoRecorded { .. }
             | Event::FailureHandled { .. }
             | Event::SignalReceived { .. }

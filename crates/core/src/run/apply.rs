@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::due::Touched;
-use super::event::{Event, Payload};
+use super::event::{Event, Payload, RunCreated};
 use super::execution::AttemptNote;
 use super::needs::{ANY_NEED, Lost, Verdict};
 use super::{ChildNews, NeedsState, Run, Signal, StepState};
@@ -125,7 +125,8 @@ impl Run {
         self.journaled_bytes += event.value_bytes() as u64;
         let asked = self.waits_for_input();
         match event {
-            Event::RunCreated { input, context, metadata, parent, base_dir, entry, .. } => {
+            Event::RunCreated(created) => {
+                let RunCreated { input, context, metadata, parent, base_dir, entry, .. } = &**created;
                 self.created_at = at;
                 self.updated_at = at;
                 self.input = input.clone();
@@ -206,7 +207,7 @@ impl Run {
             }
             Event::StepFailed { step, execution, timed_out, error, compensating, to } => {
                 if let Some(ix) = self.find(step.as_str(), *execution) {
-                    self.executions[ix as usize].error = Some(Box::new(error.clone()));
+                    self.executions[ix as usize].error = Some(error.clone());
                     let status = if *timed_out { ExecutionStatus::TimedOut } else { ExecutionStatus::Failed };
                     self.end_execution(ix, status, at);
                     let execution = self.exec(ix);
@@ -230,7 +231,7 @@ impl Run {
                 }
             }
             Event::StepSkipped { step, execution, error, .. } => {
-                self.step_skipped(step, *execution, error.as_ref(), at);
+                self.step_skipped(step, *execution, error.as_deref(), at);
             }
             Event::StepCancelled { step, execution } => {
                 if let Some(ix) = self.find(step.as_str(), *execution) {
@@ -306,7 +307,7 @@ impl Run {
                 self.run_ended(RunStatus::Completed, at);
             }
             Event::RunFailed { error } => {
-                self.error = Some(error.clone());
+                self.error = Some((**error).clone());
                 self.run_ended(RunStatus::Failed, at);
             }
             Event::RunCancelled { reason } => {

@@ -22,33 +22,13 @@ pub(crate) fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Paylo
 }
 
 /// A fact in a run's journal. In JSON: `{"type": "StepCompleted", "step": …, "execution": …, …}`.
+///
+/// A run has thousands of them, which are moved some times each: what is large and rare is boxed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Event {
     /// The run exists. First event of every journal.
-    RunCreated {
-        /// Workflow name.
-        workflow: String,
-        /// Workflow version.
-        version: String,
-        /// What the caller gave.
-        input: Payload,
-        /// First context.
-        #[serde(default, skip_serializing_if = "Map::is_empty")]
-        context: Map<String, Value>,
-        /// Tags; fixed from here on.
-        #[serde(default, skip_serializing_if = "Map::is_empty")]
-        metadata: Map<String, Value>,
-        /// The run that waits for this one.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        parent: Option<Parent>,
-        /// Directory that relative paths of the run start at.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        base_dir: Option<String>,
-        /// The step it begins with; none: the entries of its definition.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        entry: Option<StepName>,
-    },
+    RunCreated(Box<RunCreated>),
     /// It stands where another run stood. Second event of the journal of a run that was made of a checkpoint.
     RunRestored {
         /// How the other run stood.
@@ -122,7 +102,7 @@ pub enum Event {
         /// Which attempt.
         attempt: u32,
         /// What went wrong.
-        error: ErrorObject,
+        error: Box<ErrorObject>,
         /// It ran out of time.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         timed_out: bool,
@@ -172,7 +152,7 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         timed_out: bool,
         /// What went wrong, over all attempts.
-        error: ErrorObject,
+        error: Box<ErrorObject>,
         /// Its compensation runs first; `FailureHandled` follows.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         compensating: bool,
@@ -207,7 +187,7 @@ pub enum Event {
         reason: SkipReason,
         /// The failure behind it, if there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        error: Option<ErrorObject>,
+        error: Option<Box<ErrorObject>>,
     },
     /// An execution ended by request or by the end of its run.
     StepCancelled {
@@ -225,7 +205,7 @@ pub enum Event {
         /// Which activation.
         execution: Ordinal,
         /// What is asked.
-        spec: WaitSpec,
+        spec: Box<WaitSpec>,
     },
     /// A question is closed, once and for all.
     WaitResolved {
@@ -346,7 +326,7 @@ pub enum Event {
     /// It ended with an error.
     RunFailed {
         /// What ended it.
-        error: ErrorObject,
+        error: Box<ErrorObject>,
     },
     /// It ended by request.
     RunCancelled {
@@ -369,6 +349,32 @@ pub enum Event {
         /// What was said.
         data: Payload,
     },
+}
+
+/// What a run begins with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunCreated {
+    /// Workflow name.
+    pub workflow: String,
+    /// Workflow version.
+    pub version: String,
+    /// What the caller gave.
+    pub input: Payload,
+    /// First context.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub context: Map<String, Value>,
+    /// Tags; fixed from here on.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
+    /// The run that waits for this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+    /// Directory that relative paths of the run start at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_dir: Option<String>,
+    /// The step it begins with; none: the entries of its definition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<StepName>,
 }
 
 /// An attempt began under a lease.
@@ -468,7 +474,7 @@ impl Event {
     /// Returns about how many bytes the values take that it holds.
     pub(crate) fn value_bytes(&self) -> usize {
         match self {
-            Self::RunCreated { input, .. } => value_bytes(input),
+            Self::RunCreated(created) => value_bytes(&created.input),
             Self::RunRestored { checkpoint } => checkpoint.value_bytes(),
             Self::StepCompleted { output, writes, to, .. } => {
                 let payloads = to.iter().filter_map(|target| target.payload.as_deref());
@@ -487,7 +493,7 @@ impl Event {
     /// Returns the name of the variant, as in JSON.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::RunCreated { .. } => "RunCreated",
+            Self::RunCreated(_) => "RunCreated",
             Self::RunRestored { .. } => "RunRestored",
             Self::RunStarted { .. } => "RunStarted",
             Self::StepsDefined { .. } => "StepsDefined",

@@ -183,7 +183,7 @@ pub enum Resolution {
     /// The child run failed or was cancelled.
     ChildFailed {
         /// `CHILD_FAILED` with the cause.
-        error: ErrorObject,
+        error: Box<ErrorObject>,
     },
     /// The execution or its run ended first.
     Withdrawn,

@@ -41,7 +41,7 @@ impl DeadLetter {
                     attempts: attempts.get(&(step.clone(), execution)).copied().unwrap_or(0),
                     step: step.to_string(),
                     ordinal: execution.0,
-                    error,
+                    error: *error,
                     timed_out,
                     failed_at: system_time(recorded.at),
                 }),

@@ -160,7 +160,7 @@ impl<'r> Historian<'r> {
                 let open: Vec<Part> = self.open.keys().cloned().collect();
                 // What is inside is longer.
                 for part in open.into_iter().rev() {
-                    self.end(&part, Err(error.clone()), at);
+                    self.end(&part, Err((**error).clone()), at);
                 }
             }
             _ => {}

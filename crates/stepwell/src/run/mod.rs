@@ -445,8 +445,7 @@ impl Run {
     /// It failed or was cancelled; `SYSTEM_SHUTDOWN` if the engine was shut down and the run is not over, which another
     /// engine over its store may carry on; or the store failed.
     pub async fn wait(&self) -> Result<RunResult, RunError> {
-        // What is followed stays in memory until it has been looked at.
-        let _followed = self.engine.follow(&self.id, Seq(0));
+        let _until_looked_at = self.engine.keep(&self.id);
         let ended = self.engine.rest(&self.id, false).await?;
         if ended.state.status != RunStatus::Completed {
             self.engine.wind_down(&ended, self.cleanup).await?;

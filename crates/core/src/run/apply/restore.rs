@@ -448,7 +448,7 @@ impl How {
             Self::Defaulted => Resolution::Defaulted { value },
             Self::TimedOut => Resolution::TimedOut,
             Self::ChildCompleted => Resolution::ChildCompleted { output: value },
-            Self::ChildFailed { error } => Resolution::ChildFailed { error: error.clone() },
+            Self::ChildFailed { error } => Resolution::ChildFailed { error: Box::new(error.clone()) },
         }
     }
 }

@@ -342,7 +342,7 @@ impl How {
             Resolution::Defaulted { value } => (Self::Defaulted, Some(value)),
             Resolution::TimedOut => (Self::TimedOut, None),
             Resolution::ChildCompleted { output } => (Self::ChildCompleted, Some(output)),
-            Resolution::ChildFailed { error } => (Self::ChildFailed { error: error.clone() }, None),
+            Resolution::ChildFailed { error } => (Self::ChildFailed { error: (**error).clone() }, None),
             Resolution::Withdrawn => return None,
         };
         Some((how, value.cloned()))

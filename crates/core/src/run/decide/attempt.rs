@@ -75,7 +75,7 @@ impl Turn<'_> {
             step,
             execution,
             attempt: attempt.attempt,
-            error: error.clone(),
+            error: Box::new(error.clone()),
             timed_out: false,
             retry_at: None,
         });

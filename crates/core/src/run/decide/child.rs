@@ -22,10 +22,10 @@ impl Turn<'_> {
         let resolution = match outcome {
             Ok(output) if is_too_deep(output) => {
                 let what = format!("what the child run of {wait} results in");
-                Resolution::ChildFailed { error: too_deep(Code::TASK_RESULT_INVALID, &what) }
+                Resolution::ChildFailed { error: Box::new(too_deep(Code::TASK_RESULT_INVALID, &what)) }
             }
             Ok(output) => Resolution::ChildCompleted { output: output.clone() },
-            Err(error) => Resolution::ChildFailed { error: error.clone().readable() },
+            Err(error) => Resolution::ChildFailed { error: Box::new(error.clone().readable()) },
         };
         self.finish_wait(wait, resolution);
     }

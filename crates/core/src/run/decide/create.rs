@@ -2,7 +2,7 @@
 
 use super::{Refusal, Turn};
 use crate::run::command::Create;
-use crate::run::event::{Activation, Event};
+use crate::run::event::{Activation, Event, RunCreated};
 use crate::status::RunStatus;
 
 impl Turn<'_> {
@@ -17,7 +17,7 @@ impl Turn<'_> {
         create.workflow.check_entry(create.entry.as_ref())?;
         let mut metadata = definition.metadata.clone();
         metadata.extend(create.metadata.clone());
-        self.emit(Event::RunCreated {
+        self.emit(Event::RunCreated(Box::new(RunCreated {
             workflow: definition.name.clone(),
             version: create.workflow.version().to_owned(),
             input: create.input.clone(),
@@ -26,7 +26,7 @@ impl Turn<'_> {
             parent: create.parent.clone(),
             base_dir: create.base_dir.clone(),
             entry: create.entry.clone(),
-        });
+        })));
         if create.hold { Ok(()) } else { self.start() }
     }
 

@@ -42,7 +42,7 @@ impl Turn<'_> {
             step: at.step,
             execution: at.execution,
             attempt: fail.attempt.attempt,
-            error: error.clone(),
+            error: Box::new(error.clone()),
             timed_out: fail.timed_out,
             retry_at,
         });
@@ -73,7 +73,7 @@ impl Turn<'_> {
             step: at.step,
             execution: at.execution,
             timed_out,
-            error,
+            error: Box::new(error),
             compensating: compensation.is_some() || is_compensation,
             to,
         });
@@ -140,7 +140,7 @@ impl Turn<'_> {
             return;
         }
         self.cancel_live(None);
-        self.emit(Event::RunFailed { error });
+        self.emit(Event::RunFailed { error: Box::new(error) });
         self.tell_parent();
     }
 

@@ -8,7 +8,7 @@ use crate::ids::StepName;
 use crate::run::Run;
 use crate::run::checkpoint::{Checkpoint, TokenState, invalid};
 use crate::run::command::{AttemptRef, Create, Restore};
-use crate::run::event::{Activation, Event};
+use crate::run::event::{Activation, Event, RunCreated};
 use crate::run::wait::WaitKind;
 use crate::status::{AgentStatus, ExecutionStatus, PauseReason};
 use crate::workflow::definition::{Definition, Step};
@@ -26,7 +26,7 @@ impl Turn<'_> {
         let mut metadata = from.metadata.clone();
         metadata.extend(create.metadata.clone());
         metadata.insert("restored_from".into(), from.run_id.as_str().into());
-        self.emit(Event::RunCreated {
+        self.emit(Event::RunCreated(Box::new(RunCreated {
             workflow: create.workflow.name().to_owned(),
             version: create.workflow.version().to_owned(),
             input: from.input.clone(),
@@ -35,7 +35,7 @@ impl Turn<'_> {
             parent: create.parent.clone(),
             base_dir: create.base_dir.clone(),
             entry: from.entry.clone(),
-        });
+        })));
         if let Some(added) = added {
             self.add(added);
         }

@@ -73,7 +73,12 @@ impl Turn<'_> {
             self.start_child(&wait, &spec);
         }
         let at = self.step_ref(ix);
-        self.emit(Event::WaitOpened { wait: wait.clone(), step: at.step, execution: at.execution, spec });
+        self.emit(Event::WaitOpened {
+            wait: wait.clone(),
+            step: at.step,
+            execution: at.execution,
+            spec: Box::new(spec),
+        });
         wait
     }
 

@@ -279,7 +279,7 @@ fn check_asks(book: &Book, journals: &HashMap<RunId, Vec<Recorded>>) {
         let taken = match ask {
             Ask::Start(run) => {
                 assert!(!matches!(told, Told::Refused(_)), "the same start is never refused: {context}");
-                count(run, &|event| matches!(event, Event::RunCreated { .. }))
+                count(run, &|event| matches!(event, Event::RunCreated(_)))
             }
             Ask::Answer { run, wait, value } => count(run, &|event| {
                 matches!(event, Event::WaitResolved { wait: resolved, resolution: Resolution::Answered { value: given, .. }, .. }
