@@ -1,7 +1,7 @@
 //! What agents cost: per state of a chain and of a loop, for many agents at once, for a fan with its merge, to be built, and
 //! while they wait for people.
 //!
-//! `cargo bench -p stepwell --bench agents`, or `… -- chain` for one of `chain loop three fan build wait`. Goals: 5 µs a state in
+//! `cargo bench -p stepwell --bench agents`, or `… -- chain` for one of `chain loop three fan build answer wait`. Goals: 5 µs a state in
 //! a chain of 1 000 in memory; a state of a long loop costs at most 1.2 times that of a short one; 1 000 agents of three states in
 //! 0.3 s in memory and 1 s durable; a fan of 1 000 and its merge in 50 ms in memory; 10 000 states built in 0.3 s; 100 000 runs
 //! that wait for a person in less than 50 MiB (spec/fluffy.md §12, A39, A40).
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
 use serde_json::json;
 use stepwell::core::status::RunStatus;
 use stepwell::{Agent, AgentBuilder, Ask, Context, Engine, Next, Options, Registry, State, Store};
@@ -45,6 +46,9 @@ async fn main() {
         build(&memory).await;
     }
     memory.shutdown().await;
+    if is_wanted("answer") {
+        answer(&durable).await;
+    }
     if is_wanted("wait") {
         wait_for_people(&durable).await;
     }
@@ -99,15 +103,35 @@ async fn build(engine: &Engine) {
     println!("10 000 states built: {:.3} s", took.as_secs_f64());
 }
 
+/// Answers 1 000 runs that wait for a person, as somebody does who has their ids only: one after the other, and some at once.
+async fn answer(engine: &Engine) {
+    const RUNS: usize = 1_000;
+    let agent = &asking(engine);
+    for at_once in [1, 16] {
+        let begin = (0..RUNS).map(|_| async {
+            let run = agent.start(()).await.expect("it begins");
+            assert_eq!(run.rest().await, Ok(RunStatus::Paused));
+            run.id().clone()
+        });
+        let ids: Vec<_> = stream::iter(begin).buffer_unordered(16).collect().await;
+        let answered = ids.into_iter().map(|id| async move {
+            let run = agent.find(id).await.expect("it waits");
+            let asked = run.questions().await.expect("what it asks");
+            run.answer(&asked[0].wait, "yes").await.expect("it is taken");
+            run.wait().await.expect("it ends well");
+        });
+        let began = Instant::now();
+        stream::iter(answered).buffer_unordered(at_once).collect::<Vec<()>>().await;
+        let each = began.elapsed().as_secs_f64() / RUNS as f64;
+        println!("fsync: runs that wait are answered and end, {at_once} at once: {:.0}/s", 1.0 / each);
+    }
+}
+
 /// Starts 100 000 runs that ask a person, and tells by how much this process has grown.
 async fn wait_for_people(engine: &Engine) {
     const RUNS: usize = 100_000;
     const AT_ONCE: usize = 500;
-    let ask = |cx: Context| async move {
-        cx.ask_human::<String>(Ask::new("Shall we?")).await?;
-        Ok(Next::done())
-    };
-    let agent = Agent::new("asking").state("ask", ask).build(engine).expect("an agent");
+    let agent = asking(engine);
     let (before, began) = (resident(), Instant::now());
     for _ in 0..RUNS / AT_ONCE {
         let waiting = (0..AT_ONCE).map(|_| async {
@@ -144,6 +168,14 @@ fn chain(name: &str, states: usize, engine: &Engine) -> Agent {
     };
     let builder = Agent::new(name).max_steps(u32::MAX);
     (0..states).map(state).fold(builder, AgentBuilder::add_state).build(engine).expect("an agent")
+}
+
+fn asking(engine: &Engine) -> Agent {
+    let ask = |cx: Context| async move {
+        cx.ask_human::<String>(Ask::new("Shall we?")).await?;
+        Ok(Next::done())
+    };
+    Agent::new("asking").state("ask", ask).build(engine).expect("an agent")
 }
 
 /// One state that names itself so many times.
