@@ -485,6 +485,7 @@ if child == 0:
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert asyncio.run(run()) == 2
 """
-    command = [sys.executable, "-c", program, str(tmp_path / "runs.db")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    # Since Python 3.12 a fork beside threads is warned of, whatever the child does.
+    command = [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", program]
+    done = subprocess.run([*command, str(tmp_path / "runs.db")], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")

@@ -132,6 +132,7 @@ BODIES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.*in a 'finally' block:SyntaxWarning")
 @pytest.mark.parametrize(("body", "routes"), BODIES, ids=[body for body, _ in BODIES])
 def test_ways_through_a_function(body: str, routes: tuple[str, ...] | None) -> None:
     found = routes_of(made_of("def step(cx):\n" + textwrap.indent(body, "    ")))

@@ -11,6 +11,7 @@ import concurrent.futures
 import contextvars
 import functools
 import itertools
+import sys
 import threading
 import time
 import weakref
@@ -177,7 +178,7 @@ class Border:
         if not self._is_watched:
             self._is_watched = True
             begin_watching(self.native, threading.get_ident(), Border._carry_out)
-        task = self._tasks[number] = asyncio.get_running_loop().create_task(self._run(call))
+        task = self._tasks[number] = _task_of(self._run(call))
 
         def ended(_: object) -> None:
             if self._tasks.pop(number, None) is None:
@@ -283,17 +284,36 @@ class _Isolated:
             return cast("list[_Message] | None", ended.value)
 
 
+class _CountingTask(asyncio.Task[None]):
+    """A task that knows how often it was told to end, as every task does since Python 3.11."""
+
+    told_to_end = 0
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Tell it to end; return whether it is still there to hear it."""
+        is_told = super().cancel(msg)
+        self.told_to_end += is_told
+        return is_told
+
+
+def _task_of(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Begin a task in the running loop that `_is_told_to_end` can be asked about."""
+    loop = asyncio.get_running_loop()
+    if sys.version_info >= (3, 11):
+        return loop.create_task(coroutine)
+    return _CountingTask(coroutine, loop=loop)
+
+
 def _is_cancelled_from_outside() -> bool:
     """Return whether the running task was told to end, and did not just await something that was."""
-    task = asyncio.current_task()
-    told = getattr(task, "cancelling", None)  # Since Python 3.11; before, nobody knows.
-    return told is None or told() > 0
+    return _is_told_to_end(cast("asyncio.Task[None]", asyncio.current_task()))
 
 
 def _is_told_to_end(task: asyncio.Task[None]) -> bool:
     """Return whether a task was told to end, and may not have heard it yet."""
-    told = getattr(task, "cancelling", None)
-    return told() > 0 if told is not None else getattr(task, "_must_cancel", False)
+    if sys.version_info >= (3, 11):
+        return task.cancelling() > 0
+    return cast("_CountingTask", task).told_to_end > 0
 
 
 _borders: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Border] = weakref.WeakKeyDictionary()

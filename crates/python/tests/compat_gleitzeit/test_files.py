@@ -27,12 +27,19 @@ LEAVES_NOTHING = """
 import asyncio, os, sys, time
 from stepwell.compat.gleitzeit import GleitzeitClient
 
-def left():
+def counted():
     threads = os.listdir("/proc/self/task")
     children = "".join(open(f"/proc/self/task/{one}/children").read() for one in threads)
     links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
     sockets = sorted(os.readlink(link) for link in links if os.path.exists(link) and "socket" in os.readlink(link))
     return len(threads), children, sockets, len(asyncio.all_tasks())
+
+def left():
+    while True:
+        try:
+            return counted()
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # what was listed, a thread or a socket, went before it was read
 
 async def used():
     async with GleitzeitClient(**eval(sys.argv[1])) as client:
@@ -42,14 +49,16 @@ async def used():
 async def main():
     # What the process has once and for all, such as the pair of sockets that signals come by.
     await used()
-    await asyncio.sleep(0.5)
-    before = left()
-    assert before[:2] == (1, "") and before[3] == 1, before
+    patience = time.monotonic() + 30  # a thread that has nothing more to do is not waited for
+    while (before := left())[:2] != (1, "") or before[3] != 1:
+        assert time.monotonic() < patience, before
+        await asyncio.sleep(0.01)
     for _ in range(3):
         assert await used() != before
-        patience = time.monotonic() + 5  # a thread that has nothing more to do is not waited for
+        patience = time.monotonic() + 30
         while left() != before:
             assert time.monotonic() < patience, (left(), before)
+            time.sleep(0.01)  # nor does the loop go on meanwhile
 
 asyncio.run(main())
 """
