@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import stepwell
-from stepwell import Agent, Context, RetryPolicy, RunFailed
+from stepwell import Agent, Context, RetryPolicy, RunExistsError, RunFailed
 
 
 async def test_a1_the_quick_start_ends_with_its_result(store: str) -> None:
@@ -590,3 +590,19 @@ async def test_a_run_that_had_failed_before_says_so(store: str) -> None:
     with pytest.raises(RunFailed, match=r"nothing was done now; `agent\.retry\('r'\)` tries again"):
         await agent.run(run_id="r")
     assert (await agent.retry("r")).get_state("done") is True
+
+
+async def test_a_run_id_of_other_steps_is_refused_with_what_has_changed(store: str) -> None:
+    async def nothing(context: Context) -> None:
+        pass
+
+    before, after = Agent("changed", store=store), Agent("changed", store=store)
+    for agent in (before, after):
+        agent.add_state("first", nothing, max_retries=1 if agent is after else 0)
+    before.add_state("second", nothing, entry=True)
+    after.add_state("third", nothing, entry=True)
+    await before.run(run_id="changed")
+    with pytest.raises(RunExistsError, match="step 'second' is missing; step 'third' is new") as refused:
+        await after.run(run_id="changed")
+    assert refused.value.data["changes"][0].startswith("step 'first' has another retry")
+    assert "go on with the definition that the run began with" in str(refused.value.hint)

@@ -322,7 +322,6 @@ class TaskClient:
             "wait_id": wait_id,
             "answered_by": answered_by,
             "only_failed": only_failed,
-            "workflow": version,
         }
         engine, border = await self._opened(), of_running_loop()
         # Of many who resume it one wins; the others must not be whom its steps are called by.
@@ -330,7 +329,7 @@ class TaskClient:
         if whole is not None and not takes_over:
             whole._in(engine, border)
         with _refused_as(AnswerInvalidError):
-            run = await self._ask("resume", run_id, how)
+            run = await self._ask("resume", run_id, how, None if whole is None else whole._check())
         if whole is not None and takes_over:
             whole._in(engine, border)
         if not wait:

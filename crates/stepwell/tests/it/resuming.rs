@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use stepwell::core::error::{Code, ErrorObject};
 use stepwell::core::status::{PauseReason, RunStatus};
 use stepwell::{
-    Ask, Client, Context, Engine, Human, Map, Options, Parallel, Pipeline, RunFilter, Step, StepError,
-    Workflow, load,
+    Agent, Ask, Client, Context, Engine, Human, Map, Next, Options, Parallel, Pipeline, RunFilter, Step,
+    StepError, Workflow, load,
 };
 
 use crate::support::{on_each_store, open};
@@ -135,7 +136,8 @@ async fn what_failed_is_tried_again_and_a_new_input_reaches_the_first_step_only_
             .build(&engine)
             .unwrap();
         workflow.run(-1).run_id("r").await.unwrap_err();
-        let again = client.retry("r").input(4).of_version(workflow.name(), workflow.version()).await.unwrap();
+        let again = client.retry("r").input(4).of_version(workflow.definition(), workflow.version());
+        let again = again.await.unwrap();
         assert!(again.wait().await.is_err(), "the second step fails once");
         let done = client.resume("r").input(7).await.unwrap().wait().await.unwrap();
         assert_eq!((done.output, calls.load(Ordering::SeqCst)), (json!(50), 2));
@@ -152,12 +154,20 @@ async fn another_definition_or_nobody_to_carry_it_out_is_refused_and_nothing_is_
         let client = Client::of(&engine);
         let other =
             Pipeline::new("asks").then(Human::ask("ask", Ask::new("Shall we?"))).build(&engine).unwrap();
-        let mismatch =
-            client.resume("r").input(true).of_version(other.name(), other.version()).await.unwrap_err();
+        let mismatch = client.resume("r").input(true).of_version(other.definition(), other.version());
+        let mismatch = mismatch.await.unwrap_err();
         assert_eq!(mismatch.code, Code::DEFINITION_MISMATCH);
         assert_eq!(
             (&mismatch.data["stored"], &mismatch.data["given"]),
             (&json!(asks.version()), &json!(other.version()))
+        );
+        assert_eq!(
+            mismatch.data["differs"],
+            json!(["step 'ask' has another next, metadata", "step 'thank' is missing"])
+        );
+        assert!(
+            mismatch.message.ends_with("step 'ask' has another next, metadata; step 'thank' is missing"),
+            "{mismatch}"
         );
         assert_eq!(client.summary("r").await.unwrap().status, RunStatus::Paused);
         // Others that have the store open and not the steps.
@@ -171,6 +181,38 @@ async fn another_definition_or_nobody_to_carry_it_out_is_refused_and_nothing_is_
         let inbox = Client::over(engine.store().clone()).await.unwrap();
         inbox.resume("r").input(true).await.unwrap();
         stranger.shutdown().await;
+    })
+    .await;
+}
+
+/// An agent that asks for one name, and then has so many steps more.
+fn greets(engine: &Engine, more: &[&str]) -> Agent {
+    let ask = |cx: Context| async move {
+        cx.set("name", &cx.ask_human::<String>(Ask::new("Who?")).await?)?;
+        Ok(Next::done())
+    };
+    let nothing = |_: Context| async { Ok(Next::done()) };
+    let agent = Agent::new("greets").state("ask", ask);
+    more.iter().fold(agent, |agent, step| agent.state(*step, nothing)).build(engine).unwrap()
+}
+
+#[tokio::test]
+async fn an_id_that_a_run_of_another_definition_has_is_refused_with_what_has_changed() {
+    on_each_store(async |engine| {
+        greets(&engine, &["left"]).start(()).run_id("r").await.unwrap().rest().await.unwrap();
+        let refused = greets(&engine, &["added"]).start(()).run_id("r").await.unwrap_err().error;
+        assert_eq!((refused.code, &refused.data["differs"]), (Code::RUN_EXISTS, &json!(["definition"])));
+        assert_eq!(refused.data["changes"], json!(["step 'left' is missing", "step 'added' is new"]));
+        let told = "run r exists with another definition: step 'left' is missing; step 'added' is new";
+        assert_eq!(refused.message, told);
+        assert!(refused.hint.unwrap().contains("the definition that the run began with"));
+
+        let other = Agent::new("other").state("ask", |_: Context| async { Ok(Next::done()) });
+        let refused = other.build(&engine).unwrap().start(()).run_id("r").await.unwrap_err().error;
+        assert_eq!(refused.data["changes"], json!(["it is of workflow 'greets', not of 'other'"]));
+        let same = greets(&engine, &["left"]);
+        let limited = same.start(()).run_id("r").timeout(Duration::from_hours(1)).await.unwrap_err().error;
+        assert_eq!(limited.data["changes"], json!(["timeout_ms is another"]));
     })
     .await;
 }
