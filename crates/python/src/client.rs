@@ -146,6 +146,15 @@ impl PyClient {
         request(py, border, number, go_on, |py, run| Ok(Py::new(py, PyRun::new(run))?.into_any()))
     }
 
+    /// Brings whether a run waits for somebody who has its functions.
+    fn is_left(&self, py: Python<'_>, border: &Border, number: u64, run_id: String) -> PyResult<()> {
+        let client = self.client.clone();
+        let look = async move { client.is_left(run_id).await };
+        request(py, border, number, look, |py, is_left| {
+            Ok(pyo3::types::PyBool::new(py, is_left).to_owned().into_any().unbind())
+        })
+    }
+
     /// Ends a run.
     fn cancel(
         &self,

@@ -282,7 +282,7 @@ class Agent(AgentViews):
             self._beginning -= 1
 
     async def find(self, run_id: str) -> Run:
-        """Return a run of this agent; what it has to do goes on here."""
+        """Return a run of this agent; `Run.carry` lets what it has to do go on here."""
         border = of_running_loop()
         native = await self._at(border)
         return Run(await border.request(lambda b, n: native.find(b, n, run_id)), self)

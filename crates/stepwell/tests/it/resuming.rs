@@ -197,6 +197,31 @@ fn greets(engine: &Engine, more: &[&str]) -> Agent {
 }
 
 #[tokio::test]
+async fn the_answer_to_an_agent_whose_functions_nobody_has_is_kept_until_somebody_does() {
+    on_each_store(async |engine| {
+        let run = greets(&engine, &[]).start(()).run_id("r").await.unwrap();
+        run.rest().await.unwrap();
+        assert!(!Client::of(&engine).is_left("r").await.unwrap(), "it is carried here");
+        engine.shutdown().await;
+
+        let stranger = open(engine.store()).await;
+        let client = Client::of(&stranger);
+        let answered = client.resume("r").input("Alice").await.unwrap();
+        assert!(client.is_left("r").await.unwrap());
+        assert_eq!(answered.status().await.unwrap(), RunStatus::Running);
+        let again = client.resume("r").input("Bob").await.unwrap_err();
+        assert_eq!(reason(&again), "not_resumable");
+
+        // Who has the functions may come at any time.
+        let run = greets(&stranger, &[]).find("r").await.unwrap();
+        assert_eq!(run.wait().await.unwrap().context["name"], "Alice");
+        assert!(!client.is_left("r").await.unwrap(), "it is over");
+        stranger.shutdown().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_id_that_a_run_of_another_definition_has_is_refused_with_what_has_changed() {
     on_each_store(async |engine| {
         greets(&engine, &["left"]).start(()).run_id("r").await.unwrap().rest().await.unwrap();
