@@ -145,6 +145,19 @@ async fn what_failed_is_tried_again_and_a_new_input_reaches_the_first_step_only_
     .await;
 }
 
+#[tokio::test]
+async fn a_run_that_was_begun_with_a_limit_of_time_is_of_the_definition_without_one() {
+    on_each_store(async |engine| {
+        let asks = asks(&engine);
+        let run = asks.start(()).run_id("r").timeout(Duration::from_hours(1)).await.unwrap();
+        run.rest().await.unwrap();
+        let client = Client::of(&engine);
+        client.resume("r").input(true).of_version(asks.definition(), asks.version()).await.unwrap();
+        assert_eq!(run.wait().await.unwrap().output, json!("thanks for true"));
+    })
+    .await;
+}
+
 /// Acceptance F3 and F18, the refusals.
 #[tokio::test]
 async fn another_definition_or_nobody_to_carry_it_out_is_refused_and_nothing_is_taken() {
