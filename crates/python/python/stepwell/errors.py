@@ -280,8 +280,8 @@ def from_object(error: Mapping[str, Any], within: type[Any] = StepwellError) -> 
     """Return the exception for an error as the engine tells it: `{code, message, hint, data, …}`.
 
     Its class is the one below `within` that declares the code, and the reason if it has one; else `within` itself.
-    What lists the problems of a definition is a `DefinitionError`, and how a run ended is told `within` `RunFailedError`,
-    whatever the code.
+    What lists the problems of a definition is a `DefinitionError`, whatever the code, and how a run ended is told
+    `within` `RunFailedError`.
 
     >>> from_object({"code": -28002, "message": "there is no run r1"})
     TaskNotFoundError('there is no run r1')

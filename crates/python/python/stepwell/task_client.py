@@ -192,9 +192,9 @@ class TaskClient:
     ) -> PipelineResult:
         """Let a run go on that rests, and wait until it rests again.
 
-        The run of an agent goes on where its functions are. If this process has them not, and none is alive that carried
-        a step of it, what is given is kept durably, and the result says how the run stands, `running` mostly: it goes on
-        when a worker comes that has them (`stepwell worker MODULE:AGENT`); `wait_task` waits for that.
+        The run of an agent goes on where its functions are. If this process has them not, and none is alive that
+        carried a step of it, what is given is kept durably, and the result says how the run stands, `running` mostly:
+        it goes on when a worker comes that has them (`stepwell worker MODULE:AGENT`); `wait_task` waits for that.
 
         A run that is paused for input takes the input as the answer to its open question. One that an operator
         paused goes on, and takes an input as an answer as well. In one that failed what failed is tried again; an input
