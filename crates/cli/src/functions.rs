@@ -71,7 +71,7 @@ pub(crate) async fn say_missing(engine: &Engine, run: &Run, done: &str) -> Resul
         .with("run_id", run.id().as_str())
         .with("status", run.status().as_str())
         .with("steps", steps)
-        .with_hint(format!("start {} and it goes on", programs)))
+        .with_hint(format!("start {programs} and it goes on")))
 }
 
 /// Returns the functions of a run that have something to do in it, or have had nothing yet.
