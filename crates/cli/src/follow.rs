@@ -22,7 +22,7 @@ use crate::live::model::Model;
 use crate::live::{tty, view};
 use crate::stop::{Stop, consequence};
 use crate::values::{counted, shown};
-use crate::{answering, batch, hints, output, shape, steps, text, values};
+use crate::{answering, batch, functions, hints, output, shape, steps, text, values};
 
 /// How a run is followed.
 #[derive(Debug, clap::Args)]
@@ -110,9 +110,10 @@ async fn follow(
         }
         End::Interrupted => {
             let id = text::word(run.as_str());
+            let who = functions::who_has(engine.inspect(run).await?.workflow());
+            let who = who.unwrap_or_else(|| format!("`stepwell resume {id}`"));
             output::talk(&format!(
-                "interrupted{}. The run is not cancelled: `stepwell resume {id}` goes on, `stepwell cancel {id}` \
-                 ends it",
+                "interrupted{}. The run is not cancelled: {who} goes on, `stepwell cancel {id}` ends it",
                 consequence(slice::from_ref(engine))
             ));
             Ok(Exit::Interrupted)
@@ -270,7 +271,7 @@ fn say_failed(run: &Run, error: &ErrorObject) {
         others.partition(|execution| run.element_of(execution).is_some());
     say_others(if named.is_some() { "more step" } else { "step" }, &others);
     say_others("element", &elements);
-    output::talk(&format!("hint: {}", hints::of_failure(run.id(), error)));
+    output::talk(&format!("hint: {}", hints::of_failure(run, error)));
 }
 
 fn say_others(noun: &str, failed: &[&Execution]) {

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::RunId;
+use stepwell_core::run::Run;
 
-use crate::text;
+use crate::{functions, text};
 
 /// Returns the refusal of a command about that run with a hint, if there is one to give and it has none.
 pub(crate) fn about(run: &RunId) -> impl Fn(ErrorObject) -> ErrorObject + '_ {
@@ -22,8 +23,13 @@ pub(crate) fn about(run: &RunId) -> impl Fn(ErrorObject) -> ErrorObject + '_ {
 }
 
 /// Returns how a run that failed is tried again, so that what it failed for is repaired.
-pub(crate) fn of_failure(run: &RunId, error: &ErrorObject) -> String {
-    let id = text::word(run.as_str());
+pub(crate) fn of_failure(run: &Run, error: &ErrorObject) -> String {
+    let id = text::word(run.id().as_str());
+    if let Some(who) = functions::who_has(run.workflow()) {
+        return format!(
+            "repair the cause, then `stepwell retry {id}`: {who} goes on with it; what is completed stays"
+        );
+    }
     let missing =
         error.data.get("reference").and_then(Value::as_str).and_then(|at| at.strip_prefix("input."));
     match missing.filter(|_| error.code == Code::TASK_PARAMETER_ERROR) {

@@ -47,7 +47,8 @@ impl HostedWorker {
     /// The store cannot be opened, or the settings of the project cannot be read.
     pub async fn open(&self, slots: usize) -> Result<Engine, ErrorObject> {
         let concurrency = Some(self.args.concurrency.unwrap_or(slots));
-        worker::open_with(&self.shared, concurrency, &self.args.work).await
+        let what = format!("{}{}", project::SERVES, self.args.agents.join(", "));
+        worker::open_with(&self.shared, concurrency, &self.args.work, &what).await
     }
 
     /// Lets engines work until the process is asked to end, shuts them down, and returns the exit code.

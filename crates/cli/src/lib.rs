@@ -13,6 +13,7 @@ mod demo;
 mod diagnostics;
 mod exit;
 mod follow;
+mod functions;
 mod graph;
 mod hints;
 mod hosted_worker;

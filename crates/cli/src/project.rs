@@ -221,11 +221,30 @@ pub(crate) async fn is_carried(store: &dyn Store, root: &RunId) -> Result<bool, 
     Ok(others.iter().any(|other| carries(other, root.as_str())))
 }
 
-/// Reads how the store names a process, `pid 4711 (pid 4711 (worker))` or `… (resume ROOT))`. A program of somebody
-/// else's is taken to carry all.
+/// Returns whether a process is there that may have functions of agents and pipelines.
+pub(crate) async fn has_program(store: &dyn Store) -> Result<bool, ErrorObject> {
+    let others = store.others().await.map_err(|error| stepwell_engine::error::from_store(&error))?;
+    Ok(others.iter().any(|other| has_functions(other)))
+}
+
+/// How a worker that serves agents of modules begins to say what it does; they follow.
+pub(crate) const SERVES: &str = "worker of ";
+
+/// Reads how the store names a process, `pid 4711 (pid 4711 (worker))` or `… (resume ROOT))`: what a command does. None: it
+/// is a program of somebody else's.
+fn command(process: &str) -> Option<&str> {
+    process.splitn(3, " (").nth(2)?.strip_suffix("))")
+}
+
+/// A program of somebody else's is taken to carry all.
 fn carries(process: &str, root: &str) -> bool {
-    let what = process.splitn(3, " (").nth(2).and_then(|what| what.strip_suffix("))"));
-    what.and_then(|what| what.split_once(' ')).is_none_or(|(_, tree)| tree == root)
+    let Some(what) = command(process).filter(|what| !what.starts_with(SERVES)) else { return true };
+    what.split_once(' ').is_none_or(|(_, tree)| tree == root)
+}
+
+/// A command has no functions, unless it serves those of modules.
+fn has_functions(process: &str) -> bool {
+    command(process).is_none_or(|what| what.starts_with(SERVES))
 }
 
 /// Reads a JSON argument: the text itself, or `@FILE`.
@@ -346,5 +365,14 @@ mod tests {
         assert!(carries("pid 7 (pid 7 (worker))", "r1") && carries("pid 7 (pid 7)", "r1"));
         assert!(carries("pid 7 (pid 7 (resume r1))", "r1") && carries("pid 7 (pid 7 (run a (b)))", "a (b)"));
         assert!(!carries("pid 7 (pid 7 (run r2))", "r1"));
+        assert!(carries("pid 7 (pid 7 (worker of shop:agent, shop:other))", "r1"));
+    }
+
+    #[test]
+    fn only_programs_and_workers_of_modules_have_functions() {
+        assert!(has_functions("pid 7 (pid 7)") && has_functions("pid 7 (pid 7 (worker of shop:agent))"));
+        assert!(
+            !has_functions("pid 7 (pid 7 (worker))") && !has_functions("pid 7 (pid 7 (run worker of r1))")
+        );
     }
 }

@@ -20,7 +20,7 @@ its beginning.
 | Exit code | When |
 |---|---|
 | 0 | the run completed, the definition is valid, it was done |
-| 1 | the run failed or was cancelled, something is broken, or a failure without a code of its own |
+| 1 | the run failed or was cancelled, nobody who has its functions is there, something is broken, or a failure without a code of its own |
 | 2 | wrong arguments, input that is not JSON, an id that is not unique, an answer that does not fit |
 | 3 | the definition is invalid |
 | 4 | a file, a run, a step, a question or a key is not there |

@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use stepwell_core::ids::Timestamp;
 use stepwell_core::run::{Execution, Run};
 use stepwell_core::status::{ExecutionStatus, PauseReason, RunStatus};
-use stepwell_core::workflow::definition::Action;
 use stepwell_store::{LostLease, WaitRow};
 
 use crate::values::{counted, shown, shown_time, took};
-use crate::{answering, shape, text};
+use crate::{answering, functions, shape, text};
 
 /// What is known of the world around a run.
 pub(crate) struct Around<'a> {
@@ -70,9 +69,9 @@ pub(crate) fn why(run: &Run, around: &Around<'_>) -> Vec<String> {
             || (execution.status == ExecutionStatus::Ready && program_of(run, execution).is_some())
     };
     if !around.is_carried && !is_paused && !run.executions().iter().any(is_told) {
-        why.push(format!(
-            "nobody carries this run now: `stepwell worker` or `stepwell resume {id}` goes on with it"
-        ));
+        let who = functions::who_has(run.workflow());
+        let who = who.unwrap_or_else(|| format!("`stepwell worker` or `stepwell resume {id}`"));
+        why.push(format!("nobody carries this run now: {who} goes on with it"));
     }
     why
 }
@@ -155,11 +154,7 @@ fn of_wait(run: &Run, row: &WaitRow, now: Timestamp) -> String {
 
 /// Returns what has the function of a step, if it is one.
 fn program_of(run: &Run, execution: &Execution) -> Option<String> {
-    let step = run.workflow().step(execution.step_ix());
-    matches!(step.action, Action::Function).then(|| {
-        let name = run.workflow().name();
-        format!("the program of '{name}', or `stepwell worker MODULE:AGENT` if that is Python,")
-    })
+    functions::who_has(run.workflow()).filter(|_| functions::is_one(run, execution.step_ix()))
 }
 
 fn of_execution(run: &Run, execution: &Execution, is_paused: bool, around: &Around<'_>) -> Option<String> {

@@ -14,7 +14,7 @@ use stepwell_core::run::event::{Event, Payload};
 use stepwell_core::run::wait::WaitKind;
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::definition::Step;
-use stepwell_core::workflow::{StepIx, Workflow};
+use stepwell_core::workflow::{StepIx, Workflow, changes};
 use stepwell_store::{Store, WaitRow, WaitState};
 use tokio::sync::watch;
 
@@ -289,7 +289,7 @@ impl Engine {
         match self.shared.submit(&run, command, None).await {
             Ok(_) => Ok(Started { run, existed: false }),
             Err(Refused::Rejected(error)) if error.code == Code::RUN_EXISTS || is_taken(&error) => {
-                self.existing(&create).await?.ok_or_else(|| run_exists(&run, &[]))
+                self.existing(&create).await?.ok_or_else(|| run_exists(&run, &[], &[]))
             }
             Err(refused) => Err(refused.into_error()),
         }
@@ -315,7 +315,13 @@ impl Engine {
         if differs.is_empty() {
             Ok(Some(Started { run: create.run.clone(), existed: true }))
         } else {
-            Err(run_exists(&create.run, &differs))
+            let (before, after) = (known.workflow().origin(), &create.workflow);
+            let changes = if before.name() == after.name() {
+                changes(before.definition(), after.definition())
+            } else {
+                vec![format!("it is of workflow '{}', not of '{}'", before.name(), after.name())]
+            };
+            Err(run_exists(&create.run, &differs, &changes))
         }
     }
 

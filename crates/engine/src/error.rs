@@ -2,6 +2,7 @@
 
 use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::ids::RunId;
+use stepwell_core::workflow::differences::told;
 use stepwell_store::Error as StoreError;
 
 /// Turns a store's failure into the error users see.
@@ -38,8 +39,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Returns the error for a run id that is taken by a run that is another in these: `definition`, `input` …
-pub(crate) fn run_exists(run: &RunId, differs: &[&str]) -> ErrorObject {
+/// Returns the error for a run id that is taken by a run that is another in these: `definition`, `input` …, and what of the
+/// definition has changed since.
+pub(crate) fn run_exists(run: &RunId, differs: &[&str], changes: &[String]) -> ErrorObject {
     let message = match differs {
         [] => format!("run {run} exists"),
         [rest @ .., last] if !rest.is_empty() => {
@@ -47,10 +49,16 @@ pub(crate) fn run_exists(run: &RunId, differs: &[&str]) -> ErrorObject {
         }
         [only, ..] => format!("run {run} exists with another {only}"),
     };
-    ErrorObject::new(Code::RUN_EXISTS, message)
-        .with("run_id", run.as_str())
-        .with("differs", differs)
-        .with_hint("choose another id, or start it with what the existing run was started with")
+    let error = |message| {
+        ErrorObject::new(Code::RUN_EXISTS, message).with("run_id", run.as_str()).with("differs", differs)
+    };
+    if changes.is_empty() {
+        return error(message)
+            .with_hint("choose another id, or start it with what the existing run was started with");
+    }
+    error(format!("{message}: {}", told(changes))).with("changes", changes).with_hint(
+        "choose another id, or go on with the definition that the run began with; what its functions do may have changed",
+    )
 }
 
 /// Returns the error of who waits for a run that is not over, on an engine that was shut down.

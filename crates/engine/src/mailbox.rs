@@ -439,7 +439,7 @@ impl Mailbox {
                 Recovery::Again
             }
             CommitError::Exists(run) => {
-                refuse_some(waiting, &Refused::Rejected(run_exists(&run, &[])), |submission| {
+                refuse_some(waiting, &Refused::Rejected(run_exists(&run, &[], &[])), |submission| {
                     matches!(submission.command.as_deref(), Some(Command::Create(_)))
                 });
                 Recovery::Again

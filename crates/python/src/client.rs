@@ -9,6 +9,7 @@ use stepwell::{Among, Client, Code, Engine, ErrorObject, RunFilter, RunStatus};
 use crate::border::Border;
 use crate::engine::{PyEngine, request, summary_to_json};
 use crate::errors::exception;
+use crate::pipeline::PyPipeline;
 use crate::run::{PyRun, asked_to_json};
 use crate::value::{to_json, to_python};
 
@@ -39,8 +40,6 @@ struct GoingOn {
     wait_id: Option<String>,
     answered_by: Option<String>,
     only_failed: bool,
-    /// Name and version that its workflow must have.
-    workflow: Option<(String, String)>,
 }
 
 /// A value of system state that is written.
@@ -115,7 +114,7 @@ impl PyClient {
         request(py, border, number, find, |py, run| Ok(Py::new(py, PyRun::new(run))?.into_any()))
     }
 
-    /// Lets a run go on; brings it when that is durable.
+    /// Lets a run go on, which must be one of the pipeline if one is given; brings it when that is durable.
     fn resume(
         &self,
         py: Python<'_>,
@@ -123,9 +122,10 @@ impl PyClient {
         number: u64,
         run_id: String,
         how: &Bound<'_, PyAny>,
+        pipeline: Option<PyRef<'_, PyPipeline>>,
     ) -> PyResult<()> {
-        let GoingOn { input, wait_id, answered_by, only_failed, workflow } =
-            read(how, "what the run goes on with")?;
+        let GoingOn { input, wait_id, answered_by, only_failed } = read(how, "what the run goes on with")?;
+        let expected = pipeline.map(|pipeline| pipeline.declared());
         let client = self.client.clone();
         let go_on = async move {
             let mut resuming = if only_failed { client.retry(run_id) } else { client.resume(run_id) };
@@ -138,12 +138,21 @@ impl PyClient {
             if let Some(by) = answered_by {
                 resuming = resuming.answered_by(by);
             }
-            if let Some((name, version)) = &workflow {
-                resuming = resuming.of_version(name, version);
+            if let Some((definition, version)) = &expected {
+                resuming = resuming.of_version(definition, version);
             }
             resuming.await
         };
         request(py, border, number, go_on, |py, run| Ok(Py::new(py, PyRun::new(run))?.into_any()))
+    }
+
+    /// Brings whether a run waits for somebody who has its functions.
+    fn is_left(&self, py: Python<'_>, border: &Border, number: u64, run_id: String) -> PyResult<()> {
+        let client = self.client.clone();
+        let look = async move { client.is_left(run_id).await };
+        request(py, border, number, look, |py, is_left| {
+            Ok(pyo3::types::PyBool::new(py, is_left).to_owned().into_any().unbind())
+        })
     }
 
     /// Ends a run.

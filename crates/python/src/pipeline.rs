@@ -10,6 +10,7 @@ use stepwell::{
     Repeat, Retry, Step, StepError, Workflow,
 };
 use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::workflow::definition::Definition;
 use tokio::sync::watch;
 
 use crate::border::{Answer, Border, Queue, Replaced};
@@ -286,6 +287,11 @@ async fn call(called: Called, function: u64, cx: Context, args: Vec<Value>) -> R
 }
 
 impl PyPipeline {
+    /// Returns what it declares, with its version.
+    pub(crate) fn declared(&self) -> (Definition, String) {
+        (self.prepared.definition().clone(), self.prepared.version().to_owned())
+    }
+
     /// Returns it as an engine carries it out.
     fn workflow(&self, py: Python<'_>) -> PyResult<Workflow> {
         let registered = self.registered.lock().expect("no panic happens under this lock").clone();

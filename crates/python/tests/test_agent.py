@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import stepwell
-from stepwell import Agent, Context, RetryPolicy, RunFailed
+from stepwell import Agent, Context, RetryPolicy, RunExistsError, RunFailed
 
 
 async def test_a1_the_quick_start_ends_with_its_result(store: str) -> None:
@@ -548,6 +549,50 @@ async def test_agents_of_one_name_with_other_functions_do_not_run_at_once(store:
     assert "another agent called 'speaker' is running" in str(results[1])
 
 
+async def test_runs_of_an_agent_keep_their_functions_while_another_has_its_name(store: str) -> None:
+    def asker(word: str) -> Agent:
+        async def ask(context: Context) -> None:
+            context.set_state("said", [word, await context.human_in_the_loop("?")])
+
+        agent = Agent("asker", store=store)
+        agent.add_state("ask", ask)
+        return agent
+
+    one, other = asker("one"), asker("other")
+    run = await one.start(run_id="kept")
+    await run.rest()
+    refused = "another agent called 'asker' is running in this process, with other functions: run kept"
+    for begins in (other.start(), other.run()):
+        with pytest.raises(stepwell.ConfigurationError, match=refused):
+            await begins
+    # What people do concerns the run, and not whose functions it has.
+    (asked,) = await other.inbox()
+    await other.answer(asked["wait_id"], "1")
+    assert (await run.wait()).get_state("said") == ["one", "1"]
+
+    begun = await other.start(run_id="repaired")
+    await begun.rest()
+    # Who names the run takes it over.
+    taken = await one.find("repaired")
+    (asked,) = await one.inbox()
+    await one.answer(asked["wait_id"], "2")
+    assert (await taken.wait()).get_state("said") == ["one", "2"]
+
+    await (await one.start()).rest()
+    assert await other.cancel_all() == 1
+    await (await other.start()).rest()
+    assert await other.cancel_all() == 1
+
+
+def test_functions_of_a_loop_that_has_ended_make_room_for_others(tmp_path: Path) -> None:
+    async def left(agent: Agent) -> None:
+        await agent.start()
+
+    store = f"sqlite://{tmp_path / 'runs.db'}"
+    asyncio.run(left(speaker("one", store)))
+    assert speaker("other", store).run_sync(progress=False).get_state("said") == "other"
+
+
 async def test_what_is_given_wrongly_is_named() -> None:
     agent = speaker("one", "memory:")
     with pytest.raises(TypeError, match="input must be a dict"):
@@ -590,3 +635,19 @@ async def test_a_run_that_had_failed_before_says_so(store: str) -> None:
     with pytest.raises(RunFailed, match=r"nothing was done now; `agent\.retry\('r'\)` tries again"):
         await agent.run(run_id="r")
     assert (await agent.retry("r")).get_state("done") is True
+
+
+async def test_a_run_id_of_other_steps_is_refused_with_what_has_changed(store: str) -> None:
+    async def nothing(context: Context) -> None:
+        pass
+
+    before, after = Agent("changed", store=store), Agent("changed", store=store)
+    for agent in (before, after):
+        agent.add_state("first", nothing, max_retries=1 if agent is after else 0)
+    before.add_state("second", nothing, entry=True)
+    after.add_state("third", nothing, entry=True)
+    await before.run(run_id="changed")
+    with pytest.raises(RunExistsError, match="step 'second' is missing; step 'third' is new") as refused:
+        await after.run(run_id="changed")
+    assert refused.value.data["changes"][0].startswith("step 'first' has another retry")
+    assert "go on with the definition that the run began with" in str(refused.value.hint)

@@ -210,6 +210,10 @@ def test_problems_of_a_file_are_told_with_their_places(tmp_path: Path) -> None:
     for definition in wrong:
         with pytest.raises(DefinitionError):
             Workflow.from_dict(definition)
+    misplaced = {"steps": [{"name": "a", "method": "timer/sleep", "params": {"minutes": 1}}]}
+    with pytest.raises(DefinitionError, match="minutes") as refused:
+        Workflow.from_dict(misplaced)
+    assert refused.value.name == "INVALID_PARAMS"
     nonsense: Any = 7
     with pytest.raises(TypeError, match="not int"):
         Workflow.of(nonsense)

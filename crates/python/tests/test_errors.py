@@ -95,6 +95,17 @@ def test_how_a_run_ended_is_told_within_the_failures_of_runs() -> None:
     assert (errors.RunFailed, errors.RunCancelled) == (RunFailedError, errors.RunCancelledError)
 
 
+def test_what_is_wrong_with_a_definition_is_told_as_that_whatever_its_code() -> None:
+    wrong = [{"message": "steps[0] has no parameter 'minutes'"}]
+    for name in ("INVALID_PARAMS", "PROTOCOL_NOT_FOUND", "WORKFLOW_VALIDATION_FAILED"):
+        error = from_object(told(name, validation_errors=wrong))
+        assert (type(error), error.name) == (errors.DefinitionError, name)
+        assert isinstance(error, errors.DefinitionError)
+        assert error.problems == wrong
+    made = from_object(told("INVALID_PARAMS", validation_errors=wrong), within=RunFailedError)
+    assert type(made) is RunFailedError
+
+
 def test_details_are_attributes() -> None:
     def of(name: str, **data: Any) -> Any:
         return from_object(told(name, **data))

@@ -46,8 +46,14 @@ async def test_f18_another_pipeline_is_refused_and_the_run_is_untouched(client: 
         Pipeline([steps[0], steps[1], Step("send_it", str)], name="review"),
         Pipeline([steps[1], steps[0], steps[2]], name="review"),
     ]
-    for other in others:
-        with pytest.raises(PipelineMismatchError) as refused:
+    told = [
+        "of workflow 'review', not of 'another'",
+        "'extra' is new",
+        "'send' is missing",
+        "in another order",
+    ]
+    for other, changed in zip(others, told, strict=True):
+        with pytest.raises(PipelineMismatchError, match=changed) as refused:
             await client.resume_task("r", other, "yes")
         assert (refused.value.stored, refused.value.given) == (pipeline.version, other.version)
         assert refused.value.http_status == 409

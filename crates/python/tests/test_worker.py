@@ -108,6 +108,24 @@ def test_a_run_whose_functions_nobody_has_waits_with_a_reason(project: Path) -> 
         assert end_of(project, "waits")["status"] == "completed"
 
 
+def test_a_run_is_followed_where_a_worker_of_its_module_carries_it_and_refused_elsewhere(
+    project: Path,
+) -> None:
+    begins(project, "left")
+    (project / "open").touch()
+    refused = stepwell(project, "resume", "left", "--json")
+    assert refused.returncode == 1
+    error = json.loads(refused.stderr.splitlines()[-1])["error"]
+    assert (error["name"], error["data"]["steps"]) == ("HANDLER_UNAVAILABLE", ["pick"])
+    assert "`stepwell worker MODULE:AGENT`" in error["hint"]
+    # So that it does not end before it is followed.
+    assert stepwell(project, "pause", "left").returncode == 0
+    with worker(project, "shop:agent"):
+        followed = stepwell(project, "resume", "left")
+        assert followed.returncode == 0, followed.stderr
+        assert "run left is completed" in followed.stderr
+
+
 def test_a_worker_of_a_module_carries_workflow_files_too(project: Path) -> None:
     (project / "file.yaml").write_text(
         "id: file\nsteps: [{name: add, method: python/execute, params: {code: 'result = 1 + 1'}}]"

@@ -13,7 +13,7 @@ use stepwell_engine::{Engine, Leases, Options, Registry};
 use stepwell_store::{Page, Paged, RunFilter, Store, WaitFilter};
 
 use crate::inbox::{self, Asked};
-use crate::run::{Resuming, Run, RunSummary, answer, open_questions, told};
+use crate::run::{Resuming, Run, RunSummary, answer, is_left, open_questions, told};
 
 /// The people's side of a store: lists runs and questions, answers, and steers runs that others carry out.
 ///
@@ -140,13 +140,13 @@ impl Client {
     }
 
     /// Lets a run go on that rests: its question is answered, its pause lifted, or what failed is tried again. Durable when
-    /// this returns.
+    /// this returns. The run of an agent whose functions nobody has [goes on](Self::is_left) when a worker comes that does.
     ///
     /// # Errors
     /// `WORKFLOW_NOT_FOUND` if there is no such run; `WORKFLOW_INVALID_STATE` with `data.reason`: `not_resumable`, `wait_closed`,
     /// `wait_ambiguous` (with `data.wait_ids`) or `no_open_wait`; `DEFINITION_MISMATCH` if it is of another workflow than
     /// expected; `HANDLER_UNAVAILABLE` if this client is one [of](Self::of) an engine that carries things out, and nobody can
-    /// carry out the run; `ANSWER_INVALID` if the answer does not fit; or the store failed. Nothing has happened then.
+    /// carry out the run, which is none of an agent; `ANSWER_INVALID` if the answer does not fit; or the store failed. Nothing has happened then.
     ///
     /// ```
     /// # use stepwell::{Context, Engine, Human, Ask, Options, Pipeline, Registry};
@@ -169,6 +169,15 @@ impl Client {
     /// ```
     pub fn resume(&self, run_id: impl Into<RunId>) -> Resuming<'_> {
         Resuming::new(&self.engine, run_id.into())
+    }
+
+    /// Returns whether a run that is not over waits for somebody who has its functions: it is of an agent, the engine of this client
+    /// does not carry them out, and no process is alive that carried a step of it before. Of a worker that never did, nobody knows.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND` if there is no such run; or the store failed.
+    pub async fn is_left(&self, run_id: impl Into<RunId>) -> Result<bool, ErrorObject> {
+        is_left(&self.engine, &run_id.into()).await
     }
 
     /// Tries again what failed in a run that failed, as [`Client::resume`] does, and refuses every other run.

@@ -292,8 +292,11 @@ fn work(report: &mut Report, survey: &Survey) {
     report.ok("runs", if runs.is_empty() { "none yet".to_owned() } else { runs.join(", ") });
     if survey.lost_leases > 0 {
         let attempts = counted(survey.lost_leases, "attempt");
-        let remedy =
-            if is_carried { "" } else { "`stepwell worker` or `stepwell resume RUN` makes them again" };
+        let remedy = if is_carried {
+            ""
+        } else {
+            "`stepwell worker`, `stepwell resume RUN` or the program of the run makes them again"
+        };
         report.add("leases", State::Note, format!("the workers of {attempts} are gone"), remedy);
     }
     if survey.open_questions > 0 {

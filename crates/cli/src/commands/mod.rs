@@ -35,7 +35,7 @@ use stepwell_engine::Engine;
 use crate::args::{Args, Command};
 use crate::call::Call;
 use crate::exit::Exit;
-use crate::{output, project, text};
+use crate::{functions, output, text};
 
 /// Carries a command out and returns how the process ends.
 pub(crate) async fn carry_out(call: &Call, args: Args) -> Result<Exit, ErrorObject> {
@@ -77,11 +77,14 @@ async fn say_standing(engine: &Engine, run: &RunId, status: RunStatus) -> Result
         return Ok(());
     }
     let root = engine.store().run(run).await.map_err(stored)?.root;
-    if !project::is_carried(&**engine.store(), &root).await? {
-        output::talk(&format!(
-            "nobody is carrying the run; `stepwell resume {}` goes on",
-            text::word(root.as_str())
-        ));
+    let known = engine.inspect(run).await?;
+    if !functions::is_carried(&**engine.store(), &known, &root).await? {
+        output::talk(&match functions::who_has(known.workflow()) {
+            Some(who) => format!("nobody is carrying the run: {who} goes on with it"),
+            None => {
+                format!("nobody is carrying the run; `stepwell resume {}` goes on", text::word(root.as_str()))
+            }
+        });
     }
     Ok(())
 }

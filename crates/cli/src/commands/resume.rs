@@ -8,7 +8,7 @@ use stepwell_engine::batch::is_batch;
 use crate::args::{One, Shared, Work};
 use crate::exit::Exit;
 use crate::follow::Begin;
-use crate::{batch, follow, hints, output, project};
+use crate::{batch, follow, functions, hints, output, project};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -34,16 +34,21 @@ pub(crate) async fn resume(shared: &Shared, args: &Args) -> Result<Exit, ErrorOb
     let registry = project::registry_at_work(&[], &args.work)?;
     let engine = project::engine_over(opened, Leases::Own, registry, &format!("resume {}", row.root)).await?;
     engine.carry(&run).await?;
-    match row.state.status {
+    let done = match row.state.status {
         RunStatus::Pending => {
             engine.release(&run).await?;
             say_unkept(&args.one);
+            format!("run {run} is started")
         }
         _ if row.state.pause_reason == Some(PauseReason::Operator) => {
             engine.resume(&run, args.one.reason.clone()).await?;
+            format!("run {run} is resumed")
         }
-        _ => say_unkept(&args.one),
-    }
+        status => {
+            say_unkept(&args.one);
+            format!("run {run} is {status}")
+        }
+    };
     let known = engine.inspect(&run).await?;
     if is_batch(known.workflow().definition()) {
         return batch::go_on(&engine, &run, row.seq, shared.json).await;
@@ -52,6 +57,7 @@ pub(crate) async fn resume(shared: &Shared, args: &Args) -> Result<Exit, ErrorOb
         follow::say_done(&known);
         follow::say_waits(&known);
     }
+    functions::say_missing(&engine, &known, &done).await?;
     follow::to_the_end(&engine, &run, Begin::After(row.seq), &args.how, shared.json).await
 }
 

@@ -7,7 +7,7 @@ use stepwell_engine::batch::is_batch;
 use crate::args::{Shared, Work};
 use crate::exit::Exit;
 use crate::follow::Begin;
-use crate::{batch, follow, hints, project};
+use crate::{batch, follow, functions, hints, project};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -40,5 +40,7 @@ pub(crate) async fn retry(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
     if !args.how.is_live(shared.json) {
         follow::say_done(&before);
     }
+    let known = engine.inspect(&run).await?;
+    functions::say_missing(&engine, &known, &format!("run {run} is tried again")).await?;
     follow::to_the_end(&engine, &run, Begin::After(row.seq), &args.how, shared.json).await
 }

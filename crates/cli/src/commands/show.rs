@@ -14,7 +14,7 @@ use crate::args::Shared;
 use crate::exit::Exit;
 use crate::values::{shown, took};
 use crate::why::{Around, why};
-use crate::{children, output, project, shape, standing, steps};
+use crate::{children, functions, output, project, shape, standing, steps};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -48,7 +48,7 @@ pub(crate) async fn show(shared: &Shared, args: &Args) -> Result<Exit, ErrorObje
         below: &below,
         lost: &lost,
         holders: &holders,
-        is_carried: project::is_carried(&**engine.store(), &row.root).await?,
+        is_carried: functions::is_carried(&**engine.store(), &known, &row.root).await?,
         has_handler: &|handler| engine.registry().get(handler).is_some(),
         now,
     };

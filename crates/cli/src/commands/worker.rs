@@ -44,23 +44,24 @@ pub(crate) async fn worker(shared: &Shared, args: &Args) -> Result<Exit, ErrorOb
     }
     let mut stop = Stop::listen()?;
     let engine = tokio::select! {
-        engine = open_with(shared, args.concurrency, &args.work) => engine?,
+        engine = open_with(shared, args.concurrency, &args.work, "worker") => engine?,
         // Another process may be writing for long; nothing is under way yet.
         asked = stop.asked() => return Ok(exit(asked)),
     };
     work(slice::from_ref(&engine), &mut stop).await
 }
 
-/// Opens the engine that takes the work of all runs of the store.
+/// Opens the engine that takes the work of all runs of the store, by what it is to be known as.
 pub(crate) async fn open_with(
     shared: &Shared,
     concurrency: Option<usize>,
     work: &Work,
+    what: &str,
 ) -> Result<Engine, ErrorObject> {
     let opened = project::open_store(shared.store()).await?;
     let mut options = Options {
         leases: Leases::All,
-        label: format!("pid {} (worker)", std::process::id()),
+        label: format!("pid {} ({what})", std::process::id()),
         ..Options::default()
     };
     if let Some(slots) = concurrency {

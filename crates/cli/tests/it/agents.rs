@@ -1,14 +1,17 @@
 //! Runs of a Rust program's agents, as the command line shows and moves them.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
 use stepwell::core::status::RunStatus;
-use stepwell::{Agent, Ask, Context, Engine, Next, Options, Registry, Retry, Run, State, StepError};
+use stepwell::{
+    Agent, Ask, Context, Engine, Human, Next, Options, Pipeline, Registry, Retry, Run, State, StepError,
+};
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, Told};
 
 async fn open(project: &Path) -> Engine {
     let dir = project.join(".stepwell");
@@ -176,4 +179,101 @@ fn a_worker_that_cannot_import_modules_says_who_can() {
     let error = told.error();
     assert!(error["hint"].as_str().unwrap().contains("`python -m stepwell worker shop:agent`"), "{error}");
     assert!(!sandbox.path().join(".stepwell").exists(), "nothing is opened");
+}
+
+/// Says who goes on with the run of the agent above.
+const PROGRAM: &str = "the program of 'waiting', or `stepwell worker MODULE:AGENT` if that is Python,";
+
+/// Leaves a run of the agent above with its question open, and nobody who has its functions.
+async fn left(sandbox: &Sandbox) {
+    let engine = open(sandbox.path()).await;
+    waiting(&engine).start(()).run_id("r1").await.unwrap().rest().await.unwrap();
+    engine.shutdown().await;
+}
+
+/// Checks that a command refused to wait for these functions, and said who has them.
+fn is_unavailable(told: &Told, done: &str, steps: &[&str]) {
+    let error = told.error();
+    assert_eq!((told.code, error["name"].as_str()), (1, Some("HANDLER_UNAVAILABLE")), "{told:?}");
+    assert_eq!(error["data"]["steps"], json!(steps));
+    assert!(error["message"].as_str().unwrap().starts_with(done), "{error}");
+    let hint = error["hint"].as_str().unwrap();
+    assert!(hint.contains("`stepwell worker MODULE:AGENT`") && !hint.contains("resume"), "{hint}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_answers_a_run_that_nobody_carries_is_told_what_goes_on_with_it() {
+    let sandbox = Sandbox::new();
+    left(&sandbox).await;
+    let shown = sandbox.run(&["show", "r1"]).out;
+    assert!(
+        shown.contains(&format!("why: nobody carries this run now: {PROGRAM} goes on with it")),
+        "{shown}"
+    );
+    // That is none who could.
+    let mut worker = sandbox.spawn(&["worker"]);
+    sandbox.until(|sandbox| sandbox.run(&["doctor"]).out.contains("(worker)").then_some(()));
+    let told = sandbox.run(&["answer", "r1", "--text", "Alice"]);
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.err.contains(&format!("nobody is carrying the run: {PROGRAM} goes on with it")), "{told:?}");
+    assert!(!told.err.contains("resume"), "{told:?}");
+    is_unavailable(&sandbox.run(&["resume", "r1", "--json"]), "run r1 is running, but nobody", &["asks"]);
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    is_unavailable(&sandbox.run(&["resume", "r1", "--json"]), "run r1 is running, but nobody", &["asks"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pause_of_a_run_that_nobody_carries_is_lifted_and_what_has_to_be_started_is_said() {
+    let sandbox = Sandbox::new();
+    left(&sandbox).await;
+    assert_eq!(sandbox.run(&["pause", "r1"]).code, 0);
+    assert_eq!(sandbox.run(&["answer", "r1", "--text", "Alice"]).code, 0);
+    is_unavailable(&sandbox.run(&["resume", "r1", "--json"]), "run r1 is resumed, but nobody", &["asks"]);
+
+    let engine = open(sandbox.path()).await;
+    ended(&waiting(&engine).find("r1").await.unwrap()).await;
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_functions_that_failed_is_retried_and_who_goes_on_with_it_is_said() {
+    let sandbox = Sandbox::new();
+    let failing = |engine: &Engine| {
+        let fails = |_: Context| async { Err::<Next, _>(StepError::new("no")) };
+        Agent::new("failing").state("fails", fails).build(engine).unwrap()
+    };
+    let engine = open(sandbox.path()).await;
+    failing(&engine).run(()).run_id("r1").await.unwrap_err();
+    let told = sandbox.run(&["resume", "r1"]);
+    assert!(told.err.contains("hint: `stepwell retry r1` tries again what failed"), "{told:?}");
+    // Somebody has its functions: it is followed.
+    let told = sandbox.run(&["retry", "r1"]);
+    let hint = "hint: repair the cause, then `stepwell retry r1`: the program of 'failing', or `stepwell worker \
+                MODULE:AGENT` if that is Python, goes on with it; what is completed stays";
+    assert!(told.code == 1 && told.err.contains(hint), "{told:?}");
+    engine.shutdown().await;
+    let told = sandbox.run(&["retry", "r1", "--json"]);
+    is_unavailable(&told, "run r1 is tried again, but nobody", &["fails"]);
+    assert_eq!(sandbox.run(&["show", "r1", "--json"]).json()["status"], "running", "that stands");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_something_else_can_move_is_followed_and_the_functions_it_will_need_are_named() {
+    let sandbox = Sandbox::new();
+    let engine = open(sandbox.path()).await;
+    let send = |_: Context, _: bool| async { Ok::<_, StepError>("sent") };
+    let mail = Pipeline::new("mail").then(Human::ask("approve", Ask::new("Send it?"))).step("send", send);
+    mail.build(&engine).unwrap().start(()).run_id("r1").await.unwrap().rest().await.unwrap();
+    engine.shutdown().await;
+
+    let mut resumed = sandbox.spawn(&["resume", "r1"]);
+    let mut said = BufReader::new(resumed.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let told = said.find(|line| line.contains("no process is alive") || line.contains("waits"));
+    assert_eq!(
+        told.unwrap(),
+        "no process is alive that has the functions of 'approve', 'send': the program of pipeline 'mail' goes on there"
+    );
+    resumed.kill().unwrap();
+    resumed.wait().unwrap();
 }

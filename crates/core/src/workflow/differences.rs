@@ -1,5 +1,7 @@
 //! What one definition has that another has not.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::definition::{Definition, Step, Successors};
@@ -7,6 +9,37 @@ use super::definition::{Definition, Step, Successors};
 /// Members of a definition that say nothing of what its runs do, or only when: how long a run may take it knows itself.
 const BESIDE: [&str; 7] =
     ["name", "title", "description", "steps", "metadata", "timeout_ms", "checkpoint_interval_ms"];
+
+/// Returns all in which one definition is another than that which was before it, in words: [`differences`], steps that are new, and
+/// settings that those pass over. The name is not among them.
+///
+/// ```
+/// use stepwell_core::workflow::changes;
+/// use stepwell_core::workflow::definition::{Definition, Step};
+///
+/// let before = Definition::new("a", vec![Step::function("draft"), Step::function("check")]);
+/// let mut after = Definition::new("a", vec![Step::function("draft"), Step::function("publish")]);
+/// after.timeout_ms = Some(1_000);
+/// assert_eq!(changes(&before, &after), ["step 'check' is missing", "step 'publish' is new", "timeout_ms is another"]);
+/// ```
+pub fn changes(before: &Definition, after: &Definition) -> Vec<String> {
+    let mut told = differences(before, after);
+    let known: HashSet<&str> = before.steps.iter().map(|step| step.name.as_str()).collect();
+    let new = after.steps.iter().filter(|step| !known.contains(step.name.as_str()));
+    told.extend(new.map(|step| format!("step '{}' is new", step.name)));
+    let mut beside = changed_members(&settings(before), &settings(after));
+    beside.retain(|name| BESIDE.contains(&name.as_str()) && !["name", "steps"].contains(&name.as_str()));
+    told.extend(beside.iter().map(|name| format!("{name} is another")));
+    told
+}
+
+/// Returns the first of many changes, as part of a message.
+pub fn told(changes: &[String]) -> String {
+    const MOST: usize = 10;
+    let shown = changes.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join("; ");
+    let more = changes.len().saturating_sub(MOST);
+    if more == 0 { shown } else { format!("{shown}; and {more} more") }
+}
 
 /// Returns what keeps a run of one definition from going on with another, in words: steps that are missing or changed, and
 /// other settings. The name may be another, and steps may have been added.

@@ -2,7 +2,7 @@
 
 pub mod condition;
 pub mod definition;
-mod differences;
+pub mod differences;
 mod elements;
 mod graph;
 pub mod path;
@@ -20,7 +20,7 @@ use crate::ids::{StepName, digest};
 use crate::nesting::{MAX_NESTING, is_too_deep};
 use crate::spelling::distance;
 use definition::{Action, Definition, NeedKind, OnFailure, Step, Successors};
-pub use differences::differences;
+pub use differences::{changes, differences};
 pub use graph::{Graph, Role, StepIx};
 
 /// A definition that can be run: checked, indexed, with its version. Immutable.

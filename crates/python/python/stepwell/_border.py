@@ -61,6 +61,7 @@ class Border:
     def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Listen on a loop; None: nobody listens."""
         self.native = _native.Border()
+        self._loop = None if loop is None else weakref.ref(loop)
         self._functions: dict[int, Function] = {}
         self._numbers = itertools.count()
         self._requests: dict[int, asyncio.Future[Any] | concurrent.futures.Future[Any]] = {}
@@ -79,6 +80,12 @@ class Border:
     def apart(cls) -> Border:
         """Return one where nothing is ever called."""
         return cls(None)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its loop has ended, so that nothing is called here any more."""
+        loop = None if self._loop is None else self._loop()
+        return loop is None or loop.is_closed()
 
     def register(self, function: Function) -> int:
         """Make a function known; return the number that the engine calls it by."""

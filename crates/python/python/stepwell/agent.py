@@ -99,6 +99,8 @@ class Agent(AgentViews):
         self._beginning = 0
         self._seen: tuple[_native.Engine, str] | None = None
         self._restored: Restored | None = None
+        #: Runs that began with its functions, or with those that it took the place of, and may be under way.
+        self._started: set[str] = set()
         #: Runs that are under way here, as far as is known.
         self._live: set[str] = set()
         self._causes: dict[str, BaseException] = {}
@@ -263,9 +265,13 @@ class Agent(AgentViews):
         run_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Run:
-        """Begin a run; it goes on by itself. The arguments are those of `run`."""
+        """Begin a run; it goes on by itself. The arguments are those of `run`.
+
+        Raises:
+            ConfigurationError: Another agent of this name has runs under way in this process, with other functions.
+        """
         border = of_running_loop()
-        native = await self._at(border)
+        native = await self._at(border, run_id)
         options = {
             "timeout": _describe.optional_seconds("timeout", timeout),
             "cleanup_timeout": _checks.seconds("cleanup_timeout", cleanup_timeout, zero=True),
@@ -282,9 +288,9 @@ class Agent(AgentViews):
             self._beginning -= 1
 
     async def find(self, run_id: str) -> Run:
-        """Return a run of this agent; what it has to do goes on here."""
+        """Return a run of this agent; `Run.carry` lets what it has to do go on here, with these functions."""
         border = of_running_loop()
-        native = await self._at(border)
+        native = await self._at(border, run_id)
         return Run(await border.request(lambda b, n: native.find(b, n, run_id)), self)
 
     async def pause(self) -> Checkpoint:
@@ -393,7 +399,7 @@ class Agent(AgentViews):
         if not self._states:
             return 0
         border = of_running_loop()
-        native = await self._at(border)
+        native = await self._for_people(border)
         return int(await border.request(native.cancel_all))
 
     async def cancel_state(self, name: str) -> bool:
@@ -411,7 +417,7 @@ class Agent(AgentViews):
         Each has `wait_id`, `run_id`, `step`, `prompt`, `schema`, `options`, `rejected`, `deadline` and more.
         """
         border = of_running_loop()
-        native = await self._at(border)
+        native = await self._for_people(border)
         return list(await border.request(native.inbox))
 
     async def answer(self, wait_id: str, value: Any) -> None:
@@ -422,7 +428,7 @@ class Agent(AgentViews):
             ResumeError: It was answered, or its time is over.
         """
         border = of_running_loop()
-        native = await self._at(border)
+        native = await self._for_people(border)
         await border.request(lambda b, n: native.answer(b, n, wait_id, value))
 
     def _current(self) -> Run | None:
@@ -458,11 +464,13 @@ class Agent(AgentViews):
 
     def _begun(self, native: _native.Run) -> Run:
         self._live.add(native.id)
+        self._started.add(native.id)
         self._seen, self._restored, self._latest = None, None, Run(native, self)
         return self._latest
 
     def _ended(self, run_id: str) -> BaseException | None:
         self._live.discard(run_id)
+        self._started.discard(run_id)
         return self._causes.pop(run_id, None)
 
     def _add_to_live(self, state: _describe.State) -> None:
@@ -484,9 +492,17 @@ class Agent(AgentViews):
         finally:
             engine.abort()
 
-    async def _at(self, border: Border) -> _native.Agent:
-        """Return the agent as its own engine knows it, with its functions at that border."""
-        return self._in(await _engines.opened(self._store, self._pool, border), border)
+    async def _at(self, border: Border, run_id: str | None = None) -> _native.Agent:
+        """Return the agent as its own engine knows it, with its functions at that border; that run is given to them."""
+        return self._in(await _engines.opened(self._store, self._pool, border), border, run_id)
+
+    async def _for_people(self, border: Border) -> _native.Agent:
+        """Return the agent as its own engine knows it, for what concerns runs of its name with whatever functions."""
+        engine = await _engines.opened(self._store, self._pool, border)
+        other = self._newest_other(engine)
+        if other is not None and other._built is not None and other._uses_its_functions(engine, but=None):
+            return other._built[2]
+        return self._in(engine, border)
 
     async def _engine(self) -> _native.Engine:
         """Return its own engine, which has its functions."""
@@ -495,21 +511,49 @@ class Agent(AgentViews):
         self._in(engine, border)
         return engine
 
-    def _in(self, engine: _native.Engine, border: Border) -> _native.Agent:
-        """Return the agent as an engine knows it: its own, or that of a run that it is to be part of."""
-        newest = _newest.get((engine, self.name))
-        is_known = newest is self and self._built is not None and self._built[:2] == (border, engine)
+    def _in(self, engine: _native.Engine, border: Border, run_id: str | None = None) -> _native.Agent:
+        """Return the agent as an engine knows it: its own, or that of a run that it is to be part of.
+
+        Raises:
+            ConfigurationError: Runs of another agent of this name, but for that one, would go on with its functions.
+        """
+        is_newest = _newest.get((engine, self.name)) is self
+        is_known = is_newest and self._built is not None and self._built[:2] == (border, engine)
         if is_known and not self._is_stale and self._built is not None:
             return self._built[2]
-        if newest is not None and newest is not self and newest._is_running and self._differs(newest):
-            raise ConfigurationError(
-                f"another agent called {self.name!r} is running in this process, with other functions",
-                hint="give each its own name, or put what differs into the input of runs of one agent",
-            )
+        other = self._newest_other(engine)
+        if other is not None:
+            under_way = other._uses_its_functions(engine, but=run_id)
+            if under_way and self._differs(other):
+                raise ConfigurationError(
+                    f"another agent called {self.name!r} is running in this process, "
+                    f"with other functions: {under_way}",
+                    hint="give each its own name, or put what differs into the input of runs of one agent; "
+                    "`cancel_all` ends the runs of a name",
+                )
+            self._started |= other._started
         native = self._build(engine, border)
         self._built, self._is_stale = (border, engine, native), False
         _newest[engine, self.name] = self
         return native
+
+    def _newest_other(self, engine: _native.Engine) -> Agent | None:
+        """Return another agent of this name whose functions the engine has."""
+        newest = _newest.get((engine, self.name))
+        return None if newest is self else newest
+
+    def _uses_its_functions(self, engine: _native.Engine, *, but: str | None) -> str:
+        """Return what of it is under way, in words, but for one run; nothing, if its loop has ended."""
+        if self._built is None or self._built[0].is_closed:
+            return ""
+        for run_id in list(self._started):
+            if TaskStatus(engine.find_now(self.name, run_id).look()[0]) in _ENDED:
+                self._started.discard(run_id)
+        under_way = sorted(self._started - {but})
+        if under_way:
+            more = f" and {len(under_way) - 3} more" if len(under_way) > 3 else ""
+            return f"run {', '.join(under_way[:3])}{more}"
+        return "a run that begins" if self._is_running or self._beginning else ""
 
     def _differs(self, other: Agent) -> bool:
         """Return whether steps of one name do not do the same in both."""

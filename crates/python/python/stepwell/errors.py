@@ -95,7 +95,7 @@ class ConfigurationError(StepwellError, ValueError, codes="CONFIGURATION_ERROR")
 
 
 class DefinitionError(ConfigurationError, codes="WORKFLOW_VALIDATION_FAILED WORKFLOW_CIRCULAR_DEPENDENCY"):
-    """A workflow that cannot be run, with all that is wrong with it."""
+    """A workflow that cannot be run, with all that is wrong with it; the code is that which its problems share."""
 
     @property
     def problems(self) -> list[dict[str, Any]]:
@@ -189,7 +189,7 @@ class AnswerInvalidError(TaskClientError, ValueError, codes="ANSWER_INVALID"):
 
 
 class InvalidFilterError(TaskClientError, ValueError, codes="INVALID_PARAMS"):
-    """An argument of a request cannot be used."""
+    """An argument of a request about runs cannot be used: a filter, a page, tags, or a run id."""
 
 
 class StateConflictError(TaskClientError, codes="STATE_CONFLICT"):
@@ -280,7 +280,8 @@ def from_object(error: Mapping[str, Any], within: type[Any] = StepwellError) -> 
     """Return the exception for an error as the engine tells it: `{code, message, hint, data, …}`.
 
     Its class is the one below `within` that declares the code, and the reason if it has one; else `within` itself.
-    How a run ended is told `within` `RunFailedError`, whatever the code.
+    What lists the problems of a definition is a `DefinitionError`, whatever the code, and how a run ended is told
+    `within` `RunFailedError`.
 
     >>> from_object({"code": -28002, "message": "there is no run r1"})
     TaskNotFoundError('there is no run r1')
@@ -291,7 +292,10 @@ def from_object(error: Mapping[str, Any], within: type[Any] = StepwellError) -> 
     if isinstance(code, bool) or not isinstance(code, int) or not isinstance(message, str):
         raise TypeError(f"an error is an object with a number 'code' and a text 'message', not {error!r}")
     data = error.get("data") or {}
-    fitting = _class_of(_NAMES.get(code), data.get("reason"), within)
+    if "validation_errors" in data and issubclass(DefinitionError, within):
+        fitting: type[Any] = DefinitionError
+    else:
+        fitting = _class_of(_NAMES.get(code), data.get("reason"), within)
     return fitting(message, code=code, hint=error.get("hint"), data=data, retryable=error.get("retryable"))
 
 

@@ -192,6 +192,10 @@ class TaskClient:
     ) -> PipelineResult:
         """Let a run go on that rests, and wait until it rests again.
 
+        The run of an agent goes on where its functions are. If this process has them not, and none is alive that
+        carried a step of it, what is given is kept durably, and the result says how the run stands, `running` mostly:
+        it goes on when a worker comes that has them (`stepwell worker MODULE:AGENT`); `wait_task` waits for that.
+
         A run that is paused for input takes the input as the answer to its open question. One that an operator
         paused goes on, and takes an input as an answer as well. In one that failed what failed is tried again; an input
         replaces that of the run. The call goes on only after that is durable.
@@ -235,6 +239,8 @@ class TaskClient:
         timeout: float | None = None,
     ) -> PipelineResult:
         """Try again what failed in a run that failed: what `resume_task` does with it. Others are refused.
+
+        Of the run of an agent whose functions nobody has, the result says `running`, as there.
 
         Raises:
             NotResumableError: The run has not failed.
@@ -322,7 +328,6 @@ class TaskClient:
             "wait_id": wait_id,
             "answered_by": answered_by,
             "only_failed": only_failed,
-            "workflow": version,
         }
         engine, border = await self._opened(), of_running_loop()
         # Of many who resume it one wins; the others must not be whom its steps are called by.
@@ -330,11 +335,14 @@ class TaskClient:
         if whole is not None and not takes_over:
             whole._in(engine, border)
         with _refused_as(AnswerInvalidError):
-            run = await self._ask("resume", run_id, how)
+            run = await self._ask("resume", run_id, how, None if whole is None else whole._check())
         if whole is not None and takes_over:
             whole._in(engine, border)
         if not wait:
             return PipelineResult(status="running", run_id=run.id)
+        if whole is None and await self._ask("is_left", run_id):
+            # Who waits now waits for a worker that may never come.
+            return PipelineResult._of(await border.request(run.details), model)
         return await self._rested(run, timeout, model, {} if whole is None else whole._causes)
 
     async def _rested(

@@ -45,6 +45,7 @@ use result::outside_of_states;
 pub use result::{RunError, RunResult};
 pub use resuming::Resuming;
 pub(crate) use resuming::{open_questions, told};
+pub(crate) use served::is_left;
 pub use summary::RunSummary;
 
 /// A run. It goes on whether anybody holds this or not; clones are the same run.

@@ -13,6 +13,9 @@ use stepwell_core::ids::{RunId, Seq, WaitId};
 use stepwell_core::run::command::Answer;
 use stepwell_core::run::event::Event;
 use stepwell_core::status::{PauseReason, RunStatus};
+use stepwell_core::workflow::changes;
+use stepwell_core::workflow::definition::Definition;
+use stepwell_core::workflow::differences::told as told_of;
 use stepwell_engine::error::from_store;
 use stepwell_engine::{Engine, Leases};
 use stepwell_store::{Recorded, RunRow, WaitFilter};
@@ -45,13 +48,14 @@ pub struct Resuming<'a> {
     input: Result<Option<Value>, StepError>,
     wait: Option<WaitId>,
     by: Option<String>,
-    workflow: Option<(String, String)>,
+    /// What the caller carries out, with its version.
+    given: Option<(Definition, String)>,
     only_failed: bool,
 }
 
 impl<'a> Resuming<'a> {
     pub(crate) fn new(engine: &'a Engine, run: RunId) -> Self {
-        Self { engine, run, input: Ok(None), wait: None, by: None, workflow: None, only_failed: false }
+        Self { engine, run, input: Ok(None), wait: None, by: None, given: None, only_failed: false }
     }
 
     /// Refuses a run that has not failed.
@@ -77,9 +81,9 @@ impl<'a> Resuming<'a> {
         self
     }
 
-    /// Expects the run to be of that version of a workflow of that name, which the caller carries out.
-    pub fn of_version(mut self, workflow: &str, version: &str) -> Self {
-        self.workflow = Some((workflow.to_owned(), version.to_owned()));
+    /// Expects the run to be of that definition, which has that version and which the caller carries out.
+    pub fn of_version(mut self, definition: &Definition, version: &str) -> Self {
+        self.given = Some((definition.clone(), version.to_owned()));
         self
     }
 
@@ -103,9 +107,9 @@ impl<'a> Resuming<'a> {
             return Err(self.not_resumable(row));
         }
         // Who gives the workflow carries it out.
-        let carrier = match &self.workflow {
-            Some((name, version)) => {
-                check_version(row, name, version)?;
+        let carrier = match &self.given {
+            Some((definition, version)) => {
+                self.check_version(row, definition, version).await?;
                 None
             }
             None => carrier(self.engine, row).await?,
@@ -156,6 +160,43 @@ impl<'a> Resuming<'a> {
             let _heard = timeout(HEARD, hears_of_it(engine, row, before)).await;
         }
         Ok(())
+    }
+
+    /// Refuses a definition that is another than that of a run, but for the limit of its time, which whoever begins a run
+    /// may have given.
+    ///
+    /// # Errors
+    /// `DEFINITION_MISMATCH` with both versions and what has changed; or the store failed.
+    async fn check_version(
+        &self,
+        row: &RunRow,
+        given: &Definition,
+        version: &str,
+    ) -> Result<(), ErrorObject> {
+        let stored = &row.workflow;
+        if *stored == given.name && row.version == version {
+            return Ok(());
+        }
+        let run = &row.run;
+        let (message, differs) = if *stored == given.name {
+            let known = self.engine.inspect(run).await?;
+            let began_with = known.workflow().origin();
+            if began_with.functions_version() == version {
+                return Ok(());
+            }
+            let differs = changes(began_with.definition(), given);
+            (format!("run {run} began with another version of '{stored}': {}", told_of(&differs)), differs)
+        } else {
+            (format!("run {run} is of workflow '{stored}', not of '{}'", given.name), Vec::new())
+        };
+        Err(ErrorObject::new(Code::DEFINITION_MISMATCH, message)
+            .with("stored", row.version.as_str())
+            .with("given", version)
+            .with("workflow", stored.as_str())
+            .with("differs", differs)
+            .with_hint(
+                "go on with the definition that the run began with; what its functions do may have changed",
+            ))
     }
 
     fn not_resumable(&self, row: &RunRow) -> ErrorObject {
@@ -229,31 +270,6 @@ async fn choose(
                 .with_hint("name the one that is answered by its wait id"))
         }
     }
-}
-
-/// Refuses a workflow that is another than that of a run.
-///
-/// # Errors
-/// `DEFINITION_MISMATCH` with the version that the run has and the one that was given.
-fn check_version(row: &RunRow, name: &str, version: &str) -> Result<(), ErrorObject> {
-    if row.workflow == name && row.version == version {
-        return Ok(());
-    }
-    let (run, stored) = (&row.run, &row.workflow);
-    let message = if stored == name {
-        format!(
-            "run {run} began with another version of '{stored}': its steps, their order or their settings differ"
-        )
-    } else {
-        format!("run {run} is of workflow '{stored}', not of '{name}'")
-    };
-    Err(ErrorObject::new(Code::DEFINITION_MISMATCH, message)
-        .with("stored", row.version.as_str())
-        .with("given", version)
-        .with("workflow", stored.as_str())
-        .with_hint(
-            "go on with the definition that the run began with; what its functions do may have changed",
-        ))
 }
 
 fn refused(reason: &str, message: String) -> ErrorObject {

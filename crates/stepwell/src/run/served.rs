@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 
 use stepwell_core::error::{Code, ErrorObject};
+use stepwell_core::ids::RunId;
 use stepwell_core::run::Run as CoreRun;
 use stepwell_core::workflow::StepIx;
+use stepwell_core::workflow::definition::Action;
 use stepwell_engine::error::from_store;
 use stepwell_engine::{Engine, Leases, Options, handler_of};
 use stepwell_store::RunRow;
 
 /// Returns an engine of its own for a run of providers that every Stepwell has, and none where the run is served: by this
-/// engine, by a process that is alive and carried a step of it before, or, if this engine carries nothing out, by whoever comes.
+/// engine, by a process that is alive and carried a step of it before, or by whoever comes. That is so if this engine carries
+/// nothing out, and of the run of an agent, whose functions nobody can give to who lets it go on.
 ///
 /// # Errors
 /// `HANDLER_UNAVAILABLE` with the steps, if nobody carries them out; or the store failed.
@@ -32,6 +35,9 @@ pub(super) async fn carrier(engine: &Engine, row: &RunRow) -> Result<Option<Engi
         carrier.carry(&row.run).await?;
         return Ok(Some(carrier));
     }
+    if missing.iter().all(|step| is_of_agent(&run, *step)) {
+        return Ok(None);
+    }
     let names: BTreeSet<&str> = missing.iter().map(|step| run.workflow().step(*step).name.as_str()).collect();
     let names: Vec<&str> = names.into_iter().collect();
     let message = format!(
@@ -45,6 +51,19 @@ pub(super) async fn carrier(engine: &Engine, row: &RunRow) -> Result<Option<Engi
         .with_hint("give the pipeline of the run, or a registry that has it by its name"))
 }
 
+/// Returns whether a run that is not over lacks functions of an agent: this engine does not carry them out, and no process is
+/// alive that carried a step of the run before.
+///
+/// # Errors
+/// The store failed, or holds no such run.
+pub(crate) async fn is_left(engine: &Engine, id: &RunId) -> Result<bool, ErrorObject> {
+    let run = engine.inspect(id).await?;
+    let is_missing =
+        |step: &StepIx| *engine.leases() == Leases::None || !engine.handles(run.workflow(), *step);
+    let lacks = steps_of(&run).into_iter().filter(is_missing).any(|step| is_of_agent(&run, step));
+    Ok(lacks && !run.status().is_terminal() && !is_carried(engine, &run).await?)
+}
+
 /// Lets an engine carry a run until it rests.
 pub(super) fn carry(carrier: Engine, row: &RunRow) {
     let run = row.run.clone();
@@ -56,9 +75,16 @@ pub(super) fn carry(carrier: Engine, row: &RunRow) {
 }
 
 fn steps_without_handler(engine: &Engine, run: &CoreRun) -> Vec<StepIx> {
+    steps_of(run).into_iter().filter(|step| !engine.handles(run.workflow(), *step)).collect()
+}
+
+fn steps_of(run: &CoreRun) -> Vec<StepIx> {
     let workflow = run.workflow();
-    let steps = workflow.definition().steps.iter().filter_map(|step| workflow.find(step.name.as_str()));
-    steps.filter(|step| !engine.handles(workflow, *step)).collect()
+    workflow.definition().steps.iter().filter_map(|step| workflow.find(step.name.as_str())).collect()
+}
+
+fn is_of_agent(run: &CoreRun, step: StepIx) -> bool {
+    matches!(run.workflow().step(step).action, Action::Function)
 }
 
 /// Returns whether another process is alive that carried out a step of a run.

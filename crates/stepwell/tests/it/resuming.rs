@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use stepwell::core::error::{Code, ErrorObject};
 use stepwell::core::status::{PauseReason, RunStatus};
 use stepwell::{
-    Ask, Client, Context, Engine, Human, Map, Options, Parallel, Pipeline, RunFilter, Step, StepError,
-    Workflow, load,
+    Agent, Ask, Client, Context, Engine, Human, Map, Next, Options, Parallel, Pipeline, RunFilter, Step,
+    StepError, Workflow, load,
 };
 
 use crate::support::{on_each_store, open};
@@ -135,10 +136,24 @@ async fn what_failed_is_tried_again_and_a_new_input_reaches_the_first_step_only_
             .build(&engine)
             .unwrap();
         workflow.run(-1).run_id("r").await.unwrap_err();
-        let again = client.retry("r").input(4).of_version(workflow.name(), workflow.version()).await.unwrap();
+        let again = client.retry("r").input(4).of_version(workflow.definition(), workflow.version());
+        let again = again.await.unwrap();
         assert!(again.wait().await.is_err(), "the second step fails once");
         let done = client.resume("r").input(7).await.unwrap().wait().await.unwrap();
         assert_eq!((done.output, calls.load(Ordering::SeqCst)), (json!(50), 2));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_that_was_begun_with_a_limit_of_time_is_of_the_definition_without_one() {
+    on_each_store(async |engine| {
+        let asks = asks(&engine);
+        let run = asks.start(()).run_id("r").timeout(Duration::from_hours(1)).await.unwrap();
+        run.rest().await.unwrap();
+        let client = Client::of(&engine);
+        client.resume("r").input(true).of_version(asks.definition(), asks.version()).await.unwrap();
+        assert_eq!(run.wait().await.unwrap().output, json!("thanks for true"));
     })
     .await;
 }
@@ -152,12 +167,20 @@ async fn another_definition_or_nobody_to_carry_it_out_is_refused_and_nothing_is_
         let client = Client::of(&engine);
         let other =
             Pipeline::new("asks").then(Human::ask("ask", Ask::new("Shall we?"))).build(&engine).unwrap();
-        let mismatch =
-            client.resume("r").input(true).of_version(other.name(), other.version()).await.unwrap_err();
+        let mismatch = client.resume("r").input(true).of_version(other.definition(), other.version());
+        let mismatch = mismatch.await.unwrap_err();
         assert_eq!(mismatch.code, Code::DEFINITION_MISMATCH);
         assert_eq!(
             (&mismatch.data["stored"], &mismatch.data["given"]),
             (&json!(asks.version()), &json!(other.version()))
+        );
+        assert_eq!(
+            mismatch.data["differs"],
+            json!(["step 'ask' has another next, metadata", "step 'thank' is missing"])
+        );
+        assert!(
+            mismatch.message.ends_with("step 'ask' has another next, metadata; step 'thank' is missing"),
+            "{mismatch}"
         );
         assert_eq!(client.summary("r").await.unwrap().status, RunStatus::Paused);
         // Others that have the store open and not the steps.
@@ -171,6 +194,63 @@ async fn another_definition_or_nobody_to_carry_it_out_is_refused_and_nothing_is_
         let inbox = Client::over(engine.store().clone()).await.unwrap();
         inbox.resume("r").input(true).await.unwrap();
         stranger.shutdown().await;
+    })
+    .await;
+}
+
+/// An agent that asks for one name, and then has so many steps more.
+fn greets(engine: &Engine, more: &[&str]) -> Agent {
+    let ask = |cx: Context| async move {
+        cx.set("name", &cx.ask_human::<String>(Ask::new("Who?")).await?)?;
+        Ok(Next::done())
+    };
+    let nothing = |_: Context| async { Ok(Next::done()) };
+    let agent = Agent::new("greets").state("ask", ask);
+    more.iter().fold(agent, |agent, step| agent.state(*step, nothing)).build(engine).unwrap()
+}
+
+#[tokio::test]
+async fn the_answer_to_an_agent_whose_functions_nobody_has_is_kept_until_somebody_does() {
+    on_each_store(async |engine| {
+        let run = greets(&engine, &[]).start(()).run_id("r").await.unwrap();
+        run.rest().await.unwrap();
+        assert!(!Client::of(&engine).is_left("r").await.unwrap(), "it is carried here");
+        engine.shutdown().await;
+
+        let stranger = open(engine.store()).await;
+        let client = Client::of(&stranger);
+        let answered = client.resume("r").input("Alice").await.unwrap();
+        assert!(client.is_left("r").await.unwrap());
+        assert_eq!(answered.status().await.unwrap(), RunStatus::Running);
+        let again = client.resume("r").input("Bob").await.unwrap_err();
+        assert_eq!(reason(&again), "not_resumable");
+
+        // Who has the functions may come at any time.
+        let run = greets(&stranger, &[]).find("r").await.unwrap();
+        assert_eq!(run.wait().await.unwrap().context["name"], "Alice");
+        assert!(!client.is_left("r").await.unwrap(), "it is over");
+        stranger.shutdown().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_id_that_a_run_of_another_definition_has_is_refused_with_what_has_changed() {
+    on_each_store(async |engine| {
+        greets(&engine, &["left"]).start(()).run_id("r").await.unwrap().rest().await.unwrap();
+        let refused = greets(&engine, &["added"]).start(()).run_id("r").await.unwrap_err().error;
+        assert_eq!((refused.code, &refused.data["differs"]), (Code::RUN_EXISTS, &json!(["definition"])));
+        assert_eq!(refused.data["changes"], json!(["step 'left' is missing", "step 'added' is new"]));
+        let told = "run r exists with another definition: step 'left' is missing; step 'added' is new";
+        assert_eq!(refused.message, told);
+        assert!(refused.hint.unwrap().contains("the definition that the run began with"));
+
+        let other = Agent::new("other").state("ask", |_: Context| async { Ok(Next::done()) });
+        let refused = other.build(&engine).unwrap().start(()).run_id("r").await.unwrap_err().error;
+        assert_eq!(refused.data["changes"], json!(["it is of workflow 'greets', not of 'other'"]));
+        let same = greets(&engine, &["left"]);
+        let limited = same.start(()).run_id("r").timeout(Duration::from_hours(1)).await.unwrap_err().error;
+        assert_eq!(limited.data["changes"], json!(["timeout_ms is another"]));
     })
     .await;
 }
