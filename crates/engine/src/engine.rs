@@ -443,6 +443,14 @@ impl Engine {
         Ok(receipt)
     }
 
+    /// Gives a run another time limit, which counts from now on.
+    ///
+    /// # Errors
+    /// The run has not started, has ended or does not exist, or the store.
+    pub async fn limit_time(&self, run: &RunId, timeout_ms: u64) -> Result<Receipt, ErrorObject> {
+        self.command(run, Command::LimitTime { timeout_ms }, None).await
+    }
+
     /// Cancels a run; a second time changes nothing.
     ///
     /// # Errors

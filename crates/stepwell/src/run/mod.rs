@@ -201,6 +201,15 @@ impl Run {
         self.engine.resume(&self.id, None).await.map(|_| ())
     }
 
+    /// Gives it another time limit, in place of that of [`Agent::run`](crate::Agent::run) or its definition: it counts from
+    /// now on, pauses included, until the run has ended. A run that is tried again has that of its definition.
+    ///
+    /// # Errors
+    /// It is over, or the store failed.
+    pub async fn limit_time(&self, limit: Duration) -> Result<(), ErrorObject> {
+        self.engine.limit_time(&self.id, crate::millis(limit)).await.map(|_| ())
+    }
+
     /// Takes it up here, whoever began it: an engine that takes the work of its [own](Leases::Own) runs takes that of this one
     /// and its child runs too. Joining it by its [id](Launch::run_id), resuming it and trying it again do the same.
     ///
