@@ -300,25 +300,32 @@ class Agent(AgentViews):
                 pass  # It has ended.
         return self.create_checkpoint()
 
-    async def resume(self, *, run_id: str | None = None, allow_changes: bool = False) -> bool:
+    async def resume(
+        self, *, run_id: str | None = None, timeout: float | None = None, allow_changes: bool = False
+    ) -> bool:
         """Let a run go on; return False if nothing was paused.
 
         Args:
             run_id: Which run, also one that another process began; without it, the latest, or that of
                 `restore_from_checkpoint`.
+            timeout: Seconds that it may take from now on, waits included, in place of the time limit that it has; also
+                if it was not paused.
             allow_changes: A restored run goes on although the agent is another than that of the checkpoint.
 
         Raises:
             ResumeError: The run has ended.
             PipelineMismatchError: The agent is another than that of the checkpoint.
         """
+        limit = _describe.optional_seconds("timeout", timeout)
         if self._restored is not None and run_id in (None, self._restored.run_id):
             self._restored.allow_changes |= allow_changes
-            await self._go_on(self._restored)
+            await self._go_on(self._restored, limit)
             return True
         if run_id is None and self._current() is None:
             return False
         run = await self._named(run_id)
+        if limit is not None:
+            await run.limit_time(limit)
         is_new = run.id not in self._live
         self._live.add(run.id)
         await run.carry()
@@ -443,8 +450,8 @@ class Agent(AgentViews):
             raise ResumeError(f"agent {self.name!r} has no run", hint="give the id of one")
         return run
 
-    async def _go_on(self, restored: Restored) -> Run:
-        """Make the run of a checkpoint, and let it go on."""
+    async def _go_on(self, restored: Restored, limit: float | None = None) -> Run:
+        """Make the run of a checkpoint, and let it go on: so many seconds, if it gets another time limit."""
         border = of_running_loop()
         native = await self._at(border)
         text = restored.checkpoint._text()
@@ -452,6 +459,8 @@ class Agent(AgentViews):
             lambda b, n: native.restore(b, n, text, restored.run_id, restored.allow_changes)
         )
         run = self._begun(made)
+        if limit is not None:
+            await run.limit_time(limit)
         if await run.status() == TaskStatus.PAUSED:
             await run.resume()
         return run
