@@ -297,6 +297,12 @@ impl PyRun {
         request(py, border, number, async move { run.limit_time(limit).await }, |py, ()| Ok(py.None()))
     }
 
+    /// Deletes it, once it has ended, with its child runs.
+    fn delete(&self, py: Python<'_>, border: &Border, number: u64) -> PyResult<()> {
+        let run = self.run.clone();
+        request(py, border, number, async move { run.delete().await }, |py, ()| Ok(py.None()))
+    }
+
     fn cancel(&self, py: Python<'_>, border: &Border, number: u64) -> PyResult<()> {
         let run = self.run.clone();
         request(py, border, number, async move { run.cancel().await }, |py, count| {

@@ -262,6 +262,14 @@ impl Run {
         Ok(journal.iter().filter(is_one).count())
     }
 
+    /// Deletes it with its journal, its results and the child runs that it began, once it has ended; its id is free then.
+    ///
+    /// # Errors
+    /// `WORKFLOW_INVALID_STATE` if it has not ended, or another run began it; or the store failed.
+    pub async fn delete(self) -> Result<(), ErrorObject> {
+        self.engine.delete(&self.id).await.map(|_| ())
+    }
+
     /// Tries again what failed in a run that is over, and goes on from there. What completed stays, and so does what was
     /// done once.
     ///
