@@ -77,7 +77,7 @@ class Agent(AgentViews):
         self._store = store
         for key, reducer in _checks.mapping("reducers", reducers).items():
             if reducer not in _REDUCERS:
-                raise ValueError(f"reducers[{key!r}] must be one of {', '.join(_REDUCERS)}, not {reducer!r}")
+                raise ValueError(f"reducers[{key!r}] must be one of {', '.join(_REDUCERS)}, not {_checks.shown(reducer)}")
         self._described = {
             "name": name,
             "max_concurrent": _checks.count("max_concurrent", max_concurrent),
@@ -273,7 +273,7 @@ class Agent(AgentViews):
             "metadata": dict(metadata or {}),
         }
         if input is not None and not isinstance(input, Mapping):
-            raise TypeError(f"input must be a dict, whose keys steps find in their context, not {input!r}")
+            raise TypeError(f"input must be a dict, whose keys steps find in their context, not {_checks.shown(input)}")
         given = dict(input or {})
         self._beginning += 1
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from stepwell import _engines, _native
+from stepwell import _checks, _engines, _native
 from stepwell._border import Border
 from stepwell._lowering import Lowering
 from stepwell.context import UNSET
@@ -72,7 +72,7 @@ class Pipeline:
             return given
         if isinstance(given, Step):
             return given._alone()
-        raise ConfigurationError(f"{given!r} is neither a pipeline nor a step")
+        raise ConfigurationError(f"{_checks.shown(given)} is neither a pipeline nor a step")
 
     @property
     def steps(self) -> list[Step]:
@@ -158,10 +158,10 @@ def _steps_of(given: object) -> list[Step]:
 def _name(given: object) -> str | None:
     if given is None or (isinstance(given, str) and given):
         return given
-    raise ConfigurationError(f"the name of a pipeline must be a text, not {given!r}")
+    raise ConfigurationError(f"the name of a pipeline must be a text, not {_checks.shown(given)}")
 
 
 def _metadata(given: object) -> dict[str, Any]:
     if given is None or isinstance(given, Mapping):
         return dict(given or {})
-    raise ConfigurationError(f"the metadata of a pipeline must be a dict, not {given!r}")
+    raise ConfigurationError(f"the metadata of a pipeline must be a dict, not {_checks.shown(given)}")
