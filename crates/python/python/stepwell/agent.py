@@ -77,7 +77,9 @@ class Agent(AgentViews):
         self._store = store
         for key, reducer in _checks.mapping("reducers", reducers).items():
             if reducer not in _REDUCERS:
-                raise ValueError(f"reducers[{key!r}] must be one of {', '.join(_REDUCERS)}, not {_checks.shown(reducer)}")
+                raise ValueError(
+                    f"reducers[{key!r}] must be one of {', '.join(_REDUCERS)}, not {_checks.shown(reducer)}"
+                )
         self._described = {
             "name": name,
             "max_concurrent": _checks.count("max_concurrent", max_concurrent),
@@ -90,7 +92,7 @@ class Agent(AgentViews):
             "reducers": dict(reducers or {}),
         }
         self._never_again = () if retry_policy is None else retry_policy.non_retryable
-        self._built: tuple[Border, _native.Engine, _native.Agent] | None = None
+        self._built: tuple[weakref.ref[Border], _native.Engine, _native.Agent] | None = None
         #: Steps were added since it was built.
         self._is_stale = False
         self._is_running = False
@@ -273,7 +275,9 @@ class Agent(AgentViews):
             "metadata": dict(metadata or {}),
         }
         if input is not None and not isinstance(input, Mapping):
-            raise TypeError(f"input must be a dict, whose keys steps find in their context, not {_checks.shown(input)}")
+            raise TypeError(
+                f"input must be a dict, whose keys steps find in their context, not {_checks.shown(input)}"
+            )
         given = dict(input or {})
         self._beginning += 1
         try:
@@ -477,7 +481,8 @@ class Agent(AgentViews):
     def _add_to_live(self, state: _describe.State) -> None:
         if self._built is None:
             return
-        border, engine, native = self._built
+        at, engine, native = self._built
+        border = at() or Border.gone()
         for run_id in sorted(self._live):
             run = engine.find_now(self.name, run_id)
             if TaskStatus(run.look()[0]) in _ENDED:
@@ -507,7 +512,9 @@ class Agent(AgentViews):
     def _in(self, engine: _native.Engine, border: Border) -> _native.Agent:
         """Return the agent as an engine knows it: its own, or that of a run that it is to be part of."""
         newest = _newest.get((engine, self.name))
-        is_known = newest is self and self._built is not None and self._built[:2] == (border, engine)
+        is_known = (
+            newest is self and self._built is not None and self._built[:2] == (weakref.ref(border), engine)
+        )
         if is_known and not self._is_stale and self._built is not None:
             return self._built[2]
         if newest is not None and newest is not self and newest._is_running and self._differs(newest):
@@ -516,7 +523,7 @@ class Agent(AgentViews):
                 hint="give each its own name, or put what differs into the input of runs of one agent",
             )
         native = self._build(engine, border)
-        self._built, self._is_stale = (border, engine, native), False
+        self._built, self._is_stale = (weakref.ref(border), engine, native), False
         _newest[engine, self.name] = self
         return native
 

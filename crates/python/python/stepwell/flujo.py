@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from stepwell import _checks, _native, _progress, backends
+from stepwell import _checks, _engines, _native, _progress, backends
 from stepwell._border import Start, of_running_loop
 from stepwell._plain import plain
 from stepwell._signatures import is_async
@@ -139,6 +140,9 @@ class Flujo:
             )
         self._backend: Backend = state_backend if persist_state else InMemoryBackend()
         self._owns_backend = not persist_state
+        if self._owns_backend:
+            # Nobody else can open this store: what it takes goes with the runner, also if that is never closed.
+            weakref.finalize(self, _engines.abandoned, backends.key_of(self._backend)).atexit = False
         self._raises = raise_on_failure
         self._deletes = _checks.instance("delete_on_completion", delete_on_completion, bool)
         #: How many wait for a run here: the last one deletes it.

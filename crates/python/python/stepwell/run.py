@@ -27,10 +27,11 @@ class _Agent(Protocol):
 class Run:
     """A run. `Agent.start`, `Client.start` and others return it; any number of them may be of one run."""
 
-    def __init__(self, native: _native.Run, of: _Agent | None = None) -> None:
-        """Made by an agent or a client."""
+    def __init__(self, native: _native.Run, of: _Agent | None = None, *, keeps: object = None) -> None:
+        """Made by an agent or a client, whose engine it `keeps` open."""
         self._native = native
         self._agent = of
+        self._keeps = keeps
 
     @property
     def id(self) -> str:
