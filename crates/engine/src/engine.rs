@@ -15,7 +15,7 @@ use stepwell_core::run::wait::WaitKind;
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::definition::Step;
 use stepwell_core::workflow::{StepIx, Workflow, changes};
-use stepwell_store::{Store, WaitRow, WaitState};
+use stepwell_store::{Prune, Store, WaitRow, WaitState};
 use tokio::sync::watch;
 
 use crate::clock::{Clock, SystemClock, random_id};
@@ -447,6 +447,43 @@ impl Engine {
         let receipt = self.command(run, Command::Resume { reason: None, answer: Some(answer) }, None).await?;
         self.carry(run).await?;
         Ok(receipt)
+    }
+
+    /// Gives a run another time limit, which counts from now on.
+    ///
+    /// # Errors
+    /// The run has not started, has ended or does not exist, or the store.
+    pub async fn limit_time(&self, run: &RunId, timeout_ms: u64) -> Result<Receipt, ErrorObject> {
+        self.command(run, Command::LimitTime { timeout_ms }, None).await
+    }
+
+    /// Deletes a run that has ended, with its journal and all that is its own, and the child runs that it began.
+    /// Its id is free then. Returns how many runs that were.
+    ///
+    /// # Errors
+    /// `WORKFLOW_INVALID_STATE` if it has not ended (`data.reason` `not_ended`) or has a parent (`is_child`); it does not
+    /// exist; or the store.
+    pub async fn delete(&self, run: &RunId) -> Result<u64, ErrorObject> {
+        // What it has to tell other runs would go with it.
+        self.deliver().await?;
+        let row = self.shared.store.run(run).await.map_err(|error| from_store(&error))?;
+        let refused = |reason: &str, message: String| {
+            ErrorObject::new(Code::WORKFLOW_INVALID_STATE, message)
+                .with("reason", reason)
+                .with("status", row.state.status.as_str())
+        };
+        if let Some(parent) = &row.parent {
+            let message = format!("run {run} was begun by run {parent} and cannot be deleted by itself");
+            return Err(refused("is_child", message).with_hint("it goes with the run at the top of its tree"));
+        }
+        let deleted = self.shared.store.prune(&Prune::tree(run.clone())).await;
+        let deleted = deleted.map_err(|error| from_store(&error))?.runs;
+        if deleted == 0 {
+            let message = format!("run {run} has not ended and cannot be deleted");
+            return Err(refused("not_ended", message).with_hint("cancel it, or wait for its end"));
+        }
+        self.shared.forget_deleted(run);
+        Ok(deleted)
     }
 
     /// Cancels a run; a second time changes nothing.

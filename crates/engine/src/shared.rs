@@ -201,6 +201,13 @@ impl Shared {
         }
     }
 
+    /// Lets a run go that is not in the store any more. Another of its id has a mailbox of its own.
+    pub(crate) fn forget_deleted(&self, run: &RunId) {
+        let mut mailboxes = self.mailboxes.lock().expect("no panic happens under this lock");
+        mailboxes.by_run.remove(run);
+        self.cache.note(run, 0);
+    }
+
     /// Submits a command from outside, or of the engine itself.
     pub(crate) async fn submit(
         self: &Arc<Self>,

@@ -1,10 +1,11 @@
-"""What agents of Python functions cost.
+"""What agents and pipelines of Python functions cost.
 
-    python crates/python/benches/agents.py [memory chain runs fan paused killed import] [--store DIRECTORY]
+    python crates/python/benches/agents.py [memory chain runs fan paused waiting killed pipeline long list import]
+        [--store DIRECTORY] [--listed RUNS]
 
-Without a name all of it is measured. The package must be the release build (`maturin develop --release`), and the
-directory on a disk, since a commit that no disk keeps says nothing. What is printed beside a time is what it is held
-against: raw commits of SQLite in the same run.
+Without a name all of it is measured (spec/fluffy.md A39 and A40, spec/flujo.md F26). The package must be the release
+build (`maturin develop --release`), and the directory on a disk, since a commit that no disk keeps says nothing. What
+is printed beside a time is what it is held against: raw commits of SQLite in the same run.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from stepwell import END, Agent, Context
+from stepwell import END, Agent, Context, Flujo, Pipeline, SQLiteBackend, Step, TaskClient
 
 STEPS = 1_000
+
+#: So many runs are in the store whose runs are listed; `--listed` says another number.
+listed = 100_000
 
 
 def chain(store: str, steps: int = STEPS) -> Agent:
@@ -151,6 +155,62 @@ async def begin_and_answer(agent: Agent, runs: int, at_once: int) -> tuple[float
     return begun, grown, time.perf_counter() - began
 
 
+async def waiting(where: Path) -> None:
+    """Let runs wait for people in one process, and list them in the next."""
+    program, store = where / "waiting.py", f"sqlite://{where}/waiting.db"
+    program.write_text(WAITING)
+    with subprocess.Popen([sys.executable, program, store], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        bytes_each = float(await asyncio.to_thread(first.stdout.readline))
+        first.kill()
+    began = time.perf_counter()
+    listing = [sys.executable, str(program), store, "list"]
+    count = int(await asyncio.to_thread(lambda: subprocess.check_output(listing)))
+    took = time.perf_counter() - began
+    told(
+        "waiting",
+        f"{count} runs wait for people, {bytes_each / 1024:.2f} KiB each; "
+        f"the next process has listed them {took:.2f} s after its start",
+    )
+
+
+WAITING = """
+import asyncio, os, sys
+from pathlib import Path
+from stepwell import Agent, SQLiteBackend, TaskClient
+
+async def ask(context):
+    await context.human_in_the_loop("Shall we?")
+
+agent = Agent("asks", store=sys.argv[1])
+agent.add_state("ask", ask, next=[])
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+async def wait(runs):
+    places = asyncio.Semaphore(16)
+    async def begin():
+        async with places:
+            await (await agent.start()).rest()
+    await asyncio.gather(*(begin() for _ in range(runs)))
+
+async def begin():
+    # What every process needs that was busy once.
+    await wait(1_000)
+    before = resident_bytes()
+    await wait(1_000)
+    print((resident_bytes() - before) / 1_000, flush=True)
+    await asyncio.Event().wait()
+
+async def show():
+    async with TaskClient(sys.argv[1]) as client:
+        print(len(await client.list_tasks(status="paused")))
+
+asyncio.run(show() if sys.argv[2:] else begin())
+"""
+
+
 async def killed(where: Path) -> None:
     program = where / "killed.py"
     program.write_text(KILLED)
@@ -184,6 +244,72 @@ for i in range(1000):
     agent.add_state(f"s{i}", state(i), next=[END if i == 999 else f"s{i + 1}"])
 agent.run_sync(run_id="r")
 """
+
+
+def steps_in_a_row(count: int) -> Pipeline:
+    """Return a pipeline of so many steps that do nothing."""
+
+    async def work(data: int) -> int:
+        return data + 1
+
+    return Pipeline([Step(f"s{n}", work) for n in range(count)], name=f"row-{count}")
+
+
+async def seconds_a_step(where: Path, steps: int, runs: int) -> float:
+    """Return what a step of a run of so many costs: the least of several runs."""
+    took = []
+    async with Flujo(steps_in_a_row(steps), state_backend=SQLiteBackend(where / f"row{steps}.db")) as runner:
+        await runner.run_async(0)
+        for _ in range(runs):
+            began = time.perf_counter()
+            result = await runner.run_async(0)
+            took.append((time.perf_counter() - began) / steps)
+            assert result.output == steps
+    return min(took)
+
+
+async def pipeline(where: Path) -> None:
+    before = raw_commits(where)
+    rate = 1 / await seconds_a_step(where, STEPS, 5)
+    raw = max(before, raw_commits(where))
+    told("pipeline", f"{rate:.0f} durable steps/s, {rate / raw:.2f} of {raw:.0f} raw commits/s")
+
+
+async def long(where: Path) -> None:
+    short, very_long = await seconds_a_step(where, 100, 50), await seconds_a_step(where, 10_000, 2)
+    told(
+        "long",
+        f"{short * 1e6:.0f} µs a step of a run of 100 steps, {very_long * 1e6:.0f} µs of 10 000: "
+        f"{very_long / short:.2f} times as much",
+    )
+
+
+async def lists(where: Path) -> None:
+    departments = ("legal", "sales", "support", "research")
+    places = asyncio.Semaphore(64)
+    async with TaskClient(SQLiteBackend(where / "listed.db")) as client:
+        one = steps_in_a_row(1)
+
+        async def begin(n: int) -> None:
+            async with places:
+                tags = {"assigned_to": departments[n % 4], "number": n}
+                await client.start_task(one, n, run_id=f"run-{n}", metadata=tags)
+                await client.wait_task(f"run-{n}")
+
+        # Not all at once, since each that waits for its turn is a task of the loop.
+        for first in range(0, listed, 1_000):
+            await asyncio.gather(*(begin(n) for n in range(first, min(first + 1_000, listed))))
+
+        async def took(tags: dict[str, object]) -> float:
+            began = time.perf_counter()
+            found = await client.list_tasks(metadata_filter=tags, limit=50)
+            assert found
+            return time.perf_counter() - began
+
+        by_tags: list[dict[str, object]] = [{"assigned_to": "legal"}, {"number": listed // 2}]
+        for tags in by_tags:
+            least = min([await took(tags) for _ in range(20)])
+            told("list", f"of {listed} runs by {tags}, at most 50: {least * 1e3:.1f} ms")
 
 
 def lines(where: Path) -> list[str]:
@@ -227,7 +353,7 @@ def resident_bytes() -> int:
 
 
 def told(name: str, what: str) -> None:
-    print(f"{name:8}{what}", flush=True)
+    print(f"{name:10}{what}", flush=True)
 
 
 MEASURED = {
@@ -236,16 +362,25 @@ MEASURED = {
     "runs": many_runs,
     "fan": fan,
     "paused": paused,
+    "waiting": waiting,
     "killed": killed,
+    "pipeline": pipeline,
+    "long": long,
+    "list": lists,
     "import": import_time,
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What agents of Python functions cost.")
+    global listed
+    parser = argparse.ArgumentParser(description="What agents and pipelines of Python functions cost.")
     parser.add_argument("what", nargs="*", metavar="NAME", help=", ".join(MEASURED))
     parser.add_argument("--store", type=Path, help="a directory on a disk")
+    parser.add_argument(
+        "--listed", type=int, default=listed, metavar="RUNS", help="so many are in the store that lists"
+    )
     args = parser.parse_args()
+    listed = args.listed
     for name in args.what or MEASURED:
         if name not in MEASURED:
             parser.error(f"no part {name!r}; there are: {', '.join(MEASURED)}")

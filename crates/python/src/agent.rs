@@ -15,7 +15,7 @@ use stepwell::{
 use stepwell_core::error::{Code, ErrorObject};
 use tokio::sync::watch;
 
-use crate::border::{Answer, Border, Queue, Replaced};
+use crate::border::{Answer, Border, Queue, Registered, Replaced};
 use crate::carrier::Carrier;
 use crate::context::duration;
 use crate::engine::{PyEngine, now, request};
@@ -120,13 +120,14 @@ impl From<DescribedRetry> for Retry {
 
 impl DescribedState {
     fn into_state(self, called: &Called, problems: &mut Vec<String>) -> State {
-        let (at, function) = (called.clone(), self.function);
+        let function = Registered::new(&called.queue, self.function);
+        let replaced = called.replaced.clone();
         let heartbeat = self.heartbeat_timeout.map(duration);
         let expected = Expected { of_loop: heartbeat.filter(|_| self.is_async) };
         let call = move |cx: Context| {
-            let at = at.clone();
+            let (function, replaced) = (function.clone(), replaced.clone());
             async move {
-                match at.queue.call(function, cx, expected, at.replaced).await? {
+                match function.call(cx, Vec::new(), expected, replaced).await? {
                     Answer::Next(next) => Ok(next),
                     Answer::Holds(_) | Answer::Value(_) => Ok(Next::done()),
                 }
@@ -188,11 +189,12 @@ impl DescribedNeed {
             "timeout" => Need::timeout(duration(self.timeout.ok_or("of kind TIMEOUT and has no timeout")?)),
             "conditional" => {
                 let function = self.condition.ok_or("of kind CONDITIONAL and has no condition")?;
-                let at = called.clone();
+                let (function, replaced) =
+                    (Registered::new(&called.queue, function), called.replaced.clone());
                 Need::conditional_on(move |cx: Context| {
-                    let at = at.clone();
+                    let (function, replaced) = (function.clone(), replaced.clone());
                     async move {
-                        match at.queue.call(function, cx, Expected::default(), at.replaced).await? {
+                        match function.call(cx, Vec::new(), Expected::default(), replaced).await? {
                             Answer::Holds(holds) => Ok(holds),
                             Answer::Next(_) | Answer::Value(_) => {
                                 Err(StepError::never_again("a condition led somewhere"))

@@ -32,6 +32,8 @@ enum Message {
     Call { call: u64, function: u64, cx: Box<Context>, args: Vec<Value> },
     /// A call should end.
     Cancel { call: u64 },
+    /// Nothing can call a function any more.
+    Forget { function: u64 },
     /// A request has ended.
     Done { request: u64, result: Done },
 }
@@ -94,18 +96,7 @@ impl Queue {
     }
 
     /// Lets a function be called, and waits for what it comes to. Told to end, it tells the function and waits on.
-    pub(crate) async fn call(
-        self: Arc<Self>,
-        function: u64,
-        cx: Context,
-        expected: Expected,
-        replaced: Replaced,
-    ) -> Result<Answer, StepError> {
-        self.call_with(function, cx, Vec::new(), expected, replaced).await
-    }
-
-    /// The same, with arguments besides the context.
-    pub(crate) async fn call_with(
+    async fn call(
         self: Arc<Self>,
         function: u64,
         cx: Context,
@@ -150,6 +141,39 @@ impl Queue {
     }
 }
 
+/// A function that a loop knows by its number, for as long as anything here can call it: then the loop forgets it.
+pub(crate) struct Registered {
+    queue: Arc<Queue>,
+    number: u64,
+}
+
+impl Registered {
+    /// Takes over the number that a function was given at the border of that queue; once for each.
+    pub(crate) fn new(queue: &Arc<Queue>, number: u64) -> Arc<Self> {
+        Arc::new(Self { queue: queue.clone(), number })
+    }
+
+    /// Lets it be called, and waits for what it comes to. Told to end, it tells the function and waits on.
+    pub(crate) async fn call(
+        self: Arc<Self>,
+        cx: Context,
+        args: Vec<Value>,
+        expected: Expected,
+        replaced: Replaced,
+    ) -> Result<Answer, StepError> {
+        self.queue.clone().call(self.number, cx, args, expected, replaced).await
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let is_open = self.queue.calls().is_some();
+        if is_open {
+            self.queue.push(Message::Forget { function: self.number });
+        }
+    }
+}
+
 /// A call that is told to end when nobody waits for it any more.
 struct ToldToEnd {
     queue: Arc<Queue>,
@@ -184,6 +208,9 @@ impl Border {
                     list.append(("call", call, function, PyContext::new(*cx), args))?;
                 }
                 Message::Cancel { call } => list.append(("cancel", call, py.None(), py.None(), py.None()))?,
+                Message::Forget { function } => {
+                    list.append(("forget", function, py.None(), py.None(), py.None()))?;
+                }
                 Message::Done { request, result } => match result(py) {
                     Ok(value) => list.append(("done", request, value, py.None(), py.None()))?,
                     Err(error) => list.append(("failed", request, error, py.None(), py.None()))?,

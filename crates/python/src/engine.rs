@@ -241,6 +241,18 @@ impl PyEngine {
         Ok(())
     }
 
+    /// Closes the engine, which nobody can use any more, as `abort` does, without waiting for that.
+    fn abandon(&self, py: Python<'_>) -> PyResult<()> {
+        let engine = self.engine(py)?.clone();
+        let (held, runtime) = (self.held.clone(), runtime::hold(py)?);
+        drop(runtime.handle().clone().spawn(async move {
+            tokio::join!(engine.shutdown(), async { engine.abort() });
+            drop(held.lock().expect("no panic happens under this lock").take());
+            drop(runtime);
+        }));
+        Ok(())
+    }
+
     /// Begins a run of a workflow.
     fn start(
         &self,

@@ -13,7 +13,7 @@ use stepwell_core::error::{Code, ErrorObject};
 use stepwell_core::workflow::definition::Definition;
 use tokio::sync::watch;
 
-use crate::border::{Answer, Border, Queue, Replaced};
+use crate::border::{Answer, Border, Queue, Registered, Replaced};
 use crate::context::{Question, ask_of, duration};
 use crate::engine::{PyEngine, request};
 use crate::errors::exception;
@@ -268,19 +268,28 @@ impl Builder<'_> {
     + Sync
     + 'static
     + use<> {
-        let called = self.called.clone();
-        move |cx, input| Box::pin(call(called.clone(), number, cx, vec![input]))
+        let (function, replaced) = self.registered(number);
+        move |cx, input| Box::pin(call(function.clone(), replaced.clone(), cx, vec![input]))
     }
 
     fn called(&self, number: u64) -> Callback {
-        let called = self.called.clone();
-        Callback::new(move |cx, args: Vec<Value>| call(called.clone(), number, cx, args))
+        let (function, replaced) = self.registered(number);
+        Callback::new(move |cx, args: Vec<Value>| call(function.clone(), replaced.clone(), cx, args))
+    }
+
+    fn registered(&self, number: u64) -> (Arc<Registered>, Replaced) {
+        (Registered::new(&self.called.queue, number), self.called.replaced.clone())
     }
 }
 
 /// Lets a function be called with arguments, for a value.
-async fn call(called: Called, function: u64, cx: Context, args: Vec<Value>) -> Result<Value, StepError> {
-    match called.queue.call_with(function, cx, args, Expected::default(), called.replaced).await? {
+async fn call(
+    function: Arc<Registered>,
+    replaced: Replaced,
+    cx: Context,
+    args: Vec<Value>,
+) -> Result<Value, StepError> {
+    match function.call(cx, args, Expected::default(), replaced).await? {
         Answer::Value(value) => Ok(value),
         Answer::Next(_) | Answer::Holds(_) => Err(StepError::never_again("a function led somewhere")),
     }

@@ -55,7 +55,11 @@ fn target(part: &Bound<'_, PyAny>, returned: &Bound<'_, PyAny>) -> PyResult<Rout
 }
 
 fn wrong(returned: &Bound<'_, PyAny>) -> PyResult<Route> {
-    let shown: String = returned.repr()?.to_str()?.chars().take(80).collect();
+    let shown: String = match returned.repr() {
+        Ok(text) => text.to_string_lossy().chars().take(80).collect(),
+        // Nested too deeply, say: that it names no step is what is to be told.
+        Err(_) => format!("a {} that cannot be shown", returned.get_type().name()?),
+    };
     Ok(Err(bad_route(format!("it returned {shown}, which names no step"))
         .with_hint("return the name of a step, (name, payload), a list of these, or None to end")))
 }

@@ -11,6 +11,7 @@ use stepwell_core::ids::Seq;
 
 use crate::batch::PyBatchResult;
 use crate::border::Border;
+use crate::context::duration;
 use crate::engine::{now, request, seconds};
 use crate::value::{to_json, to_python};
 
@@ -288,6 +289,18 @@ impl PyRun {
     fn resume(&self, py: Python<'_>, border: &Border, number: u64) -> PyResult<()> {
         let run = self.run.clone();
         request(py, border, number, async move { run.resume().await }, |py, ()| Ok(py.None()))
+    }
+
+    /// Gives it so many seconds from now on.
+    fn limit_time(&self, py: Python<'_>, border: &Border, number: u64, limit: f64) -> PyResult<()> {
+        let (run, limit) = (self.run.clone(), duration(limit));
+        request(py, border, number, async move { run.limit_time(limit).await }, |py, ()| Ok(py.None()))
+    }
+
+    /// Deletes it, once it has ended, with its child runs.
+    fn delete(&self, py: Python<'_>, border: &Border, number: u64) -> PyResult<()> {
+        let run = self.run.clone();
+        request(py, border, number, async move { run.delete().await }, |py, ()| Ok(py.None()))
     }
 
     fn cancel(&self, py: Python<'_>, border: &Border, number: u64) -> PyResult<()> {

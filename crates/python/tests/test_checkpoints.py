@@ -95,6 +95,36 @@ async def test_a29_what_is_not_paused_is_not_resumed(store: str) -> None:
     assert chain.agent.run_id == result.run_id
 
 
+@pytest.mark.parametrize("paused", [True, False])
+async def test_resume_sets_another_time_limit(store: str, paused: bool) -> None:
+    chain = Chain("limited", store)
+    running = asyncio.create_task(chain.agent.run(timeout=3_600))
+    await chain.begun.wait()
+    if paused:
+        await chain.agent.pause()
+    assert await chain.agent.resume(timeout=0.05) is paused
+    with pytest.raises(stepwell.RunTimeout, match="within the 50 ms that it was given anew"):
+        await running
+    with pytest.raises(stepwell.ResumeError, match="cannot be given another time limit"):
+        await chain.agent.resume(timeout=1)
+
+
+async def test_a_restored_run_goes_on_with_the_time_that_resume_gives_it(store: str) -> None:
+    chain = Chain("limited", store)
+    running = asyncio.create_task(chain.agent.run())
+    await chain.begun.wait()
+    checkpoint = await chain.agent.pause()
+    await chain.agent.cancel_all()
+    with pytest.raises(stepwell.RunCancelled):
+        await running
+    run_id = await chain.agent.restore_from_checkpoint(checkpoint)
+    with pytest.raises(ValueError, match="timeout must be a number of seconds, more than 0"):
+        await chain.agent.resume(timeout=0)
+    assert await chain.agent.resume(timeout=0.05)
+    with pytest.raises(stepwell.RunTimeout):
+        await (await chain.agent.find(run_id)).wait()
+
+
 PROGRAM = """
 import asyncio, os, sys
 from stepwell import Agent

@@ -90,6 +90,43 @@ async def test_f4_a_run_that_never_pauses_is_completed(backend: Backend) -> None
     assert result.to_dict()["final_pipeline_context"]["initial_prompt"] == "hello"
 
 
+async def test_a_completed_run_is_deleted_if_the_runner_is_to(backend: Backend) -> None:
+    counter = Counter()
+    pipeline = counter.step("load") >> counter.step("save", fails=True)
+    keeps = Flujo(pipeline, state_backend=backend)
+    async with keeps, Flujo(pipeline, state_backend=backend, delete_on_completion=True) as runner:
+        with pytest.raises(RunFailedError):
+            await runner.run_async(7, run_id="r")
+        failed = await runner._found("r")
+        await failed.retry()
+        # Whoever waits for it is told how it ended, all of them.
+        results = await asyncio.gather(*(runner.run_async(7, run_id="r") for _ in range(5)))
+        assert [(result.status, result.output) for result in results] == [("completed", 7)] * 5
+        with pytest.raises(StepwellError, match="r is not in the store"):
+            await failed.status()
+        *_, last = [told async for told in runner.stream(8, run_id="r")]
+        assert isinstance(last, PipelineResult)
+        assert (last.output, counter.calls) == (8, {"load": 2, "save": 3})
+        await keeps.run_async(9, run_id="kept")
+        assert await (await keeps._found("kept")).status() == "completed"
+
+
+async def test_a_run_that_waits_is_not_deleted(backend: Backend) -> None:
+    async with Flujo(
+        Step.human_in_the_loop("ask", "Send?"), state_backend=backend, delete_on_completion=True
+    ) as runner:
+        paused = await runner.run_async(run_id="r")
+        run = await runner._found("r")
+        assert await run.status() == "paused"
+        assert paused.wait_id is not None
+        await run.answer(paused.wait_id, "yes")
+        # Here it is nobody's who would delete it.
+        assert (await run.wait()).output == "yes"
+        assert (await runner.run_async(run_id="r")).output == "yes"
+        with pytest.raises(StepwellError, match="r is not in the store"):
+            await run.status()
+
+
 async def test_f5_tags_are_kept_and_the_right_one_wins_per_key(backend: Backend) -> None:
     pipeline = Pipeline(
         [Step("read", lambda data, *, context: [data, context.metadata])],

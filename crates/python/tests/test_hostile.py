@@ -13,8 +13,10 @@ from stepwell import (
     ConfigurationError,
     Engine,
     Flujo,
+    Pipeline,
     ResourcePool,
     RetryPolicy,
+    RunFailed,
     Step,
     StepwellError,
 )
@@ -22,6 +24,12 @@ from stepwell import (
 
 async def nothing(_context: object) -> None:
     pass
+
+
+def with_nothing() -> Agent:
+    agent = Agent("hostile", store="memory:")
+    agent.add_state("nothing", nothing)
+    return agent
 
 
 def add(**options: Any) -> None:
@@ -84,6 +92,39 @@ def test_f14_what_is_nested_beyond_all_bounds_is_refused_as_what_it_is(name: str
     given: dict[str, Any] = {"name": "step", "func": nothing, name: nested()}
     with pytest.raises((TypeError, ValueError), match=rf"{name} must be .* a list that cannot be shown"):
         Agent("hostile", store="memory:").add_state(**given)
+
+
+@pytest.mark.parametrize(
+    ("told", "take"),
+    [
+        ("reducers", lambda given: Agent("hostile", reducers={"key": given})),
+        ("dependencies", lambda given: add(dependencies=[given])),
+        ("input", lambda given: with_nothing().run_sync(given)),
+        ("neither a pipeline nor a step", lambda given: Pipeline.of(given)),
+        ("name of a pipeline", lambda given: Pipeline([], name=given)),
+        ("metadata of a pipeline", lambda given: Pipeline([], metadata=given)),
+        ("name of a step", lambda given: Step(given, nothing)),
+        ("custom", lambda given: ResourcePool(custom=given)),
+        ("non_retryable", lambda given: RetryPolicy(non_retryable=given)),
+    ],
+)
+def test_what_is_nested_beyond_all_bounds_is_named_in_place_of_the_stack(
+    told: str, take: Callable[[Any], object]
+) -> None:
+    with pytest.raises(
+        (TypeError, ValueError), match=f"{told}.*that cannot be shown|cannot be shown.*{told}"
+    ):
+        take(nested())
+
+
+async def test_a_route_that_is_nested_beyond_all_bounds_names_no_step(store: str) -> None:
+    async def work(_context: object) -> Any:
+        return (1, nested())
+
+    agent = Agent("hostile", store=store)
+    agent.add_state("work", work)
+    with pytest.raises(RunFailed, match="it returned a tuple that cannot be shown, which names no step"):
+        await agent.run()
 
 
 def test_f14_a_hook_that_cannot_be_called_is_refused() -> None:

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,6 +90,33 @@ agent = Agent("fan", max_concurrent=20)
 agent.add_state("fork", fork)
 agent.add_state("part", part)
 agent.add_state("merge", merge)
+if sys.argv[1] == "dies":
+    asyncio.run(dies())
+run()
+"""
+)
+
+BACKOFF = (
+    HEAD
+    + """
+from stepwell import RetryPolicy
+
+
+async def work(context):
+    note(str(context.attempt))
+    if context.attempt == 1:
+        raise ConnectionError("not yet")
+
+
+async def dies():
+    begun = await agent.start(run_id="r")
+    while not any([event["event"]["type"] == "AttemptFailed" async for event in begun.events()]):
+        await asyncio.sleep(0.001)
+    die()
+
+
+agent = Agent("backoff")
+agent.add_state("work", work, retry_policy=RetryPolicy(1, initial_delay=1.5, jitter=False))
 if sys.argv[1] == "dies":
     asyncio.run(dies())
 run()
@@ -210,6 +239,27 @@ def test_a35_of_a_fan_out_that_is_killed_only_what_was_not_done_is_done_again(tm
     assert code == 0
     assert "'sum': 190}" in out
     assert sorted(noted(tmp_path)[20:]) == sorted(f"{n} 2" for n in range(10, 20))
+
+
+def test_a23_a_kill_in_a_backoff_changes_neither_the_number_nor_the_time_of_the_next_attempt(
+    tmp_path: Path,
+) -> None:
+    assert lives(tmp_path, BACKOFF, "dies")[0] == -9
+    assert lives(tmp_path, BACKOFF, "lives") == (0, "completed {}\n")
+    assert noted(tmp_path) == ["1", "2"]
+    journal = [json.loads(line) for line in stepwell(tmp_path, "events", "r", "--json").stdout.splitlines()]
+    [failed] = [one for one in journal if one["type"] == "AttemptFailed"]
+    begun = [one for one in journal if one["type"] == "AttemptStarted"]
+    assert [one["attempt"] for one in begun] == [1, 2]
+    due = datetime.fromtimestamp(failed["data"]["retry_at"] / 1_000_000, timezone.utc)
+    # As it was said before the kill, a second and a half after the failure.
+    assert due - moment(failed) == timedelta(seconds=1.5)
+    assert moment(begun[1]) >= due
+    assert not any(one["type"] == "AttemptLost" for one in journal)
+
+
+def moment(event: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(event["at"].replace("Z", "+00:00"))
 
 
 @pytest.mark.parametrize("where", ["loop", "thread"])

@@ -77,7 +77,6 @@ ANY: Any = 7
         (lambda: Pipeline([ANY]), "7 is neither a pipeline nor a step"),
         (lambda: Pipeline(ANY), "a pipeline is made of a list of steps"),
         (lambda: Flujo(add("a", 1), usage_limits=object()), "usage_limits cannot be given yet"),
-        (lambda: Flujo(add("a", 1), delete_on_completion=True), "delete_on_completion cannot be given yet"),
         (lambda: Flujo(), "a runner needs a pipeline"),
         (
             lambda: Flujo(registry={"a": add("a", 1)}, pipeline_name="b"),

@@ -111,7 +111,7 @@ async def test_f6_pages_have_no_gap_and_no_repeat(client: TaskClient) -> None:
         return data
 
     pipeline = Pipeline([Step("nothing", nothing)], name="many")
-    ids = [f"run_{n:03}" for n in range(200)]
+    ids = [f"run_{n:03}" for n in range(1_000)]
     await asyncio.gather(
         *(
             client.start_task(pipeline, n, run_id=run_id, metadata={"odd": n % 2 == 1})
@@ -127,11 +127,11 @@ async def test_f6_pages_have_no_gap_and_no_repeat(client: TaskClient) -> None:
     assert order == sorted(order, reverse=True)
     pages = [
         task
-        for offset in range(0, 120, 30)
-        for task in await client.list_tasks(**found, limit=30, offset=offset)
+        for offset in range(0, 600, 60)
+        for task in await client.list_tasks(**found, limit=60, offset=offset)
     ]
     assert pages == whole
-    assert await client.list_tasks(**found, offset=97) == whole[97:]
+    assert await client.list_tasks(**found, offset=497) == whole[497:]
 
 
 @pytest.mark.parametrize(

@@ -537,6 +537,8 @@ pub struct Prune {
     pub before: Timestamp,
     /// Those of one of these; empty: of any that ends a run. Of a tree the status of its root counts.
     pub status: Vec<RunStatus>,
+    /// Only that run, which has no parent, and its child runs, however deep: all in one step or not at all.
+    pub tree: Option<RunId>,
     /// Only says what would be deleted.
     pub dry_run: bool,
 }
@@ -544,7 +546,12 @@ pub struct Prune {
 impl Prune {
     /// Returns the deletion of all that ended before then.
     pub fn before(before: Timestamp) -> Self {
-        Self { before, status: Vec::new(), dry_run: false }
+        Self { before, status: Vec::new(), tree: None, dry_run: false }
+    }
+
+    /// Returns the deletion of one run that has ended, whenever that was, with its child runs.
+    pub fn tree(root: RunId) -> Self {
+        Self { tree: Some(root), ..Self::before(Timestamp(i64::MAX)) }
     }
 
     /// Returns the statuses whose runs go.

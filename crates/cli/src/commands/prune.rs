@@ -39,7 +39,7 @@ pub(crate) async fn prune(shared: &Shared, args: &Args) -> Result<Exit, ErrorObj
             .with_hint(format!("runs end as one of: {ends}")));
     }
     let opened = project::open_existing(shared.store()).await?;
-    let prune = Prune { before, status, dry_run: args.dry_run };
+    let prune = Prune { status, dry_run: args.dry_run, ..Prune::before(before) };
     let pruned = opened.prune(&prune).await.map_err(super::stored)?;
     output::is_done(format!("{} themselves are deleted", counted(pruned.runs as usize, "run")));
     if shared.json {

@@ -261,6 +261,7 @@ impl Model {
             | Event::NeedJudged { .. }
             | Event::Conflict { .. }
             | Event::TokenAbsorbed { .. }
+            | Event::TimeLimited { .. }
             | Event::CheckpointTaken => {}
         }
         None

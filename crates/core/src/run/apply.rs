@@ -43,6 +43,7 @@ impl Run {
             updated_at: Timestamp::default(),
             now: Timestamp::default(),
             deadline: None,
+            time_limit_ms: None,
             input: null.clone(),
             first_input: null.clone(),
             first_context: Map::new(),
@@ -298,6 +299,12 @@ impl Run {
                 self.pause_reason = None;
                 self.updated_at = at;
                 self.await_checkpoint(at);
+            }
+            Event::TimeLimited { timeout_ms, deadline } => {
+                self.time_limit_ms = Some(*timeout_ms);
+                self.deadline = Some(*deadline);
+                self.set_timer(TimerKey::Run, self.deadline);
+                self.updated_at = at;
             }
             Event::RunRetried { epoch, input, deadline, .. } => {
                 self.run_retried(*epoch, input.as_ref(), *deadline, at);

@@ -113,6 +113,11 @@ pub enum Command {
         /// The answer, if one is given with it: both or none.
         answer: Option<Answer>,
     },
+    /// Gives the run another time limit, from now on.
+    LimitTime {
+        /// How long it may take still.
+        timeout_ms: u64,
+    },
     /// Ends the run.
     Cancel {
         /// What the caller says.
@@ -178,6 +183,7 @@ impl Command {
             Self::NoteChild { .. } => "NoteChild",
             Self::Pause { .. } => "Pause",
             Self::Resume { .. } => "Resume",
+            Self::LimitTime { .. } => "LimitTime",
             Self::Cancel { .. } => "Cancel",
             Self::CancelStep { .. } => "CancelStep",
             Self::Retry { .. } => "Retry",

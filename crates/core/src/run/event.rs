@@ -304,6 +304,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         note: Option<String>,
     },
+    /// It has another time limit.
+    TimeLimited {
+        /// How long it may take from here on.
+        timeout_ms: u64,
+        /// When it runs out of time.
+        deadline: Timestamp,
+    },
     /// A new epoch of a run that failed, or that completed although something in it failed.
     RunRetried {
         /// The epoch that begins.
@@ -523,6 +530,7 @@ impl Event {
             Self::TokenAbsorbed { .. } => "TokenAbsorbed",
             Self::RunPaused { .. } => "RunPaused",
             Self::RunResumed { .. } => "RunResumed",
+            Self::TimeLimited { .. } => "TimeLimited",
             Self::RunRetried { .. } => "RunRetried",
             Self::RunCompleted { .. } => "RunCompleted",
             Self::RunFailed { .. } => "RunFailed",

@@ -60,6 +60,8 @@ pub struct Run {
     /// The latest moment of an event; what is decided later is never dated before it.
     now: Timestamp,
     deadline: Option<Timestamp>,
+    /// What it was given in place of the time limit of its definition.
+    time_limit_ms: Option<u64>,
     input: Payload,
     first_input: Payload,
     first_context: Map<String, Value>,

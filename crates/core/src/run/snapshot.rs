@@ -23,7 +23,7 @@ use crate::workflow::definition::Step;
 use crate::workflow::{StepIx, Workflow};
 
 /// Grows with every change of what is kept or of what it means, also when the change is one of the fold.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// What is kept of a run.
 #[derive(Serialize, Deserialize)]
@@ -41,6 +41,7 @@ struct Form<'r> {
     updated_at: Timestamp,
     now: Timestamp,
     deadline: Option<Timestamp>,
+    time_limit_ms: Option<u64>,
     input: Payload,
     /// None: it is the input.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
@@ -126,6 +127,7 @@ impl Run {
             updated_at: self.updated_at,
             now: self.now,
             deadline: self.deadline,
+            time_limit_ms: self.time_limit_ms,
             input: self.input.clone(),
             first_input: (!Arc::ptr_eq(&self.first_input, &self.input)).then(|| self.first_input.clone()),
             first_context: Cow::Borrowed(&self.first_context),
@@ -170,6 +172,7 @@ impl Run {
             updated_at: form.updated_at,
             now: form.now,
             deadline: form.deadline,
+            time_limit_ms: form.time_limit_ms,
             first_input: form.first_input.unwrap_or_else(|| form.input.clone()),
             input: form.input,
             first_context: form.first_context.into_owned(),

@@ -84,6 +84,29 @@ fn neither_a_pause_nor_a_question_moves_the_deadline_and_a_retry_sets_a_new_one(
     assert_eq!(world.run.deadline(), Some(world.now.plus_ms(60_000)));
 }
 
+/// spec/fluffy.md §1.1: `resume(timeout=)` sets a new deadline.
+#[test]
+fn a_new_time_limit_counts_from_now_on_until_the_run_is_tried_again() {
+    let mut world = limited();
+    world.wait_ms(50_000);
+    world.ok(Command::Pause { reason: None });
+    world.ok(Command::LimitTime { timeout_ms: 20_000 });
+    let given = Some(world.now.plus_ms(20_000));
+    assert_eq!((world.run.deadline(), world.last_kinds()), (given, vec!["TimeLimited"]));
+    world.wait_ms(10_000);
+    assert!(world.fire_due().is_empty(), "the first deadline counts no more");
+    world.ok(Command::Resume { reason: None, answer: None });
+    assert_eq!(world.run.deadline(), given);
+    world.wait_ms(10_000);
+    assert_eq!(world.fire_due(), [TimerKey::Run]);
+    let error = world.run.error().expect("it ran out of time");
+    assert_eq!((error.code, error.data["timeout_ms"].as_u64()), (Code::WORKFLOW_TIMEOUT, Some(20_000)));
+    assert!(error.message.ends_with("did not end within the 20000 ms that it was given anew"), "{error}");
+    assert_eq!(world.refused(Command::LimitTime { timeout_ms: 1 }), "terminal");
+    world.ok(Command::Retry { input: None, reason: None });
+    assert_eq!(world.run.deadline(), Some(world.now.plus_ms(60_000)));
+}
+
 /// A run with so many ancestors, of one step.
 fn at_depth(depth: u32) -> World {
     let parent = Parent { run: "run_parent".into(), wait: "wait_parent".into(), depth };

@@ -165,7 +165,10 @@ impl History {
                     self.submit(&Command::Cancel { reason: None });
                 }
             }
-            94..=95 => self.retry(),
+            94 => self.retry(),
+            95 => {
+                self.submit(&Command::LimitTime { timeout_ms: 1_000_000 });
+            }
             96..=97 => self.settle(),
             _ => self.world.wait_ms([1, 40, 150, 1_000][self.rng.below(4)]),
         }

@@ -62,6 +62,7 @@ fn run_commands(world: &World) -> Vec<(&'static str, Command)> {
         ("Start", Command::Start),
         ("Pause", Command::Pause { reason: None }),
         ("Resume", Command::Resume { reason: None, answer: None }),
+        ("LimitTime", Command::LimitTime { timeout_ms: 1_000 }),
         ("Cancel", Command::Cancel { reason: None }),
         ("CancelStep", Command::CancelStep { step: "a".into() }),
         ("Retry", Command::Retry { input: None, reason: None }),

@@ -73,13 +73,21 @@ class Border:
         self._told_to_end: set[int] = set()
         self._is_watched = False
         if loop is not None:
+            # The loop has it from now on, and nobody else for long: with its loop it goes, also if that is not closed.
             loop.add_reader(self.native.fileno(), self._read)
-            weakref.finalize(loop, self.native.close)
+            weakref.finalize(self, self.native.close)
 
     @classmethod
     def apart(cls) -> Border:
         """Return one where nothing is ever called."""
         return cls(None)
+
+    @classmethod
+    def gone(cls) -> Border:
+        """Return one whose loop has ended: calls wait until their functions are taken to another."""
+        border = cls(None)
+        border.native.close()
+        return border
 
     @property
     def is_closed(self) -> bool:
@@ -88,7 +96,7 @@ class Border:
         return loop is None or loop.is_closed()
 
     def register(self, function: Function) -> int:
-        """Make a function known; return the number that the engine calls it by."""
+        """Make a function known until the engine forgets it; return the number that it is called by."""
         number = next(self._numbers)
         self._functions[number] = function
         return number
@@ -155,6 +163,8 @@ class Border:
                 if (task := self._tasks.get(number)) is not None:
                     self._told_to_end.add(number)
                     task.cancel()
+            elif kind == "forget":
+                self._functions.pop(number, None)
             elif (future := self._requests.get(number)) is None or future.done():
                 continue
             elif kind == "done":
@@ -323,17 +333,22 @@ def _is_told_to_end(task: asyncio.Task[None]) -> bool:
     return cast("_CountingTask", task).told_to_end > 0
 
 
-_borders: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Border] = weakref.WeakKeyDictionary()
+#: What a border is called for belongs to tasks of its loop, so that whoever holds one holds the loop.
+_borders: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Border]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def of_running_loop() -> Border:
     """Return the border of the running loop."""
     loop = asyncio.get_running_loop()
-    border = _borders.get(loop)
+    known = _borders.get(loop)
+    border = None if known is None else known()
     if border is None:
         # Those of loops that have ended and are not collected yet.
         for other, left in list(_borders.items()):
-            if other.is_closed():
-                left.native.close()
-        border = _borders[loop] = Border(loop)
+            if other.is_closed() and (ended := left()) is not None:
+                ended.native.close()
+        border = Border(loop)
+        _borders[loop] = weakref.ref(border)
     return border

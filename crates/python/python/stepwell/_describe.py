@@ -122,6 +122,7 @@ def needs(given: Mapping[str, Need] | Iterable[str] | None) -> dict[str, Depende
             f"dependencies must be a dict or a list of names, not {_checks.shown(given)}: write [{given!r}]"
         )
     if not isinstance(given, Mapping):
+        given = [_checks.instance("a name in dependencies", name, str) for name in given]
         return {name: DependencyConfig(DependencyType.REQUIRED) for name in given}
     return {name: _need(name, need) for name, need in given.items()}
 
@@ -179,7 +180,9 @@ def resources_of(given: ResourceRequirements | None) -> tuple[dict[str, float], 
 def one(name: str, value: Any, other: str, other_value: Any) -> Any:
     """Return what was given once, or twice alike."""
     if value is not None and other_value is not None and value != other_value:
-        raise ValueError(f"{name} is {value!r} and {other} is {other_value!r}: give one of them")
+        raise ValueError(
+            f"{name} is {_checks.shown(value)} and {other} is {_checks.shown(other_value)}: give one of them"
+        )
     return other_value if value is None else value
 
 

@@ -124,6 +124,28 @@ async def closed(key: Key) -> None:
         await of_running_loop().request(engine.shutdown)
 
 
+def abandoned(key: Key) -> None:
+    """Close an engine whose only holder is gone without a word. At any moment of any thread: it waits for nothing."""
+    engine = _engines.pop(key, None)
+    _kept.discard(key)
+    _holders.pop(key, None)
+    if engine is not None:
+        _pipelines.pop(engine, None)
+        engine.abandon()
+
+
+def lend(owner: object, engine: _native.Engine) -> None:
+    """Take note of an engine that somebody is to close; it is closed at the latest when they are gone."""
+    lent.add(engine)
+    weakref.finalize(owner, _take_back, engine).atexit = False
+
+
+def _take_back(engine: _native.Engine) -> None:
+    if engine in lent:
+        lent.discard(engine)
+        engine.abandon()
+
+
 def opened_now(store: str | None, pool: ResourcePool | None) -> _native.Engine:
     """Return the engine of a store for a look, opened if nobody has yet, while the thread waits."""
     known_by = key(store, pool)

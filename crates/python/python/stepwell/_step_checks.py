@@ -28,7 +28,9 @@ def branch_name(key: Any) -> str:
         return {None: "null", True: "true", False: "false"}[key]
     if isinstance(key, int | float):
         return repr(key)
-    raise ConfigurationError(f"a branch is named by a text, a number, a truth or None, not by {key!r}")
+    raise ConfigurationError(
+        f"a branch is named by a text, a number, a truth or None, not by {_checks.shown(key)}"
+    )
 
 
 def no_budgets(what: str) -> str:
@@ -46,7 +48,7 @@ def checked(name: object) -> str:
     """Return a name that is a text."""
     if isinstance(name, str):
         return name
-    raise ConfigurationError(f"the name of a step must be a text, not {name!r}")
+    raise ConfigurationError(f"the name of a step must be a text, not {_checks.shown(name)}")
 
 
 def refuse(name: object, problems: list[str]) -> None:
@@ -69,13 +71,15 @@ def unsupported(given: dict[str, Any], known: tuple[str, ...]) -> list[str]:
 def place(name: str, value: object, problems: list[str]) -> None:
     """Find out whether a place in the context is one."""
     if value is not None and not (isinstance(value, str) and value):
-        problems.append(f"{name} must be a place in the context such as 'report.rows', not {value!r}")
+        problems.append(
+            f"{name} must be a place in the context such as 'report.rows', not {_checks.shown(value)}"
+        )
 
 
 def message(value: object, problems: list[str]) -> None:
     """Find out whether what is asked is a text."""
     if value is not None and not isinstance(value, str):
-        problems.append(f"message_for_user must be a text, not {value!r}")
+        problems.append(f"message_for_user must be a text, not {_checks.shown(value)}")
 
 
 def tried(check: Callable[[], Any], problems: list[str]) -> Any:
@@ -103,7 +107,7 @@ def keys(given: object, problems: list[str]) -> list[str]:
     """Return keys of the context."""
     if isinstance(given, Sequence | set | frozenset) and not isinstance(given, str):
         return [str(key) for key in given]
-    problems.append(f"context_include_keys must be a list of context keys, not {given!r}")
+    problems.append(f"context_include_keys must be a list of context keys, not {_checks.shown(given)}")
     return []
 
 
@@ -117,7 +121,7 @@ def config(
     if isinstance(given, StepConfig):
         wanted = given
     elif given is not None:
-        problems.append(f"config must be a StepConfig, not {given!r}")
+        problems.append(f"config must be a StepConfig, not {_checks.shown(given)}")
     retries = tried(lambda: _checks.count("max_retries", wanted.max_retries), problems)
     timeout = None
     if wanted.timeout_s is not None:
@@ -177,7 +181,7 @@ def body(given: object, what: str, problems: list[str]) -> Pipeline:
 def bodies(given: object, what: str, problems: list[str]) -> dict[str, Pipeline]:
     """Return what stands within a step, by name."""
     if not isinstance(given, Mapping):
-        problems.append(f"{what} must be a dict of steps or pipelines, not {given!r}")
+        problems.append(f"{what} must be a dict of steps or pipelines, not {_checks.shown(given)}")
         return {}
     ways: dict[str, Pipeline] = {}
     for key, way in given.items():

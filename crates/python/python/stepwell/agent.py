@@ -77,7 +77,9 @@ class Agent(AgentViews):
         self._store = store
         for key, reducer in _checks.mapping("reducers", reducers).items():
             if reducer not in _REDUCERS:
-                raise ValueError(f"reducers[{key!r}] must be one of {', '.join(_REDUCERS)}, not {reducer!r}")
+                raise ValueError(
+                    f"reducers[{key!r}] must be one of {', '.join(_REDUCERS)}, not {_checks.shown(reducer)}"
+                )
         self._described = {
             "name": name,
             "max_concurrent": _checks.count("max_concurrent", max_concurrent),
@@ -90,7 +92,7 @@ class Agent(AgentViews):
             "reducers": dict(reducers or {}),
         }
         self._never_again = () if retry_policy is None else retry_policy.non_retryable
-        self._built: tuple[Border, _native.Engine, _native.Agent] | None = None
+        self._built: tuple[weakref.ref[Border], _native.Engine, _native.Agent] | None = None
         #: Steps were added since it was built.
         self._is_stale = False
         self._is_running = False
@@ -279,7 +281,9 @@ class Agent(AgentViews):
             "metadata": dict(metadata or {}),
         }
         if input is not None and not isinstance(input, Mapping):
-            raise TypeError(f"input must be a dict, whose keys steps find in their context, not {input!r}")
+            raise TypeError(
+                f"input must be a dict, whose keys steps find in their context, not {_checks.shown(input)}"
+            )
         given = dict(input or {})
         self._beginning += 1
         try:
@@ -306,25 +310,32 @@ class Agent(AgentViews):
                 pass  # It has ended.
         return self.create_checkpoint()
 
-    async def resume(self, *, run_id: str | None = None, allow_changes: bool = False) -> bool:
+    async def resume(
+        self, *, run_id: str | None = None, timeout: float | None = None, allow_changes: bool = False
+    ) -> bool:
         """Let a run go on; return False if nothing was paused.
 
         Args:
             run_id: Which run, also one that another process began; without it, the latest, or that of
                 `restore_from_checkpoint`.
+            timeout: Seconds that it may take from now on, waits included, in place of the time limit that it has; also
+                if it was not paused.
             allow_changes: A restored run goes on although the agent is another than that of the checkpoint.
 
         Raises:
             ResumeError: The run has ended.
             PipelineMismatchError: The agent is another than that of the checkpoint.
         """
+        limit = _describe.optional_seconds("timeout", timeout)
         if self._restored is not None and run_id in (None, self._restored.run_id):
             self._restored.allow_changes |= allow_changes
-            await self._go_on(self._restored)
+            await self._go_on(self._restored, limit)
             return True
         if run_id is None and self._current() is None:
             return False
         run = await self._named(run_id)
+        if limit is not None:
+            await run.limit_time(limit)
         is_new = run.id not in self._live
         self._live.add(run.id)
         await run.carry()
@@ -449,8 +460,8 @@ class Agent(AgentViews):
             raise ResumeError(f"agent {self.name!r} has no run", hint="give the id of one")
         return run
 
-    async def _go_on(self, restored: Restored) -> Run:
-        """Make the run of a checkpoint, and let it go on."""
+    async def _go_on(self, restored: Restored, limit: float | None = None) -> Run:
+        """Make the run of a checkpoint, and let it go on: so many seconds, if it gets another time limit."""
         border = of_running_loop()
         native = await self._at(border)
         text = restored.checkpoint._text()
@@ -458,6 +469,8 @@ class Agent(AgentViews):
             lambda b, n: native.restore(b, n, text, restored.run_id, restored.allow_changes)
         )
         run = self._begun(made)
+        if limit is not None:
+            await run.limit_time(limit)
         if await run.status() == TaskStatus.PAUSED:
             await run.resume()
         return run
@@ -476,7 +489,8 @@ class Agent(AgentViews):
     def _add_to_live(self, state: _describe.State) -> None:
         if self._built is None:
             return
-        border, engine, native = self._built
+        at, engine, native = self._built
+        border = at() or Border.gone()
         for run_id in sorted(self._live):
             run = engine.find_now(self.name, run_id)
             if TaskStatus(run.look()[0]) in _ENDED:
@@ -518,7 +532,7 @@ class Agent(AgentViews):
             ConfigurationError: Runs of another agent of this name, but for that one, would go on with its functions.
         """
         is_newest = _newest.get((engine, self.name)) is self
-        is_known = is_newest and self._built is not None and self._built[:2] == (border, engine)
+        is_known = is_newest and self._built is not None and self._built[:2] == (weakref.ref(border), engine)
         if is_known and not self._is_stale and self._built is not None:
             return self._built[2]
         other = self._newest_other(engine)
@@ -533,7 +547,7 @@ class Agent(AgentViews):
                 )
             self._started |= other._started
         native = self._build(engine, border)
-        self._built, self._is_stale = (border, engine, native), False
+        self._built, self._is_stale = (weakref.ref(border), engine, native), False
         _newest[engine, self.name] = self
         return native
 
@@ -544,7 +558,8 @@ class Agent(AgentViews):
 
     def _uses_its_functions(self, engine: _native.Engine, *, but: str | None) -> str:
         """Return what of it is under way, in words, but for one run; nothing, if its loop has ended."""
-        if self._built is None or self._built[0].is_closed:
+        border = None if self._built is None else self._built[0]()
+        if border is None or border.is_closed:
             return ""
         for run_id in list(self._started):
             if TaskStatus(engine.find_now(self.name, run_id).look()[0]) in _ENDED:

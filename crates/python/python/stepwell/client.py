@@ -98,7 +98,8 @@ class Client:
         return Run(
             await self.engine._request(
                 lambda engine, border, n: engine.start(border, n, read._native, given, options)
-            )
+            ),
+            keeps=self.engine,
         )
 
     async def run_workflow(
@@ -218,7 +219,8 @@ class Client:
         Raises:
             TaskNotFoundError: There is no such run.
         """
-        return Run(await self.engine._request(lambda engine, border, n: engine.find(border, n, run_id)))
+        found = await self.engine._request(lambda engine, border, n: engine.find(border, n, run_id))
+        return Run(found, keeps=self.engine)
 
     async def cancel(self, run_id: str) -> None:
         """Cancel a run: what runs is ended, what waits is withdrawn. A second time changes nothing.

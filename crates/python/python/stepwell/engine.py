@@ -123,7 +123,7 @@ class Engine:
                     await self._border.request(native.shutdown)
                     raise
                 self._native = native
-                _engines.lent.add(native)
+                _engines.lend(self, native)
         return self._native
 
     def _check_open(self) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import weakref
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from stepwell import _checks, _native, _progress, backends
+from stepwell import _checks, _engines, _native, _progress, backends
 from stepwell._border import Start, of_running_loop
 from stepwell._plain import plain
 from stepwell._signatures import is_async
@@ -19,6 +22,7 @@ from stepwell.errors import ConfigurationError, PipelineMismatchError, RunFailed
 from stepwell.pipeline import Pipeline
 from stepwell.pipeline_result import BUILT_IN, PipelineResult, error_message
 from stepwell.run import Run
+from stepwell.statuses import TaskStatus
 from stepwell.steps import Step
 from stepwell.task import Task
 
@@ -95,7 +99,9 @@ class Flujo:
             usage_limits: Not carried out yet.
             hooks: Called with each `RunEvent` of a run; an exception in one is logged and changes nothing.
             state_backend: Where runs are kept; without it in the store of the project.
-            delete_on_completion: Not carried out yet.
+            delete_on_completion: A run that completes while `run_async`, `run` or `stream` waits for it is deleted
+                with its child runs when they have its result; another of its id can be begun then. One that failed,
+                was cancelled or is paused stays, and so does one that completes while nobody here waits for it.
             persist_state: False: in memory only.
             raise_on_failure: A run that fails or is cancelled raises `RunFailedError`; else its result says so.
             recover: Take over, while it is open, runs whose process died.
@@ -105,11 +111,6 @@ class Flujo:
         """
         if usage_limits is not None:
             raise ConfigurationError(no_budgets("usage_limits"))
-        if delete_on_completion:
-            raise ConfigurationError(
-                "delete_on_completion cannot be given yet: single runs cannot be deleted",
-                hint="`stepwell prune` deletes old runs",
-            )
         if not persist_state and state_backend is not None:
             raise ConfigurationError(
                 "give either state_backend or persist_state=False, which keeps runs in memory"
@@ -139,7 +140,13 @@ class Flujo:
             )
         self._backend: Backend = state_backend if persist_state else InMemoryBackend()
         self._owns_backend = not persist_state
+        if self._owns_backend:
+            # Nobody else can open this store: what it takes goes with the runner, also if that is never closed.
+            weakref.finalize(self, _engines.abandoned, backends.key_of(self._backend)).atexit = False
         self._raises = raise_on_failure
+        self._deletes = _checks.instance("delete_on_completion", delete_on_completion, bool)
+        #: How many wait for a run here: the last one deletes it.
+        self._waiting: Counter[str] = Counter()
         self._engine: _native.Engine | None = None
         self._recovers = recover
         self._serving: _native.Serving | None = None
@@ -177,7 +184,7 @@ class Flujo:
         """
         waits = None if timeout is None else _checks.seconds("timeout", timeout)
         run = await self._start(input, run_id, metadata, initial_context_data)
-        async with _progress.following(Run(run), progress):
+        async with self._waits_for(run), _progress.following(Run(run), progress):
             return await self._rested(run, waits)
 
     def run(self, input: Any = None, *, progress: bool = True, **options: Any) -> PipelineResult:
@@ -207,10 +214,12 @@ class Flujo:
             RunFailedError: It failed or was cancelled, unless the runner gives that back as a result.
         """
         run = await self._start(input, run_id, metadata, initial_context_data)
-        async for event in self._events(run):
-            self._tell(event)
-            yield event
-        yield await self._result(run)
+        async with self._waits_for(run):
+            async for event in self._events(run):
+                self._tell(event)
+                yield event
+            result = await self._result(run)
+        yield result
 
     stream_async = stream
 
@@ -271,6 +280,16 @@ class Flujo:
         run: _native.Run = await of_running_loop().request(lambda b, n: native.start(b, n, given, options))
         return run
 
+    @contextlib.asynccontextmanager
+    async def _waits_for(self, run: _native.Run) -> AsyncIterator[None]:
+        self._waiting[run.id] += 1
+        try:
+            yield
+        finally:
+            self._waiting[run.id] -= 1
+            if not self._waiting[run.id]:
+                del self._waiting[run.id]
+
     async def _rested(self, run: _native.Run, timeout: float | None) -> PipelineResult:
         try:
             await asyncio.wait_for(self._follow(run), timeout)
@@ -309,6 +328,8 @@ class Flujo:
         told = await of_running_loop().request(run.details)
         result = PipelineResult._of(told, self._model)
         cause = self._pipeline._causes.pop(result.run_id, None)
+        if self._deletes and result.status == TaskStatus.COMPLETED and self._waiting[run.id] == 1:
+            await of_running_loop().request(run.delete)
         if told["error"] is None or not self._raises:
             return result
         failed = from_object({**told["error"], "message": error_message(told)}, within=RunFailedError)

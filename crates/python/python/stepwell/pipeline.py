@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from stepwell import _engines, _native
+from stepwell import _checks, _engines, _native
 from stepwell._border import Border
 from stepwell._lowering import Lowering
 from stepwell.context import UNSET
@@ -51,7 +53,7 @@ class Pipeline:
         self._name = _name(name)
         self._metadata = _metadata(metadata)
         self._checked: _native.Pipeline | None = None
-        self._built: tuple[Border, _native.Engine, Any, _native.Pipeline] | None = None
+        self._built: tuple[weakref.ref[Border], _native.Engine, Any, _native.Pipeline] | None = None
         self._causes: dict[str, BaseException] = {}
 
     @classmethod
@@ -72,7 +74,7 @@ class Pipeline:
             return given
         if isinstance(given, Step):
             return given._alone()
-        raise ConfigurationError(f"{given!r} is neither a pipeline nor a step")
+        raise ConfigurationError(f"{_checks.shown(given)} is neither a pipeline nor a step")
 
     @property
     def steps(self) -> list[Step]:
@@ -135,20 +137,22 @@ class Pipeline:
             resources = None if self._built is None else self._built[2]
         if self._built is not None:
             at, of, given, native = self._built
-            if at is border and of is engine and given is resources:
+            if at() is border and of is engine and given is resources:
                 _engines.carry_out(engine, native)
                 return native
-        lowering = Lowering(border, engine, resources, self._note_cause)
+        # Not with the pipeline itself: it has what calls these functions, and would be kept by them.
+        lowering = Lowering(border, engine, resources, functools.partial(_note_cause, self._causes))
         native = _native.Pipeline.build(border.native, self._described(lowering))
         _engines.carry_out(engine, native)
-        self._built = (border, engine, resources, native)
+        self._built = (weakref.ref(border), engine, resources, native)
         return native
 
     def _described(self, lowering: Lowering) -> dict[str, Any]:
         return {"name": self.name, "metadata": self._metadata, "parts": lowering.parts(self)}
 
-    def _note_cause(self, context: _native.Context, error: BaseException) -> None:
-        self._causes[context.run_id] = error
+
+def _note_cause(causes: dict[str, BaseException], context: _native.Context, error: BaseException) -> None:
+    causes[context.run_id] = error
 
 
 def _steps_of(given: object) -> list[Step]:
@@ -158,10 +162,10 @@ def _steps_of(given: object) -> list[Step]:
 def _name(given: object) -> str | None:
     if given is None or (isinstance(given, str) and given):
         return given
-    raise ConfigurationError(f"the name of a pipeline must be a text, not {given!r}")
+    raise ConfigurationError(f"the name of a pipeline must be a text, not {_checks.shown(given)}")
 
 
 def _metadata(given: object) -> dict[str, Any]:
     if given is None or isinstance(given, Mapping):
         return dict(given or {})
-    raise ConfigurationError(f"the metadata of a pipeline must be a dict, not {given!r}")
+    raise ConfigurationError(f"the metadata of a pipeline must be a dict, not {_checks.shown(given)}")

@@ -78,7 +78,7 @@ class ResourcePool:
 def _custom(given: object) -> dict[str, float]:
     if not isinstance(given, Mapping):
         raise TypeError(
-            f"custom must be a dict of names and amounts, such as {{'licences': 1}}, not {given!r}"
+            f"custom must be a dict of names and amounts, such as {{'licences': 1}}, not {_checks.shown(given)}"
         )
     amounts = {}
     for name, amount in given.items():

@@ -44,9 +44,9 @@ non_retryable=(<class 'KeyError'>, 'BadKey'))
 def _types(given: object) -> tuple[type[BaseException] | str, ...]:
     remedy = "a tuple of exception types or their names, such as (KeyError, 'BadKey')"
     if isinstance(given, str) or not isinstance(given, tuple | list | set | frozenset):
-        raise TypeError(f"non_retryable must be {remedy}, not {given!r}")
+        raise TypeError(f"non_retryable must be {remedy}, not {_checks.shown(given)}")
     for one in given:
         is_type = isinstance(one, type) and issubclass(one, BaseException)
         if not is_type and not (isinstance(one, str) and one):
-            raise TypeError(f"non_retryable must be {remedy}; {one!r} is neither")
+            raise TypeError(f"non_retryable must be {remedy}; {_checks.shown(one)} is neither")
     return tuple(given)

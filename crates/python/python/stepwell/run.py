@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
-from stepwell import _native, _progress
+from stepwell import _checks, _native, _progress
 from stepwell._border import Border, of_running_loop
 from stepwell.checkpoint import Checkpoint
 from stepwell.errors import RunFailedError, StepwellError, from_object
@@ -27,10 +27,11 @@ class _Agent(Protocol):
 class Run:
     """A run. `Agent.start`, `Client.start` and others return it; any number of them may be of one run."""
 
-    def __init__(self, native: _native.Run, of: _Agent | None = None) -> None:
-        """Made by an agent or a client."""
+    def __init__(self, native: _native.Run, of: _Agent | None = None, *, keeps: object = None) -> None:
+        """Made by an agent or a client, whose engine it `keeps` open."""
         self._native = native
         self._agent = of
+        self._keeps = keeps
 
     @property
     def id(self) -> str:
@@ -91,6 +92,17 @@ class Run:
     async def resume(self) -> None:
         """Let it go on."""
         await self._border.request(self._native.resume)
+
+    async def limit_time(self, seconds: float) -> None:
+        """Give it so many seconds from now on, in place of the time limit that it has; a pause does not move it.
+
+        Once it is tried again, it has that of its agent or workflow again.
+
+        Raises:
+            ResumeError: It has ended.
+        """
+        limit = _checks.seconds("seconds", seconds)
+        await self._border.request(lambda border, n: self._native.limit_time(border, n, limit))
 
     async def cancel(self) -> int:
         """End it: what runs is cancelled, what waits is withdrawn. Return how many executions that ended."""

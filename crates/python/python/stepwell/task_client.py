@@ -427,21 +427,26 @@ def _statuses(given: Any) -> list[str]:
 
 def _no_status(given: object) -> InvalidFilterError:
     known = ", ".join(TaskStatus)
-    return InvalidFilterError(f"status must be one of {known}, not {given!r}", data={"parameter": "status"})
+    return InvalidFilterError(
+        f"status must be one of {known}, not {_checks.shown(given)}", data={"parameter": "status"}
+    )
 
 
 def _object(name: str, given: Any) -> dict[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, Mapping):
-        raise InvalidFilterError(f"{name} must be an object, not {given!r}", data={"parameter": name})
+        raise InvalidFilterError(
+            f"{name} must be an object, not {_checks.shown(given)}", data={"parameter": name}
+        )
     return dict(given)
 
 
 def _count(name: str, given: Any) -> int:
     if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given < 2**63:
         raise InvalidFilterError(
-            f"{name} must be a whole number that is not negative, not {given!r}", data={"parameter": name}
+            f"{name} must be a whole number that is not negative, not {_checks.shown(given)}",
+            data={"parameter": name},
         )
     return given
 
@@ -452,7 +457,7 @@ def _version(given: Any) -> int | None:
 
 def _key(given: Any) -> str:
     if not isinstance(given, str):
-        raise StateValueError(f"a key of system state must be a str, not {given!r}")
+        raise StateValueError(f"a key of system state must be a str, not {_checks.shown(given)}")
     return given
 
 

@@ -139,11 +139,12 @@ result = [
 
 async def test_g34_nothing_that_a_task_changes_is_seen_by_the_next(client: GleitzeitClient) -> None:
     tasks = []
-    for n in range(100):
+    # From one to the other a thousand times.
+    for n in range(500):
         tasks.append(script(f"spoils {n}", SPOILS, (f"looks {n - 1}",) if n else ()))
         tasks.append(script(f"looks {n}", LOOKS, (f"spoils {n}",)))
     results = await client.run_workflow({"tasks": tasks})
-    assert all(results[f"looks {n}"]["result"] == [False] * 6 for n in range(100))
+    assert all(results[f"looks {n}"]["result"] == [False] * 6 for n in range(500))
 
 
 async def test_g34_limits_hold_and_nothing_of_ours_is_open(project: Path) -> None:

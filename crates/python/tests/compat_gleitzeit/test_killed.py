@@ -126,8 +126,10 @@ async def test_g37_kills_at_any_moment_lose_and_double_nothing(project: Path) ->
     # It carries nothing out: all that happens is the doing of those who are killed.
     async with Engine(f"sqlite://{project}/runs.db", work=False) as looks:
         watched = await Client(looks).get(run)
+        # Not a hundred times: a step whose process dies five times has failed, as an unlucky one would, and each life
+        # takes half a second to start its interpreters. The tests of the engine (crash.rs) kill at every write.
         for _ in range(6):
-            # A step whose process dies five times has failed, so each process gets somewhere.
+            # Each process gets somewhere.
             while (completed := (await watched.report()).completed) <= seen:
                 assert (await watched.status()) == "running", f"seed {seed}"
             time.sleep(moments.uniform(0, 0.12))

@@ -202,6 +202,15 @@ impl Run {
         self.engine.resume(&self.id, None).await.map(|_| ())
     }
 
+    /// Gives it another time limit, in place of that of [`Agent::run`](crate::Agent::run) or its definition: it counts from
+    /// now on, pauses included, until the run has ended. A run that is tried again has that of its definition.
+    ///
+    /// # Errors
+    /// It is over, or the store failed.
+    pub async fn limit_time(&self, limit: Duration) -> Result<(), ErrorObject> {
+        self.engine.limit_time(&self.id, crate::millis(limit)).await.map(|_| ())
+    }
+
     /// Takes it up here, whoever began it: an engine that takes the work of its [own](Leases::Own) runs takes that of this one
     /// and its child runs too. Joining it by its [id](Launch::run_id), resuming it and trying it again do the same.
     ///
@@ -252,6 +261,14 @@ impl Run {
         let is_one =
             |known: &&Recorded| matches!(&known.event, Event::StepCancelled { step, .. } if counts(step));
         Ok(journal.iter().filter(is_one).count())
+    }
+
+    /// Deletes it with its journal, its results and the child runs that it began, once it has ended; its id is free then.
+    ///
+    /// # Errors
+    /// `WORKFLOW_INVALID_STATE` if it has not ended, or another run began it; or the store failed.
+    pub async fn delete(self) -> Result<(), ErrorObject> {
+        self.engine.delete(&self.id).await.map(|_| ())
     }
 
     /// Tries again what failed in a run that is over, and goes on from there. What completed stays, and so does what was

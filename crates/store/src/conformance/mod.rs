@@ -180,6 +180,7 @@ macro_rules! conformance_tests {
             a_child_is_kept_as_long_as_its_root
             a_pruned_id_can_be_used_again
             runs_are_pruned_by_status_and_children_with_their_root
+            one_ended_run_is_deleted_with_its_children
             a_dry_run_deletes_nothing_and_tells_what_would_go
         );
     };

@@ -149,3 +149,22 @@ pub async fn a_dry_run_deletes_nothing_and_tells_what_would_go(subject: &Subject
     assert_eq!(store.prune(&all).await.unwrap(), told);
     assert_eq!(store.prune(&all).await.unwrap(), Pruned::default());
 }
+
+/// One run goes with those below it, as soon as it has ended, and nothing else does; its id is free then.
+pub async fn one_ended_run_is_deleted_with_its_children(subject: &Subject) {
+    let store = subject.store();
+    let mut done = Tale::begin(&**store, "done").await;
+    let mut child = child_of(&**store, "done", "done/1").await;
+    let mut other = Tale::begin(&**store, "other").await;
+    let of_tree = |run: &str| Prune::tree(run.into());
+    end(&**store, &mut child, 50).await;
+    end(&**store, &mut other, 50).await;
+    assert_eq!(store.prune(&of_tree("done")).await.unwrap().runs, 0, "it lives, and keeps its child");
+    end(&**store, &mut done, 60).await;
+    assert_eq!(store.prune(&of_tree("done/1")).await.unwrap().runs, 0, "it goes with its root");
+    let told = store.prune(&Prune { dry_run: true, ..of_tree("done") }).await.unwrap();
+    assert_eq!(store.prune(&of_tree("done")).await.unwrap(), told);
+    assert_eq!((told.runs, left(&**store).await), (2, vec!["other".to_owned()]));
+    assert_eq!(store.prune(&of_tree("done")).await.unwrap(), Pruned::default());
+    Tale::begin(&**store, "done").await.go_on(&**store, "goes on", |_| {}).await;
+}

@@ -18,7 +18,8 @@ impl State {
         let is_wanted = |run: &StoredRun| statuses.contains(&run.row.state.status);
         let goes = |run: &&StoredRun| {
             let root = self.runs.get(&run.row.root).unwrap_or(run);
-            is_old(run) && is_old(root) && is_wanted(root)
+            let is_of_it = prune.tree.as_ref().is_none_or(|tree| run.row.root == *tree);
+            is_of_it && is_old(run) && is_old(root) && is_wanted(root)
         };
         let old: Vec<&StoredRun> = self.runs.values().filter(goes).collect();
         let pruned = Pruned {

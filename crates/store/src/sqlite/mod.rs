@@ -618,6 +618,10 @@ impl Store for SqliteStore {
         if prune.dry_run {
             return self.read(move |conn| Ok(old.counted(conn)?)).await;
         }
+        if old.is_tree() {
+            // Its definitions may be those of the next run, and are looked at with the next that are pruned by age.
+            return self.write(move |conn, known| old.all(conn, known)).await;
+        }
         let mut pruned = Pruned::default();
         for is_root in [false, true] {
             loop {

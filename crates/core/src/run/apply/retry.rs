@@ -30,6 +30,7 @@ impl Run {
         self.await_checkpoint(at);
         self.routed = 0;
         self.deadline = deadline;
+        self.time_limit_ms = None;
         self.set_timer(TimerKey::Run, deadline);
         if let Some(input) = input {
             self.input = input.clone();

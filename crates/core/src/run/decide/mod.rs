@@ -12,6 +12,7 @@ mod create;
 mod define;
 mod element;
 mod fail;
+mod limit_time;
 mod lose;
 mod pause;
 mod progress;
@@ -161,6 +162,7 @@ impl Turn<'_> {
             }
             Command::Pause { reason } => self.pause(reason.clone()),
             Command::Resume { reason, answer } => self.resume(reason.clone(), answer.as_ref()),
+            Command::LimitTime { timeout_ms } => self.limit_time(*timeout_ms),
             Command::Cancel { reason } => self.cancel(reason.clone()),
             Command::CancelStep { step } => self.cancel_step(step),
             Command::Retry { input, reason } => self.retry(input.clone(), reason.clone()),

@@ -16,10 +16,15 @@ impl Turn<'_> {
         }
         match timer {
             TimerKey::Run => {
-                let limit = self.run.workflow.definition().timeout_ms.unwrap_or_default();
-                let message = format!("run {} did not end within {limit} ms", self.run.id());
+                let (new, first) = (self.run.time_limit_ms, self.run.workflow.definition().timeout_ms);
+                let within = match (new, first) {
+                    (Some(limit), _) => format!("within the {limit} ms that it was given anew"),
+                    (None, Some(limit)) => format!("within {limit} ms"),
+                    (None, None) => "before the deadline that its checkpoint brought along".to_owned(),
+                };
+                let message = format!("run {} did not end {within}", self.run.id());
                 let error = ErrorObject::new(Code::WORKFLOW_TIMEOUT, message)
-                    .with("timeout_ms", limit)
+                    .with("timeout_ms", new.or(first))
                     .with("workflow_id", self.run.id().as_str());
                 self.fail_run(error);
             }
