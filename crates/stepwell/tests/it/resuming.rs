@@ -206,7 +206,7 @@ fn greets(engine: &Engine, more: &[&str]) -> Agent {
     };
     let nothing = |_: Context| async { Ok(Next::done()) };
     let agent = Agent::new("greets").state("ask", ask);
-    more.iter().fold(agent, |agent, step| agent.state(*step, nothing)).build(engine).unwrap()
+    more.iter().fold(agent, |agent, step| agent.state(step, nothing)).build(engine).unwrap()
 }
 
 #[tokio::test]
