@@ -15,7 +15,7 @@ use stepwell_core::run::wait::WaitKind;
 use stepwell_core::status::RunStatus;
 use stepwell_core::workflow::definition::Step;
 use stepwell_core::workflow::{StepIx, Workflow, changes};
-use stepwell_store::{Prune, Store, WaitRow, WaitState};
+use stepwell_store::{Prune, RunRow, Store, WaitRow, WaitState};
 use tokio::sync::watch;
 
 use crate::clock::{Clock, SystemClock, random_id};
@@ -571,12 +571,29 @@ impl Engine {
         run: &RunId,
         show: impl FnOnce(&Run) -> T + Send,
     ) -> Result<T, ErrorObject> {
-        if let Some(mailbox) = self.shared.known_mailbox(run)
-            && let Some(ended) = mailbox.ended(&self.shared).await
+        if self.shared.known_mailbox(run).is_some() {
+            let row = self.shared.store.run(run).await.map_err(|error| from_store(&error))?;
+            return self.show_ended(&row, show).await;
+        }
+        Ok(show(&self.shared.load(run).await?.run))
+    }
+
+    /// Shows a run that has ended as that row tells, which [`Engine::rest`] returned a moment ago. If it is not in memory, or not
+    /// as it was then, it is loaded, and stands as it does by now.
+    ///
+    /// # Errors
+    /// `WORKFLOW_NOT_FOUND`, or the store.
+    pub async fn show_ended<T: Send>(
+        &self,
+        row: &RunRow,
+        show: impl FnOnce(&Run) -> T + Send,
+    ) -> Result<T, ErrorObject> {
+        if let Some(mailbox) = self.shared.known_mailbox(&row.run)
+            && let Some(ended) = mailbox.ended(row.revision).await
         {
             return Ok(show(&ended.run));
         }
-        Ok(show(&self.shared.load(run).await?.run))
+        Ok(show(&self.shared.load(&row.run).await?.run))
     }
 
     /// Returns how a run stands, as plain data.

@@ -216,17 +216,14 @@ impl Mailbox {
         self.seen.receiver_count() > 0 || self.status.receiver_count() > 0
     }
 
-    /// Returns the run if it has ended and is still in memory, as it is in the store.
+    /// Returns the run if it has ended and is in memory as it is at that revision.
     pub(crate) async fn ended(
         &self,
-        shared: &Arc<Shared>,
+        revision: Revision,
     ) -> Option<tokio::sync::MappedMutexGuard<'_, Cached>> {
+        let is_it = |cached: &Cached| cached.run.status().is_terminal() && cached.revision == revision;
         let state = self.state.lock().await;
-        let ended = state.as_ref().filter(|cached| cached.run.status().is_terminal())?;
-        if ended.is_behind(shared).await {
-            return None;
-        }
-        tokio::sync::MutexGuard::try_map(state, Option::as_mut).ok()
+        tokio::sync::MutexGuard::try_map(state, |state| state.as_mut().filter(|cached| is_it(cached))).ok()
     }
 
     /// Drops the run from memory; the next who needs it loads it.

@@ -468,7 +468,7 @@ impl Run {
         if ended.state.status != RunStatus::Completed {
             self.engine.wind_down(&ended, self.cleanup).await?;
         }
-        let result = self.engine.show(&self.id, RunResult::of).await?;
+        let result = self.engine.show_ended(&ended, RunResult::of).await?;
         match (result.status, result.error.clone()) {
             (RunStatus::Completed, _) | (_, None) => Ok(result),
             (_, Some(error)) => Err(RunError { error, result: Some(Box::new(result)) }),

@@ -46,7 +46,7 @@ use known::Known;
 use lock::LockFile;
 pub(crate) use open::connect;
 use place::Place;
-use queries::{Read, ReadError};
+use queries::{Loading, Read, ReadError};
 use readers::Readers;
 pub use survey::{Survey, survey};
 use transaction::Job;
@@ -311,21 +311,17 @@ impl Store for SqliteStore {
     }
 
     async fn load(&self, run: &RunId) -> Result<LoadedRun, Error> {
-        let id = run.clone();
-        let loaded = self
-            .read(move |conn| {
-                // One read transaction is one moment.
-                let moment = conn.unchecked_transaction()?;
-                let Some((row, key)) = queries::run(&moment, &id)? else { return Ok(None) };
-                let definition = queries::definition(&moment, &row.digest)?
-                    .ok_or_else(|| ReadError::Damaged(format!("definition {} is missing", row.digest)))?;
-                let snapshot = queries::snapshot(&moment, key)?;
-                let after = snapshot.as_ref().map_or(Seq(0), |(seq, _)| *seq);
-                let tail = queries::events(&moment, key, after, usize::MAX)?;
-                Ok(Some(LoadedRun { row, definition, snapshot, tail }))
-            })
-            .await?;
-        loaded.ok_or_else(|| no_run(run))
+        /// So many events are read within some ten microseconds.
+        const FEW: u64 = 128;
+        let (id, again) = (run.clone(), run.clone());
+        let loaded = match self.look(move |conn| queries::load_short(conn, &id, FEW)).await? {
+            Loading::Long => self.read(move |conn| queries::load(conn, &again)).await?,
+            short => short,
+        };
+        match loaded {
+            Loading::Loaded(loaded) => Ok(*loaded),
+            Loading::Missing | Loading::Long => Err(no_run(run)),
+        }
     }
 
     async fn events(&self, run: &RunId, after: Seq, limit: usize) -> Result<Vec<Recorded>, Error> {
