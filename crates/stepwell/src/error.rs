@@ -95,11 +95,12 @@ impl StepError {
     }
 }
 
-/// An error that names neither a state nor a code becomes a failure of the state; an [`ErrorObject`] stays what it is.
+/// An error that names neither a state nor a code becomes a failure of the state; an [`ErrorObject`], boxed or not, stays what it is.
 impl<E: Error + 'static> From<E> for StepError {
     fn from(error: E) -> Self {
         let any: &dyn Any = &error;
-        let object = any.downcast_ref::<ErrorObject>().cloned().unwrap_or_else(|| {
+        let boxed = || any.downcast_ref::<Box<ErrorObject>>().map(|boxed| &**boxed);
+        let object = any.downcast_ref::<ErrorObject>().or_else(boxed).cloned().unwrap_or_else(|| {
             ErrorObject::new(Code::TASK_EXECUTION_FAILED, with_causes(&error))
                 .with("exception_type", type_name::<E>())
         });

@@ -464,7 +464,7 @@ pub(super) fn brought(kind: &str, resolution: Resolution) -> Result<Payload, Ste
         Resolution::ChildCompleted { output } => Ok(output),
         Resolution::Fired => Ok(Payload::new(Value::Null)),
         Resolution::TimedOut => Err(ErrorObject::new(timed_out, timed_out.meaning()).into()),
-        Resolution::ChildFailed { error } => Err(error.into()),
+        Resolution::ChildFailed { error } => Err((*error).into()),
         Resolution::Withdrawn => unreachable!("what was withdrawn is not told"),
     }
 }

@@ -314,8 +314,8 @@ impl Store for SqliteStore {
         /// So many events are read within some ten microseconds.
         const FEW: u64 = 128;
         let (id, again) = (run.clone(), run.clone());
-        let loaded = match self.look(move |conn| queries::load_short(conn, &id, FEW)).await? {
-            Loading::Long => self.read(move |conn| queries::load(conn, &again)).await?,
+        let loaded = match self.look(move |conn| queries::load(conn, &id, Some(FEW))).await? {
+            Loading::Long => self.read(move |conn| queries::load(conn, &again, None)).await?,
             short => short,
         };
         match loaded {

@@ -153,35 +153,24 @@ pub(super) enum Loading {
     Long,
 }
 
-/// Reads what a run is folded from, if its journal has at most so many events and it holds no large values.
-pub(super) fn load_short(conn: &Connection, run: &RunId, most: u64) -> Read<Loading> {
+/// Reads what a run is folded from; where that is `short`, only if its journal has at most so many events and it holds no large
+/// values.
+pub(super) fn load(conn: &Connection, run: &RunId, short: Option<u64>) -> Read<Loading> {
     // One read transaction is one moment.
     let moment = conn.unchecked_transaction()?;
     let Some((row, key)) = self::run(&moment, run)? else { return Ok(Loading::Missing) };
-    let mut large = moment.prepare_cached("SELECT 1 FROM blobs WHERE run = ?1 LIMIT 1")?;
-    if row.seq.0 > most || large.exists(params![key])? {
-        return Ok(Loading::Long);
+    if let Some(most) = short {
+        let mut large = moment.prepare_cached("SELECT 1 FROM blobs WHERE run = ?1 LIMIT 1")?;
+        if row.seq.0 > most || large.exists(params![key])? {
+            return Ok(Loading::Long);
+        }
     }
-    let definition = definition_of(&moment, &row)?;
-    // So short a journal is folded as fast as a snapshot is read.
-    let tail = events(&moment, key, Seq(0), usize::MAX)?;
-    Ok(Loading::Loaded(Box::new(LoadedRun { row, definition, snapshot: None, tail })))
-}
-
-/// Reads what a run is folded from.
-pub(super) fn load(conn: &Connection, run: &RunId) -> Read<Loading> {
-    let moment = conn.unchecked_transaction()?;
-    let Some((row, key)) = self::run(&moment, run)? else { return Ok(Loading::Missing) };
-    let definition = definition_of(&moment, &row)?;
+    let definition = definition(&moment, &row.digest)?
+        .ok_or_else(|| ReadError::Damaged(format!("definition {} is missing", row.digest)))?;
     let snapshot = snapshot(&moment, key)?;
     let after = snapshot.as_ref().map_or(Seq(0), |(seq, _)| *seq);
     let tail = events(&moment, key, after, usize::MAX)?;
     Ok(Loading::Loaded(Box::new(LoadedRun { row, definition, snapshot, tail })))
-}
-
-fn definition_of(conn: &Connection, row: &RunRow) -> Read<Arc<str>> {
-    let known = definition(conn, &row.digest)?;
-    known.ok_or_else(|| ReadError::Damaged(format!("definition {} is missing", row.digest)))
 }
 
 pub(super) fn definition(conn: &Connection, digest: &str) -> Read<Option<Arc<str>>> {
