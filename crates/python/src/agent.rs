@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use crate::border::{Answer, Border, Queue, Registered, Replaced};
 use crate::carrier::Carrier;
 use crate::context::duration;
-use crate::engine::{PyEngine, now, request};
+use crate::engine::{PyEngine, look_here, now, request};
 use crate::errors::exception;
 use crate::moves::Expected;
 use crate::run::{PyRun, asked_to_json};
@@ -324,7 +324,7 @@ impl PyAgent {
     fn find(&self, py: Python<'_>, border: &Border, number: u64, run_id: String) -> PyResult<()> {
         let agent = self.agent.clone();
         let find = async move { agent.find(run_id.as_str()).await };
-        request(py, border, number, find, |py, run| Ok(Py::new(py, PyRun::new(run))?.into_any()))
+        look_here(py, border, number, find, |py, run| Ok(Py::new(py, PyRun::new(run))?.into_any()))
     }
 
     /// Adds a state to a run that goes on, while the thread waits.

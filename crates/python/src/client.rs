@@ -7,7 +7,7 @@ use stepwell::core::ids::Timestamp;
 use stepwell::{Among, Client, Code, Engine, ErrorObject, RunFilter, RunStatus};
 
 use crate::border::Border;
-use crate::engine::{PyEngine, request, summary_to_json};
+use crate::engine::{PyEngine, look_here, request, summary_to_json};
 use crate::errors::exception;
 use crate::pipeline::PyPipeline;
 use crate::run::{PyRun, asked_to_json};
@@ -104,14 +104,14 @@ impl PyClient {
             let asked = client.questions(run_id).await?;
             Ok(asked.iter().map(asked_to_json).collect::<Value>())
         };
-        request(py, border, number, look, |py, asked| Ok(to_python(py, &asked)?.unbind()))
+        look_here(py, border, number, look, |py, asked| Ok(to_python(py, &asked)?.unbind()))
     }
 
     /// Brings a run.
     fn find(&self, py: Python<'_>, border: &Border, number: u64, run_id: String) -> PyResult<()> {
         let client = self.client.clone();
         let find = async move { client.run(run_id).await };
-        request(py, border, number, find, |py, run| Ok(Py::new(py, PyRun::new(run))?.into_any()))
+        look_here(py, border, number, find, |py, run| Ok(Py::new(py, PyRun::new(run))?.into_any()))
     }
 
     /// Lets a run go on, which must be one of the pipeline if one is given; brings it when that is durable.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
@@ -20,7 +21,7 @@ use stepwell_core::error::{Code, ErrorObject};
 
 use tokio::sync::watch;
 
-use crate::border::Border;
+use crate::border::{Border, Queue};
 use crate::errors::exception;
 use crate::run::PyRun;
 use crate::runtime::{self, Held};
@@ -321,7 +322,7 @@ impl PyEngine {
     fn find(&self, py: Python<'_>, border: &Border, number: u64, run_id: String) -> PyResult<()> {
         let client = Client::of(self.engine(py)?);
         let find = async move { client.run(run_id).await };
-        request(py, border, number, find, |py, run| Ok(Py::new(py, PyRun::new(run))?.into_any()))
+        look_here(py, border, number, find, |py, run| Ok(Py::new(py, PyRun::new(run))?.into_any()))
     }
 
     /// Lists runs, newest first: `(runs, cursor)`.
@@ -421,12 +422,49 @@ pub(crate) fn request<T: Send + 'static>(
     carry_out: impl Future<Output = Result<T, ErrorObject>> + Send + 'static,
     show: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
 ) -> PyResult<()> {
-    let queue = Arc::clone(&border.queue);
-    let held = runtime::hold(py)?;
-    let threads = held.handle().clone();
-    drop(threads.spawn(async move {
+    let asked = Asked { queue: Arc::clone(&border.queue), number, held: runtime::hold(py)?, show };
+    let threads = asked.held.handle().clone();
+    drop(threads.spawn(async move { asked.done(AssertUnwindSafe(carry_out).catch_unwind().await) }));
+    Ok(())
+}
+
+/// Carries out a request that most often reads a row: so much is done on the thread that asks, which costs less than to change
+/// threads twice. What has to be waited for is left to the threads of the engine.
+pub(crate) fn look_here<T: Send + 'static>(
+    py: Python<'_>,
+    border: &Border,
+    number: u64,
+    carry_out: impl Future<Output = Result<T, ErrorObject>> + Send + 'static,
+    show: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
+) -> PyResult<()> {
+    let asked = Asked { queue: Arc::clone(&border.queue), number, held: runtime::hold(py)?, show };
+    let threads = asked.held.handle().clone();
+    let _entered = threads.enter();
+    let mut looking = Box::pin(AssertUnwindSafe(carry_out).catch_unwind());
+    match looking.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())) {
+        Poll::Ready(result) => asked.done(result),
+        Poll::Pending => drop(threads.spawn(async move { asked.done(looking.await) })),
+    }
+    Ok(())
+}
+
+/// Who asked for something, and how it is shown.
+struct Asked<S> {
+    queue: Arc<Queue>,
+    number: u64,
+    /// The last one waits for the threads to end.
+    held: Held,
+    show: S,
+}
+
+impl<S> Asked<S> {
+    fn done<T: Send + 'static>(self, result: std::thread::Result<Result<T, ErrorObject>>)
+    where
+        S: FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
+    {
+        let Self { queue, number, held, show } = self;
         // Whoever waits hears of a panic too, which the hook for panics has told.
-        let result = AssertUnwindSafe(carry_out).catch_unwind().await.unwrap_or_else(|_| {
+        let result = result.unwrap_or_else(|_| {
             Err(ErrorObject::new(
                 Code::INTERNAL_ERROR,
                 "the engine failed at this request: a fault of its own",
@@ -439,13 +477,11 @@ pub(crate) fn request<T: Send + 'static>(
                     Ok(value) => show(py, value),
                     Err(error) => Err(exception(py, &error)),
                 };
-                // The last one waits for the threads to end.
                 py.detach(|| drop(held));
                 shown
             }),
         );
-    }));
-    Ok(())
+    }
 }
 
 /// Carries something out while the thread that asks waits for it. What it waits for never needs the interpreter.

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::border::{Answer, Border, Queue, Registered, Replaced};
 use crate::context::{Question, ask_of, duration};
-use crate::engine::{PyEngine, request};
+use crate::engine::{PyEngine, look_here, request};
 use crate::errors::exception;
 use crate::moves::Expected;
 use crate::run::PyRun;
@@ -386,7 +386,7 @@ impl PyPipeline {
     fn find(&self, py: Python<'_>, border: &Border, number: u64, run_id: String) -> PyResult<()> {
         let workflow = self.workflow(py)?;
         let find = async move { workflow.find(run_id.as_str()).await };
-        request(py, border, number, find, |py, run| Ok(Py::new(py, PyRun::new(run))?.into_any()))
+        look_here(py, border, number, find, |py, run| Ok(Py::new(py, PyRun::new(run))?.into_any()))
     }
 
     /// Returns what it declares, as JSON.

@@ -12,7 +12,7 @@ use stepwell_core::ids::Seq;
 use crate::batch::PyBatchResult;
 use crate::border::Border;
 use crate::context::duration;
-use crate::engine::{now, request, seconds};
+use crate::engine::{look_here, now, request, seconds};
 use crate::value::{to_json, to_python};
 
 /// A run of an agent.
@@ -234,7 +234,7 @@ impl PyRun {
 
     fn status(&self, py: Python<'_>, border: &Border, number: u64) -> PyResult<()> {
         let run = self.run.clone();
-        request(py, border, number, async move { run.status().await }, |py, status| {
+        look_here(py, border, number, async move { run.status().await }, |py, status| {
             Ok(status.as_str().into_pyobject(py)?.into_any().unbind())
         })
     }
@@ -350,7 +350,7 @@ impl PyRun {
             let asked = run.questions().await?;
             Ok(Value::Array(asked.iter().map(asked_to_json).collect()))
         };
-        request(py, border, number, look, |py, asked| Ok(to_python(py, &asked)?.unbind()))
+        look_here(py, border, number, look, |py, asked| Ok(to_python(py, &asked)?.unbind()))
     }
 
     fn answer(
