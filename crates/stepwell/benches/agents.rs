@@ -108,12 +108,12 @@ async fn answer(engine: &Engine) {
     const RUNS: usize = 1_000;
     let agent = &asking(engine);
     for at_once in [1, 16] {
-        let begin = (0..RUNS).map(|_| async {
+        let starts = (0..RUNS).map(|_| async {
             let run = agent.start(()).await.expect("it begins");
             assert_eq!(run.rest().await, Ok(RunStatus::Paused));
             run.id().clone()
         });
-        let ids: Vec<_> = stream::iter(begin).buffer_unordered(16).collect().await;
+        let ids: Vec<_> = stream::iter(starts).buffer_unordered(16).collect().await;
         let answered = ids.into_iter().map(|id| async move {
             let run = agent.find(id).await.expect("it waits");
             let asked = run.questions().await.expect("what it asks");

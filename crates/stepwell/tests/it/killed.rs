@@ -305,7 +305,7 @@ async fn a33_a_kill_in_the_middle_of_a_checkpoint_leaves_the_last_good_one() {
         let agent = marks(&engine, true);
         let run = agent.find("job").await.unwrap();
         assert!(in_store.seq >= in_file.seq, "what was acknowledged is there");
-        for kept in [in_file, in_store.into()] {
+        for kept in [in_file, in_store] {
             assert_eq!(kept.shared_state["rows"], json!(7));
             let again = agent.restore(&kept).await.unwrap();
             again.resume().await.unwrap();
