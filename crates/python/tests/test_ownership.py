@@ -70,7 +70,7 @@ def test_a_loop_that_is_dropped_and_not_closed_leaves_no_step_hanging(store: str
     agent.add_state("work", work)
 
     async def begin() -> None:
-        await agent.start(run_id="r")
+        await agent.start(run_id="of a dropped loop")
         await settles(lambda: len(attempts) == 1)
 
     loop = asyncio.new_event_loop()
@@ -84,7 +84,7 @@ def test_a_loop_that_is_dropped_and_not_closed_leaves_no_step_hanging(store: str
     assert dropped() is None
 
     async def goes_on() -> str:
-        return (await asyncio.wait_for(agent.run(run_id="r"), 30)).status
+        return (await asyncio.wait_for(agent.run(run_id="of a dropped loop"), 30)).status
 
     assert asyncio.run(goes_on()) == "completed"
     assert attempts == [1, 2]
