@@ -30,7 +30,10 @@ result = args['n'] + 1
 fn killed_in_the_second_step(sandbox: &Sandbox, effect: &str) {
     sandbox.write("three.json", &three(effect).to_string());
     let mut child = sandbox.spawn(&["run", "three.json", "--run-id", "k1"]);
-    sandbox.until(|sandbox| fs::exists(sandbox.path().join("attempts")).unwrap().then_some(()));
+    // The file is there a moment before what is written to it.
+    let begun =
+        |sandbox: &Sandbox| fs::metadata(sandbox.path().join("attempts")).is_ok_and(|file| file.len() > 0);
+    sandbox.until(|sandbox| begun(sandbox).then_some(()));
     child.kill().unwrap();
     child.wait().unwrap();
 }
