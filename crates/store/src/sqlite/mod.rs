@@ -311,7 +311,7 @@ impl Store for SqliteStore {
     }
 
     async fn load(&self, run: &RunId) -> Result<LoadedRun, Error> {
-        /// So many events are read within some ten microseconds.
+        /// A journal of so many events is short enough to be read on the thread of the caller.
         const FEW: u64 = 128;
         let (id, again) = (run.clone(), run.clone());
         let loaded = match self.look(move |conn| queries::load(conn, &id, Some(FEW))).await? {
