@@ -24,7 +24,7 @@ use crate::forms;
 use crate::mailbox::{Receipt, Refused};
 use crate::provider::{Outside, Provider, Registry, function_handler, handler_of};
 use crate::shared::Shared;
-use crate::{outbox, pulse, session, timers, worker};
+use crate::{outbox, session, timers, worker};
 
 /// Attempts that are cancelled when the engine ends have so long to notice.
 const ABORT_MS: u64 = 1_000;
@@ -195,7 +195,6 @@ impl Engine {
             worker::spawn(&shared, session);
             timers::spawn(&shared);
             outbox::spawn(&shared);
-            pulse::start(&shared);
         }
         worker::spawn_flush(&shared);
         Ok(Self { shared })

@@ -24,7 +24,6 @@ mod outbox;
 pub mod params;
 mod pool;
 mod provider;
-mod pulse;
 mod secrets;
 mod session;
 mod shared;

@@ -1,6 +1,5 @@
 //! Functions of the host program as what the engine carries out: their future becomes the outcome of an attempt.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -9,7 +8,6 @@ use stepwell_core::run::event::Target;
 use stepwell_core::run::wait::ChildStart;
 use stepwell_core::workflow::definition::Step;
 use stepwell_engine::{Completion, Outcome};
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::JoinError;
 
 use crate::context::{Context, Left};
@@ -60,23 +58,10 @@ pub(crate) async fn driven<T>(
     cx: &Context,
     running: impl Future<Output = Result<T, StepError>>,
 ) -> Result<T, StepError> {
-    tokio::pin!(running);
-    let out_of_the_way = poll_fn(|cx| {
-        make_way();
-        running.as_mut().poll(cx)
-    });
     tokio::select! {
         biased;
-        ended = out_of_the_way => ended,
+        ended = running => ended,
         () = cx.task().cancel.cancelled() => Err(cancelled()),
-    }
-}
-
-/// Lets other threads take what waits for this one. A thread of a runtime keeps the task that was woken last to itself, as
-/// its next, until another comes in its place; a function that blocks the thread would keep it from going on.
-fn make_way() {
-    if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
-        drop(tokio::spawn(std::future::ready(())));
     }
 }
 

@@ -188,6 +188,7 @@ mod limits;
 mod pipeline;
 mod retry;
 mod run;
+mod threads;
 mod workflow;
 
 use std::path::PathBuf;

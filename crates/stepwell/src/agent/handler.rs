@@ -13,6 +13,7 @@ use super::next::Next;
 use crate::context::{Context, Left};
 use crate::error::StepError;
 use crate::function::{self, Ended, carry_out};
+use crate::threads;
 
 /// The function of a state.
 pub(super) type Handler = Arc<dyn Fn(Context) -> BoxFuture<'static, Result<Next, StepError>> + Send + Sync>;
@@ -74,6 +75,7 @@ pub(super) struct Function {
     pub(super) conditions: Vec<Condition>,
     /// For states that it adds.
     pub(super) defaults: Arc<Defaults>,
+    /// None: the threads of functions.
     pub(super) executor: Option<Arc<dyn Executor>>,
 }
 
@@ -94,7 +96,7 @@ impl Provider for Function {
     }
 
     fn executor(&self) -> Option<&Arc<dyn Executor>> {
-        self.executor.as_ref()
+        Some(self.executor.as_ref().unwrap_or_else(|| threads::functions()))
     }
 }
 

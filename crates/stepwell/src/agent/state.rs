@@ -52,10 +52,11 @@ pub struct State {
 impl State {
     /// Returns a state whose function is a future. When it should end early, it is dropped.
     ///
-    /// What blocks its thread, or computes for long without an `await`, belongs in [`State::blocking`]: here it takes a thread
-    /// of the runtime from everything else, and cannot be dropped. Its attempt ends with its time
-    /// all the same, after the [clean-up time](crate::Options::cleanup_ms), and what it brings later is refused; on a runtime
-    /// of one thread, all waits.
+    /// It runs on a thread of the engine's own for functions, in the context of the runtime, so that one which blocks its thread
+    /// or computes for long holds nobody up; others go on in its place after some milliseconds. It cannot be dropped then. Its
+    /// attempt ends with its time all the same, after the [clean-up time](crate::Options::cleanup_ms), and what it brings later
+    /// is refused. What is known to block belongs in [`State::blocking`]. On a runtime of one thread, functions run on that
+    /// thread, and all waits for one that blocks.
     ///
     /// ```
     /// use stepwell::{Context, Next, State};

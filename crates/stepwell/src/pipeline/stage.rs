@@ -9,13 +9,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use stepwell_core::run::event::{Payload, Target};
-use stepwell_engine::{Outcome, Provider, Task};
+use stepwell_engine::{Executor, Outcome, Provider, Task};
 
 use crate::context::Context;
 use crate::context::scope::Scope;
 use crate::error::StepError;
 use crate::function::{Ended, carry_out};
 use crate::json::{from_json, to_json};
+use crate::threads;
 
 /// What a lowered step does.
 pub(super) type Work =
@@ -62,6 +63,10 @@ impl Provider for Stage {
         let (scope, input) = self.place(&task);
         let cx = Context::within(task, scope);
         carry_out(cx.clone(), async { (self.work)(cx.clone(), input).await }, |ended, _| Ok(ended)).await
+    }
+
+    fn executor(&self) -> Option<&Arc<dyn Executor>> {
+        Some(threads::functions())
     }
 }
 

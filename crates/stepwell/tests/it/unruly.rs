@@ -1,7 +1,7 @@
 //! Functions that do what no function should: each has a defined end, holds nothing afterwards, and the run beside it goes on.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::time::Duration;
 
 use stepwell::core::error::Code;
@@ -159,7 +159,7 @@ async fn a_function_that_blocks_a_thread_of_its_own_ends_with_its_time() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_function_that_never_yields_ends_with_its_time() {
     on_each_store_with(&impatient(), async |engine| {
         let deaf = Deaf::new();
@@ -172,7 +172,29 @@ async fn a_function_that_never_yields_ends_with_its_time() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn any_number_of_functions_may_block_at_once() {
+    let options = Options { slots: 64, pool: Resources::cpu(64), ..impatient() };
+    on_each_store_with(&options, async |engine| {
+        let other = beside(&engine).await;
+        // More than there are processors, and none goes on before all are there, and this test.
+        let barrier = Arc::new(Barrier::new(41));
+        let joins = barrier.clone();
+        let blocks = move |_: Context| {
+            barrier.wait();
+            std::future::ready(Ok(Next::done()))
+        };
+        let fan = |_: Context| async { Next::each("blocks", 0..40) };
+        let agent = Agent::new("unruly").max_concurrent(40).state("fan", fan).state("blocks", blocks);
+        let run = agent.build(&engine).unwrap().start(()).await.unwrap();
+        assert_eq!(goes_on(&engine, &other).await, Some(true));
+        tokio::task::spawn_blocking(move || joins.wait()).await.unwrap();
+        run.wait().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_function_that_is_woken_by_a_timer_and_yields_no_more_ends_with_its_time() {
     on_each_store_with(&impatient(), async |engine| {
         let deaf = Deaf::new();
@@ -191,7 +213,7 @@ async fn a_function_that_is_woken_by_a_timer_and_yields_no_more_ends_with_its_ti
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_step_of_a_pipeline_that_never_yields_ends_with_its_time() {
     on_each_store_with(&impatient(), async |engine| {
         let deaf = Deaf::new();
@@ -207,7 +229,7 @@ async fn a_step_of_a_pipeline_that_never_yields_ends_with_its_time() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_predicate_and_a_choice_that_never_yield_end_with_the_time_of_their_run() {
     let soon = Duration::from_millis(20);
     on_each_store_with(&impatient(), async |engine| {
@@ -232,7 +254,7 @@ async fn a_predicate_and_a_choice_that_never_yield_end_with_the_time_of_their_ru
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_function_that_outlives_its_cancellation_is_abandoned() {
     on_each_store_with(&impatient(), async |engine| {
         let other = beside(&engine).await;

@@ -1,0 +1,350 @@
+//! Threads that functions run on.
+//!
+//! A function may block its thread or compute for long, although it should not. On a thread of the runtime it would hold up
+//! what that thread is to do next, timers of others among it. So functions have threads of their own. An attempt goes from one function to the next
+//! on its thread, commits included, as long as nothing has to be waited for; a state in memory wakes nobody.
+//!
+//! As many threads work at once as the machine has processors. If all of them stay away although tasks are ready, they are
+//! taken for blocked, and as many others go on in their place.
+
+use std::collections::VecDeque;
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_task::{Runnable, ScheduleInfo, WithInfo};
+use futures_util::future::BoxFuture;
+use stepwell_engine::Executor;
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+/// What carries functions out, of all engines of the process.
+static FUNCTIONS: LazyLock<Arc<dyn Executor>> = LazyLock::new(|| {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    Arc::new(OnThreads(Arc::new(Threads::new(Limits { at_once: processors.max(2), ..Limits::default() }))))
+});
+
+/// Returns what carries out functions that have no executor of their own.
+pub(crate) fn functions() -> &'static Arc<dyn Executor> {
+    &FUNCTIONS
+}
+
+/// Carries attempts out on threads of their own; in a runtime of one thread, whose clock may stand still while it has anything to do, as its tasks.
+struct OnThreads(Arc<Threads>);
+
+impl Executor for OnThreads {
+    fn spawn(&self, attempt: BoxFuture<'static, ()>) {
+        let runtime = Handle::current();
+        if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
+            drop(runtime.spawn(attempt));
+            return;
+        }
+        let threads = self.0.clone();
+        let schedule = WithInfo(move |task, info| threads.take_in(task, info));
+        let (task, handle) = async_task::Builder::new().metadata(runtime).spawn(|_| attempt, schedule);
+        handle.detach();
+        task.schedule();
+    }
+}
+
+/// A task that can go on, in the context of its runtime.
+type Task = Runnable<Handle>;
+
+#[derive(Clone, Copy)]
+struct Limits {
+    /// So many threads work at once, blocked ones not counted.
+    at_once: usize,
+    /// There are never more threads than this.
+    most: usize,
+    /// Threads that all stay away for so long are taken for blocked.
+    patience: Duration,
+    /// A thread with nothing to do ends after so long.
+    keep_alive: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            at_once: 2,
+            most: 512,
+            patience: Duration::from_millis(5),
+            keep_alive: Duration::from_secs(10),
+        }
+    }
+}
+
+struct Threads {
+    limits: Limits,
+    state: Mutex<State>,
+    /// There is something to do for one of those that wait.
+    wanted: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<Task>,
+    threads: usize,
+    /// Of these, so many wait, for something to do or for those that are busy.
+    idle: usize,
+    /// And so many have a task in hand.
+    busy: usize,
+    /// Of the busy ones, so many are taken for blocked.
+    blocked: usize,
+    /// So often all busy ones were taken for blocked.
+    judgements: u64,
+    /// So many tasks were begun or went on.
+    taken: u64,
+    /// One of those that wait looks whether the busy ones come back.
+    is_watched: bool,
+}
+
+/// What a thread is to do to have what is ready seen to.
+#[derive(Clone, Copy)]
+enum Call {
+    Nobody,
+    Idle,
+    New,
+}
+
+impl State {
+    fn is_full(&self, limits: &Limits) -> bool {
+        self.busy - self.blocked >= limits.at_once
+    }
+
+    /// Returns who is to come because of what is ready: a thread to take it, or one to watch those that do not come back.
+    fn call(&mut self, limits: &Limits) -> Call {
+        if self.ready.is_empty() || (self.is_full(limits) && self.is_watched) {
+            Call::Nobody
+        } else if self.idle > 0 {
+            Call::Idle
+        } else if self.threads < limits.most {
+            self.threads += 1;
+            Call::New
+        } else {
+            Call::Nobody
+        }
+    }
+}
+
+impl Threads {
+    fn new(limits: Limits) -> Self {
+        Self { limits, state: Mutex::default(), wanted: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic happens under this lock")
+    }
+
+    /// Takes in a task that can go on.
+    fn take_in(self: &Arc<Self>, task: Task, info: ScheduleInfo) {
+        let mut state = self.state();
+        state.ready.push_back(task);
+        // The thread that had it in hand looks here next.
+        let call = if info.woken_while_running { Call::Nobody } else { state.call(&self.limits) };
+        drop(state);
+        self.carry(call);
+    }
+
+    fn carry(self: &Arc<Self>, call: Call) {
+        match call {
+            Call::Nobody => {}
+            Call::Idle => self.wanted.notify_one(),
+            Call::New => {
+                let threads = self.clone();
+                let begun = std::thread::Builder::new()
+                    .name("stepwell-function".into())
+                    .spawn(move || threads.work());
+                if let Err(error) = begun {
+                    self.do_without(&error);
+                }
+            }
+        }
+    }
+
+    /// Goes on with the threads there are; if there is none, on those of the runtime.
+    fn do_without(&self, error: &std::io::Error) {
+        tracing::warn!(%error, "no further thread for functions could be begun");
+        let mut state = self.state();
+        state.threads -= 1;
+        let homeless = if state.threads == 0 { std::mem::take(&mut state.ready) } else { VecDeque::new() };
+        drop(state);
+        for task in homeless {
+            let runtime = task.metadata().clone();
+            drop(runtime.spawn(async move { task.run() }));
+        }
+    }
+
+    /// Carries out what is ready, until there has been nothing to do for long.
+    fn work(self: &Arc<Self>) {
+        let mut state = self.state();
+        while let Some(task) = {
+            let taken;
+            (state, taken) = self.next(state);
+            taken
+        } {
+            state.busy += 1;
+            state.taken += 1;
+            let (judgements, call) = (state.judgements, state.call(&self.limits));
+            drop(state);
+            self.carry(call);
+            run(task);
+            state = self.state();
+            state.busy -= 1;
+            if state.judgements != judgements {
+                state.blocked -= 1;
+            }
+        }
+        state.threads -= 1;
+    }
+
+    /// Waits for a task. None: there has been nothing to do for long.
+    fn next<'s>(&'s self, mut state: MutexGuard<'s, State>) -> (MutexGuard<'s, State>, Option<Task>) {
+        loop {
+            let has_room = !state.is_full(&self.limits);
+            if has_room && let Some(task) = state.ready.pop_front() {
+                return (state, Some(task));
+            }
+            let watches = !has_room && !state.ready.is_empty() && !state.is_watched;
+            let taken = state.taken;
+            let patience = if watches { self.limits.patience } else { self.limits.keep_alive };
+            state.is_watched |= watches;
+            state.idle += 1;
+            let waited;
+            (state, waited) =
+                self.wanted.wait_timeout(state, patience).expect("no panic happens under this lock");
+            state.idle -= 1;
+            state.is_watched &= !watches;
+            if !waited.timed_out() {
+                continue;
+            }
+            if watches && state.taken == taken {
+                state.blocked = state.busy;
+                state.judgements += 1;
+            } else if state.ready.is_empty() {
+                return (state, None);
+            }
+        }
+    }
+}
+
+/// Lets a task go on in the context of its runtime.
+fn run(task: Task) {
+    let runtime = task.metadata().clone();
+    let _context = runtime.enter();
+    // An attempt that panics, which the hook for panics has told, ends alone, as a task of the runtime does.
+    let _ended = catch_unwind(AssertUnwindSafe(|| task.run()));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::{mpsc, oneshot};
+
+    use super::*;
+
+    const FOREVER: Duration = Duration::from_hours(1);
+
+    fn threads(limits: Limits) -> (Arc<Threads>, OnThreads) {
+        let threads = Arc::new(Threads::new(limits));
+        (threads.clone(), OnThreads(threads))
+    }
+
+    /// Runs so many copies of a function as tasks of their own, and waits for them all.
+    async fn run_all(on: &OnThreads, count: usize, function: impl Fn() + Clone + Send + 'static) {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        for _ in 0..count {
+            let (tell, function) = (tell.clone(), function.clone());
+            on.spawn(Box::pin(async move {
+                function();
+                tell.send(()).unwrap();
+            }));
+        }
+        for _ in 0..count {
+            told.recv().await.unwrap();
+        }
+    }
+
+    fn pass(barrier: &Barrier) {
+        barrier.wait();
+    }
+
+    async fn until(holds: impl Fn() -> bool) {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn no_more_work_at_once_than_there_is_room_for() {
+        let (_, on) = threads(Limits { at_once: 3, patience: FOREVER, ..Limits::default() });
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let at_once = most.clone();
+        run_all(&on, 1_000, move || {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::yield_now();
+            now.fetch_sub(1, Ordering::SeqCst);
+        })
+        .await;
+        let at_once = at_once.load(Ordering::SeqCst);
+        assert!((1..=3).contains(&at_once), "{at_once}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn others_go_on_in_place_of_those_that_block() {
+        let patience = Duration::from_millis(1);
+        let (threads, on) = threads(Limits { patience, keep_alive: patience, ..Limits::default() });
+        // Each blocks its thread until all twenty do.
+        let barrier = Arc::new(Barrier::new(20));
+        run_all(&on, 20, move || pass(&barrier)).await;
+        until(|| threads.state().threads == 0).await;
+        let state = threads.state();
+        assert_eq!((state.busy, state.blocked, state.idle, state.is_watched), (0, 0, 0, false));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn what_finds_no_thread_waits_until_one_comes_back() {
+        let patience = Duration::from_millis(1);
+        let (threads, on) = threads(Limits { most: 3, patience, ..Limits::default() });
+        let barrier = Arc::new(Barrier::new(4));
+        let blocks = barrier.clone();
+        let all = tokio::spawn(async move { run_all(&on, 6, move || pass(&blocks)).await });
+        for waiting in [3, 0] {
+            until(|| threads.state().busy == 3 && threads.state().ready.len() == waiting).await;
+            assert_eq!(threads.state().threads, 3);
+            let joins = barrier.clone();
+            tokio::task::spawn_blocking(move || pass(&joins)).await.unwrap();
+        }
+        all.await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_task_goes_on_where_it_waited_in_the_context_of_its_runtime() {
+        let (_, on) = threads(Limits::default());
+        let ((tell, told), (go, wait)) = (oneshot::channel(), oneshot::channel());
+        on.spawn(Box::pin(async move {
+            wait.await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let name = std::thread::current().name().map(str::to_owned);
+            tell.send((name, Handle::try_current().is_ok())).unwrap();
+        }));
+        go.send(()).unwrap();
+        assert_eq!(told.await.unwrap(), (Some("stepwell-function".to_owned()), true));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_task_that_panics_ends_alone() {
+        let (threads, on) = threads(Limits { at_once: 1, ..Limits::default() });
+        on.spawn(Box::pin(async { panic!("as it is tested") }));
+        run_all(&on, 1, || {}).await;
+        until(|| threads.state().busy == 0).await;
+    }
+
+    #[tokio::test]
+    async fn in_a_runtime_of_one_thread_all_happens_there() {
+        let (threads, on) = threads(Limits::default());
+        run_all(&on, 10, || {}).await;
+        assert_eq!(threads.state().threads, 0);
+    }
+}
