@@ -255,32 +255,43 @@ def steps_in_a_row(count: int) -> Pipeline:
     return Pipeline([Step(f"s{n}", work) for n in range(count)], name=f"row-{count}")
 
 
-async def seconds_a_step(where: Path, steps: int, runs: int) -> float:
-    """Return what a step of a run of so many costs: the least of several runs."""
-    took = []
-    async with Flujo(steps_in_a_row(steps), state_backend=SQLiteBackend(where / f"row{steps}.db")) as runner:
-        await runner.run_async(0)
-        for _ in range(runs):
-            began = time.perf_counter()
-            result = await runner.run_async(0)
-            took.append((time.perf_counter() - began) / steps)
-            assert result.output == steps
-    return min(took)
+async def seconds_a_step(runner: Flujo, steps: int, runs: int = 1) -> float:
+    """Return what a step costs in so many runs of so many steps, one after the other."""
+    began = time.perf_counter()
+    for _ in range(runs):
+        result = await runner.run_async(0)
+        assert result.output == steps
+    return (time.perf_counter() - began) / runs / steps
 
 
 async def pipeline(where: Path) -> None:
     before = raw_commits(where)
-    rate = 1 / await seconds_a_step(where, STEPS, 5)
+    async with Flujo(steps_in_a_row(STEPS), state_backend=SQLiteBackend(where / "row.db")) as runner:
+        await runner.run_async(0)
+        rate = 1 / min([await seconds_a_step(runner, STEPS) for _ in range(5)])
     raw = max(before, raw_commits(where))
     told("pipeline", f"{rate:.0f} durable steps/s, {rate / raw:.2f} of {raw:.0f} raw commits/s")
 
 
 async def long(where: Path) -> None:
-    short, very_long = await seconds_a_step(where, 100, 50), await seconds_a_step(where, 10_000, 2)
+    """Hold one run of many steps against many runs of few, as many steps in all, in turns."""
+    few, many = 100, 10_000
+    pairs = []
+    async with (
+        Flujo(steps_in_a_row(few), state_backend=SQLiteBackend(where / "few.db")) as short,
+        Flujo(steps_in_a_row(many), state_backend=SQLiteBackend(where / "many.db")) as very_long,
+    ):
+        await short.run_async(0)
+        for _ in range(5):
+            pairs.append(
+                (await seconds_a_step(short, few, many // few), await seconds_a_step(very_long, many))
+            )
+    one, other = sorted(pairs, key=lambda pair: pair[1] / pair[0])[len(pairs) // 2]
+    ratios = [other / one for one, other in pairs]
     told(
         "long",
-        f"{short * 1e6:.0f} µs a step of a run of 100 steps, {very_long * 1e6:.0f} µs of 10 000: "
-        f"{very_long / short:.2f} times as much",
+        f"{one * 1e6:.0f} µs a step of runs of {few} steps, {other * 1e6:.0f} µs of one of {many}: "
+        f"{other / one:.2f} times as much ({min(ratios):.2f} to {max(ratios):.2f} in {len(pairs)} pairs)",
     )
 
 
