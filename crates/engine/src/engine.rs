@@ -374,6 +374,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Returns whether it takes the work of the tree with that run at its top, as one of its [own](Leases::Own).
+    pub fn carries(&self, root: &RunId) -> bool {
+        self.shared.carries(root)
+    }
+
     /// Takes the work of every run whose handlers this engine has, until what this returns is dropped. One that takes no work
     /// does not begin to.
     pub fn serve(&self) -> Serving {

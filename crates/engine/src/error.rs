@@ -54,7 +54,7 @@ pub(crate) fn run_exists(run: &RunId, differs: &[&str], changes: &[String]) -> E
     };
     if changes.is_empty() {
         return error(message)
-            .with_hint("choose another id, or start it with what the existing run was started with");
+            .with_hint("choose another id, or start it with what the existing run was started with; to let that run go on, resume it");
     }
     error(format!("{message}: {}", told(changes))).with("changes", changes).with_hint(
         "choose another id, or go on with the definition that the run began with; what its functions do may have changed",

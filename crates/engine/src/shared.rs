@@ -309,6 +309,11 @@ impl Shared {
         }
     }
 
+    /// Returns whether it takes the work of that tree.
+    pub(crate) fn carries(&self, root: &RunId) -> bool {
+        self.trees.contain(root)
+    }
+
     /// Takes note that a run has ended: nothing of a tree is left to be done when its top has.
     pub(crate) fn note_end(&self, run: &RunId) {
         if self.options.leases == Leases::Own {

@@ -214,3 +214,34 @@ agent.run_sync(run_id="r")
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await serving
+
+
+def test_who_waits_for_a_run_whose_program_is_gone_takes_it_up(project: Path) -> None:
+    program = """
+import asyncio, os, sys
+from stepwell import Agent, Context
+
+async def ask(context: Context) -> None:
+    context.set_state("sure", await context.human_in_the_loop("Shall we?"))
+
+agent = Agent("asks", store="sqlite://asks.db")
+agent.add_state("ask", ask, next=[])
+
+async def begin():
+    run = await agent.start(run_id="r")
+    assert await run.rest() == "paused"
+    os._exit(0)
+
+async def go_on():
+    run = await agent.find("r")
+    [question] = await run.questions()
+    await run.answer(question["wait_id"], "yes")
+    assert (await run.wait()).context["sure"] == "yes"
+
+asyncio.run(begin() if sys.argv[1] == "begin" else go_on())
+"""
+    for part in ("begin", "go on"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, part], cwd=project, capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stderr) == (0, "")

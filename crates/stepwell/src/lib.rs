@@ -93,6 +93,9 @@
 //! # }
 //! ```
 //!
+//! A closure cannot be read: [`State::next`] says where one can lead. A state that says nothing may lead anywhere, so the other
+//! branches of a fork wait for it. Say it of every state in a branch, `.next([])` of those that end there.
+//!
 //! In its middle a state can [ask a person](Context::ask_human), [wait for a signal](Context::signal),
 //! [sleep](Context::sleep), [run another agent](Context::run_agent), and [do something once](Context::once). It holds nothing
 //! meanwhile, not even the process, and runs again from its start when it can go on.

@@ -162,15 +162,11 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Returns who else has the store open, in words for people, such as `pid 4711 (worker)`.
     async fn others(&self) -> Result<Vec<String>, Error>;
 
-    /// Gives a session another label. A store that does not keep labels does nothing.
-    async fn label_session(&self, _session: SessionRef, _label: &str) -> Result<(), Error> {
-        Ok(())
-    }
+    /// Gives a session another label. One that is over has none.
+    async fn label_session(&self, session: SessionRef, label: &str) -> Result<(), Error>;
 
-    /// Returns the label of a session, if its process lives. A store that does not keep labels knows none.
-    async fn holder(&self, _session: u64) -> Result<Option<String>, Error> {
-        Ok(None)
-    }
+    /// Returns the label of a session if it is open and its process lives.
+    async fn holder(&self, session: u64) -> Result<Option<String>, Error>;
 
     /// Finishes what is queued and closes. Later calls are `Unavailable`.
     async fn close(&self) -> Result<(), Error>;

@@ -204,6 +204,14 @@ impl<H: Hooks> Store for HookedStore<H> {
         self.inner.others().await
     }
 
+    async fn label_session(&self, session: SessionRef, label: &str) -> Result<(), Error> {
+        self.inner.label_session(session, label).await
+    }
+
+    async fn holder(&self, session: u64) -> Result<Option<String>, Error> {
+        self.inner.holder(session).await
+    }
+
     async fn close(&self) -> Result<(), Error> {
         self.inner.close().await
     }

@@ -45,6 +45,8 @@ class Run:
     async def wait(self, *, raise_on_error: bool = True, progress: bool = False) -> RunResult:
         """Wait for its end.
 
+        If its functions are here and no living process carried a step of it before, this takes it up, as `carry` does.
+
         Args:
             raise_on_error: Whether a run that does not complete raises.
             progress: Show how far it is on the standard error, if that is a terminal or of a notebook, once it takes
@@ -71,7 +73,10 @@ class Run:
         )
 
     async def rest(self) -> TaskStatus:
-        """Wait until it has ended, or only people can move it; return how it stands then."""
+        """Wait until it has ended, or only people can move it; return how it stands then.
+
+        What others left is taken up, as by `wait`.
+        """
         return TaskStatus(await self._border.request(self._native.rest))
 
     async def pause(self) -> Checkpoint:
@@ -85,7 +90,8 @@ class Run:
     async def carry(self) -> None:
         """Take it up in this process, whoever began it, with its child runs.
 
-        `Agent.run` with its id, `resume` and `retry` do that too; `Agent.find` alone does not.
+        `Agent.run` with its id, `resume` and `retry` do that too, and `wait` and `rest` if nobody alive carries it;
+        `Agent.find` alone does not.
         """
         await self._border.request(self._native.carry)
 

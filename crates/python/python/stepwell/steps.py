@@ -343,7 +343,10 @@ class Step:
 
     @classmethod
     def cached(cls, wrapped_step: Step, cache_backend: Any = None) -> Step:
-        """Remember the last 1 000 outputs of a step in this process, by input; failures are not remembered."""
+        """Remember the last 1 000 outputs of a step, by input, while its store is open here; failures are not remembered.
+
+        Each call of `Flujo.run` opens the store anew; within one event loop `run_async` keeps it open.
+        """
         problems = []
         if not getattr(wrapped_step, "_is_function", False):
             problems.append(f"wrapped_step must be a step of a function, not {wrapped_step!r}")

@@ -263,12 +263,20 @@ class TaskClient:
     async def wait_task(self, run_id: str, *, timeout: float | None = None) -> PipelineResult:
         """Wait until a run rests: it is paused, or over.
 
+        One that no living process carries goes on here, if its pipeline is in the registry of this client.
+
         Raises:
             TaskNotFoundError: There is no such run.
             TimeoutError: It did not rest in time. It goes on.
             RunFailedError: It failed, or was cancelled.
         """
-        return await self._rested(await self._ask("find", run_id), timeout, None, {})
+        run = await self._ask("find", run_id)
+        known = (self._registry or {}).get((await self._ask("summary", run_id))["workflow"])
+        whole = None if known is None else Pipeline.of(known)
+        engine = await self._opened()
+        if whole is not None and not _engines.is_carried_elsewhere(engine, whole.name, whole.version):
+            whole._in(engine, of_running_loop())
+        return await self._rested(run, timeout, None, {} if whole is None else whole._causes)
 
     async def get_system_state(self, key: str) -> SystemState | None:
         """Return the value under a key; None if there is none.

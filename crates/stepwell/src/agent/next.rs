@@ -18,7 +18,8 @@ use crate::json::to_json;
 ///
 /// let ends = Next::done();
 /// let one = Next::to("publish");
-/// // A fork: both run side by side and meet again at the next state that both lead to.
+/// // A fork: both run side by side and meet again at the next state that both lead to, as far as
+/// // they say where they can lead (`State::next`).
 /// let both = Next::all(["check_quality", "make_pictures"]);
 /// // The same state once per payload, each an execution of its own.
 /// let chunks = Next::each("process_chunk", [0..10, 10..20])?;

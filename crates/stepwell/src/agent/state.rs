@@ -154,7 +154,8 @@ impl State {
     }
 
     /// Declares what the function can lead to, [`END`](crate::END) among it if it may end. Leading elsewhere fails it. A
-    /// merge relies on it: a state that declares nothing may lead anywhere, so everybody waits for it.
+    /// merge relies on it: a state that declares nothing may lead anywhere, so everybody waits for it, also the other branches of
+    /// the fork that it is a branch of. `.next([])` is a state that only ends.
     pub fn next(mut self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         let names = names.into_iter().map(|name| name.as_ref().into()).collect();
         self.step.next = Successors::Declared(names);

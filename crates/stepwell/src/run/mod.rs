@@ -132,11 +132,12 @@ impl Run {
     /// Waits until it is over, or paused: by somebody, or because only people and signals can move it. Returns which. A run
     /// that sleeps, or waits for its next attempt, does not rest. One that goes on without them at some time does: at the
     /// deadline of a question, or when the time of a [need](crate::Need::timeout) has passed. Whether people can move it,
-    /// [`Run::questions`] tells.
+    /// [`Run::questions`] tells. A run that others left is taken up, as by [`Run::wait`].
     ///
     /// # Errors
     /// `SYSTEM_SHUTDOWN` if the engine was shut down and the run does not rest; or the store failed.
     pub async fn rest(&self) -> Result<RunStatus, ErrorObject> {
+        served::take_up_if_left(&self.engine, &self.id).await?;
         Ok(self.engine.rest(&self.id, true).await?.state.status)
     }
 
@@ -453,6 +454,9 @@ impl Run {
 
     /// Waits until the run is over, however long it is paused or waits for people.
     ///
+    /// If this process has functions of it and no living process carried a step of it before, this takes it up, as [`Run::carry`]
+    /// does: nobody else would.
+    ///
     /// If it did not complete, this also waits until its states, and those of the runs that it began, have ended in this
     /// process. One that goes on although it is
     /// [told to end](crate::Context::is_cancelled) is abandoned when the [clean-up time](Launch::cleanup_timeout) is over:
@@ -463,6 +467,7 @@ impl Run {
     /// It failed or was cancelled; `SYSTEM_SHUTDOWN` if the engine was shut down and the run is not over, which another
     /// engine over its store may carry on; or the store failed.
     pub async fn wait(&self) -> Result<RunResult, RunError> {
+        served::take_up_if_left(&self.engine, &self.id).await?;
         let _until_looked_at = self.engine.keep(&self.id);
         let ended = self.engine.rest(&self.id, false).await?;
         if ended.state.status != RunStatus::Completed {

@@ -203,7 +203,8 @@ impl<'a> Resuming<'a> {
         let (run, status) = (&row.run, row.state.status);
         let hint = match status {
             RunStatus::Running => {
-                "wait until it rests; a question that is open in a branch is answered by its id"
+                "wait until it rests, which lets it go on here if its program is gone; a question that is open in a branch is \
+                 answered by its id"
             }
             RunStatus::Pending => "it has not begun: `stepwell resume` begins it",
             RunStatus::Paused => "only a failed run can be retried; one that is paused is resumed",

@@ -64,6 +64,27 @@ pub(crate) async fn is_left(engine: &Engine, id: &RunId) -> Result<bool, ErrorOb
     Ok(lacks && !run.status().is_terminal() && !is_carried(engine, &run).await?)
 }
 
+/// Takes a run up that somebody waits for here, if this engine can carry out steps of it and nobody is alive that carried one before:
+/// who waits would wait for ever.
+///
+/// # Errors
+/// The store failed, or holds no such run.
+pub(super) async fn take_up_if_left(engine: &Engine, id: &RunId) -> Result<(), ErrorObject> {
+    if *engine.leases() != Leases::Own || engine.carries(id) {
+        return Ok(());
+    }
+    let row = engine.store().run(id).await.map_err(|error| from_store(&error))?;
+    if row.state.status.is_terminal() {
+        return Ok(());
+    }
+    let run = engine.inspect(id).await?;
+    let is_ours = steps_of(&run).into_iter().any(|step| engine.handles(run.workflow(), step));
+    if is_ours && !is_carried(engine, &run).await? {
+        engine.carry(id).await?;
+    }
+    Ok(())
+}
+
 /// Lets an engine carry a run until it rests.
 pub(super) fn carry(carrier: Engine, row: &RunRow) {
     let run = row.run.clone();

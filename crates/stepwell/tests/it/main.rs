@@ -36,6 +36,7 @@ mod resuming;
 mod secrets;
 mod shapes;
 mod support;
+mod taken_up;
 mod unruly;
 mod waits;
 mod whole;

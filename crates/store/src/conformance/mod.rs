@@ -126,6 +126,7 @@ macro_rules! conformance_tests {
         );
         $crate::conformance_tests!(@module $factory, session:
             sessions_are_told_apart
+            a_session_has_its_label_as_long_as_it_lives
             a_closed_session_loses_its_leases
             a_killed_session_loses_its_leases
             a_lost_lease_is_given_back_once

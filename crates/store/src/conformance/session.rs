@@ -22,6 +22,23 @@ pub async fn sessions_are_told_apart(subject: &Subject) {
     }
 }
 
+/// Who holds something is told as long as it lives.
+pub async fn a_session_has_its_label_as_long_as_it_lives(subject: &Subject) {
+    let store = subject.store();
+    let (ours, theirs) = (session(&**store, "ours").await, session(&**store, "theirs").await);
+    assert_eq!(store.holder(ours.id).await.unwrap().unwrap(), "ours");
+    store.label_session(ours, "ours; late").await.unwrap();
+    assert_eq!(store.holder(ours.id).await.unwrap().unwrap(), "ours; late");
+    assert_eq!(store.holder(theirs.id).await.unwrap().unwrap(), "theirs");
+
+    store.close_session(ours).await.unwrap();
+    subject.kill(theirs);
+    for gone in [ours, theirs] {
+        store.label_session(gone, "back").await.unwrap();
+        assert_eq!(store.holder(gone.id).await.unwrap(), None);
+    }
+}
+
 async fn lost(store: &dyn Store) -> Vec<LostLease> {
     store.lost_leases(at(100), 100).await.unwrap()
 }

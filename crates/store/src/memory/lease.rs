@@ -20,7 +20,8 @@ pub(super) struct Leases {
     next_order: u64,
     /// Units of named limits that leases have taken.
     taken: HashMap<String, u32>,
-    pub(super) sessions: HashMap<u64, u64>,
+    /// The open ones, by number: generation and label.
+    pub(super) sessions: HashMap<u64, (u64, String)>,
     /// The items whose lease stands.
     leased: HashSet<(RunId, ExecutionRef)>,
     /// Removed leases that take units of named limits until their workers let go of them.
@@ -107,7 +108,7 @@ impl State {
 
 impl Leases {
     pub(super) fn is_alive(&self, session: SessionRef) -> bool {
-        self.sessions.get(&session.id) == Some(&session.generation)
+        self.sessions.get(&session.id).is_some_and(|(generation, _)| *generation == session.generation)
     }
 
     /// Counts a lease.

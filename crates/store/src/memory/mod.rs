@@ -139,11 +139,11 @@ impl Store for MemoryStore {
         Ok(newest.map(|row| state.definitions[&row.digest].clone()))
     }
 
-    async fn open_session(&self, _label: &str, _now: Timestamp) -> Result<SessionRef, Error> {
+    async fn open_session(&self, label: &str, _now: Timestamp) -> Result<SessionRef, Error> {
         let mut state = self.open()?;
         state.next_session += 1;
         let session = SessionRef { id: state.next_session, generation: 1 };
-        state.leases.sessions.insert(session.id, session.generation);
+        state.leases.sessions.insert(session.id, (session.generation, label.to_owned()));
         Ok(session)
     }
 
@@ -185,6 +185,20 @@ impl Store for MemoryStore {
         drop(state);
         self.moved();
         Ok(())
+    }
+
+    async fn label_session(&self, session: SessionRef, label: &str) -> Result<(), Error> {
+        let mut state = self.open()?;
+        if let Some((generation, known)) = state.leases.sessions.get_mut(&session.id)
+            && *generation == session.generation
+        {
+            label.clone_into(known);
+        }
+        Ok(())
+    }
+
+    async fn holder(&self, session: u64) -> Result<Option<String>, Error> {
+        Ok(self.open()?.leases.sessions.get(&session).map(|(_, label)| label.clone()))
     }
 
     async fn lost_leases(&self, _now: Timestamp, max: usize) -> Result<Vec<LostLease>, Error> {
