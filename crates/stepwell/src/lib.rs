@@ -12,6 +12,7 @@
 //! | to ask a person | [`Context::ask_human`], [`Human`] in a pipeline |
 //! | to wait for a signal or a time | [`Context::signal`], [`Context::sleep`] |
 //! | to do something once, whatever is tried again | [`Context::once`], [`Context::idempotency_key`] |
+//! | to block a thread, or compute for long | [`State::blocking`], [`Step::blocking`] |
 //! | to try again, and to say what a failure does | [`Retry`], [`OnFailure`], [`State::compensation`] |
 //! | to run another agent | [`Context::run_agent`], [`Next::agent`] |
 //! | to pause, cancel, watch and try a run again | [`Run`], which `start` and `find` return |
