@@ -21,7 +21,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 /// What carries functions out, of all engines of the process.
 static FUNCTIONS: LazyLock<Arc<dyn Executor>> = LazyLock::new(|| {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    Arc::new(OnThreads(Arc::new(Threads::new(Limits { at_once: processors.max(2), ..Limits::default() }))))
+    Arc::new(OnThreads::new(Threads::new(Limits { at_once: processors.max(2), ..Limits::default() })))
 });
 
 /// Returns what carries out functions that have no executor of their own.
@@ -30,7 +30,28 @@ pub(crate) fn functions() -> &'static Arc<dyn Executor> {
 }
 
 /// Carries attempts out on threads of their own; in a runtime of one thread, whose clock may stand still while it has anything to do, as its tasks.
-struct OnThreads(Arc<Threads>);
+struct OnThreads {
+    /// The process that began the threads, and what it knows of them.
+    begun: Mutex<(u32, Arc<Threads>)>,
+}
+
+impl OnThreads {
+    fn new(threads: Threads) -> Self {
+        Self { begun: Mutex::new((std::process::id(), Arc::new(threads))) }
+    }
+
+    /// Returns the threads of this process. They do not come along into a forked one: it gets its own.
+    fn threads(&self) -> Arc<Threads> {
+        let pid = std::process::id();
+        let mut begun = self.begun.lock().expect("no panic happens under this lock");
+        if begun.0 != pid {
+            let own = Arc::new(Threads::new(begun.1.limits));
+            // What is ready there is for the process that was forked.
+            std::mem::forget(std::mem::replace(&mut *begun, (pid, own)));
+        }
+        begun.1.clone()
+    }
+}
 
 impl Executor for OnThreads {
     fn spawn(&self, attempt: BoxFuture<'static, ()>) {
@@ -39,7 +60,7 @@ impl Executor for OnThreads {
             drop(runtime.spawn(attempt));
             return;
         }
-        let threads = self.0.clone();
+        let threads = self.threads();
         let schedule = WithInfo(move |task, info| threads.take_in(task, info));
         let (task, handle) = async_task::Builder::new().metadata(runtime).spawn(|_| attempt, schedule);
         handle.detach();
@@ -162,16 +183,26 @@ impl Threads {
     }
 
     /// Goes on with the threads there are; if there is none, on those of the runtime.
-    fn do_without(&self, error: &std::io::Error) {
+    fn do_without(self: &Arc<Self>, error: &std::io::Error) {
         tracing::warn!(%error, "no further thread for functions could be begun");
         let mut state = self.state();
         state.threads -= 1;
         let homeless = if state.threads == 0 { std::mem::take(&mut state.ready) } else { VecDeque::new() };
         drop(state);
         for task in homeless {
-            let runtime = task.metadata().clone();
-            drop(runtime.spawn(async move { task.run() }));
+            let (runtime, threads) = (task.metadata().clone(), self.clone());
+            drop(runtime.spawn(async move {
+                if task.run() {
+                    threads.look_here();
+                }
+            }));
         }
+    }
+
+    /// Has somebody see to a task that was woken while it ran where nobody looks here next.
+    fn look_here(self: &Arc<Self>) {
+        let call = self.state().call(&self.limits);
+        self.carry(call);
     }
 
     /// Carries out what is ready, until there has been nothing to do for long.
@@ -217,11 +248,12 @@ impl Threads {
             if !waited.timed_out() {
                 continue;
             }
+            if !watches && state.ready.is_empty() {
+                return (state, None);
+            }
             if watches && state.taken == taken {
                 state.blocked = state.busy;
                 state.judgements += 1;
-            } else if state.ready.is_empty() {
-                return (state, None);
             }
         }
     }
@@ -247,8 +279,8 @@ mod tests {
     const FOREVER: Duration = Duration::from_hours(1);
 
     fn threads(limits: Limits) -> (Arc<Threads>, OnThreads) {
-        let threads = Arc::new(Threads::new(limits));
-        (threads.clone(), OnThreads(threads))
+        let on = OnThreads::new(Threads::new(limits));
+        (on.threads(), on)
     }
 
     /// Runs so many copies of a function as tasks of their own, and waits for them all.
@@ -339,6 +371,46 @@ mod tests {
         on.spawn(Box::pin(async { panic!("as it is tested") }));
         run_all(&on, 1, || {}).await;
         until(|| threads.state().busy == 0).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_thread_that_watched_in_vain_is_kept_for_what_comes() {
+        let patience = Duration::from_millis(50);
+        let (threads, on) =
+            threads(Limits { at_once: 1, patience, keep_alive: FOREVER, ..Limits::default() });
+        let barrier = Arc::new(Barrier::new(2));
+        let blocks = barrier.clone();
+        on.spawn(Box::pin(async move { pass(&blocks) }));
+        until(|| threads.state().busy == 1).await;
+        on.spawn(Box::pin(async {}));
+        until(|| threads.state().is_watched || threads.state().ready.is_empty()).await;
+        barrier.wait();
+        until(|| threads.state().busy == 0 && !threads.state().is_watched).await;
+        assert_eq!(threads.state().threads, 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn what_no_thread_could_be_begun_for_goes_on_also_after_it_was_woken_while_it_ran() {
+        let (threads, on) = threads(Limits { most: 1, ..Limits::default() });
+        // As if one were just being begun.
+        threads.state().threads = 1;
+        let (tell, told) = oneshot::channel();
+        on.spawn(Box::pin(async move {
+            stepwell_engine::yield_once().await;
+            tell.send(()).unwrap();
+        }));
+        threads.do_without(&std::io::Error::other("as it is tested"));
+        told.await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_forked_process_has_threads_of_its_own() {
+        let (threads, on) = threads(Limits::default());
+        // One that waits, in the process that was forked.
+        (threads.state().threads, threads.state().idle) = (1, 1);
+        on.begun.lock().unwrap().0 = 0;
+        run_all(&on, 1, || {}).await;
+        assert!(threads.state().ready.is_empty());
     }
 
     #[tokio::test]
