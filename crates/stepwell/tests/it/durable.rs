@@ -13,7 +13,7 @@ use stepwell::core::ids::{Ordinal, Seq};
 use stepwell::core::run::event::Event;
 use stepwell::{Agent, Ask, Context, Engine, Next, Retry, State, StepError, Store};
 
-use crate::support::{always, ends, leads, open, questions};
+use crate::support::{always, ends, leads, open, questions, started, until};
 
 /// Names what a process that is to die runs, the state that ends it, and its directory.
 const DIES: &str = "STEPWELL_TEST_DIES";
@@ -248,4 +248,37 @@ async fn a_run_of_an_id_that_is_taken_by_another_is_refused() {
     let other = changed.run(json!({ "n": 1 })).run_id("taken").await.unwrap_err();
     assert_eq!(other.error.data["differs"], json!(["definition"]));
     engine.shutdown().await;
+}
+
+#[test]
+fn a_function_that_outlives_its_runtime_does_not_fail_its_run() {
+    let agent = |engine: &Engine, time| {
+        let sleeps = move |_: Context| async move {
+            tokio::time::sleep(time).await;
+            Ok(Next::done())
+        };
+        Agent::new("sleeps").state("a", sleeps).build(engine).unwrap()
+    };
+    let several =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = several();
+    let store = runtime.block_on(async {
+        let store = store(dir.path()).await;
+        let engine = open(&store).await;
+        let run = agent(&engine, Duration::from_hours(1)).start(()).run_id("job").await.unwrap();
+        until(&run, started("a")).await;
+        store
+    });
+    // As at the end of a program that did not have its engine end.
+    drop(runtime);
+    while Arc::strong_count(&store) > 1 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(store);
+    several().block_on(async {
+        let run =
+            agent(&open(&self::store(dir.path()).await).await, Duration::ZERO).find("job").await.unwrap();
+        assert!(!run.status().await.unwrap().is_terminal());
+    });
 }
