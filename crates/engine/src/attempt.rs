@@ -380,7 +380,8 @@ async fn carry_one_out(shared: &Arc<Shared>, prepared: Box<Prepared>) -> Option<
             without_secrets(&secrets.lock().expect("no panic happens under this lock"), outcome)
         }
     };
-    if matches!(outcome, Outcome::Fail(_) | Outcome::Lost { .. }) && !has_runtime().await {
+    // Timers and tasks are gone then, which is no fault of the step: the next process makes the attempt again.
+    if matches!(outcome, Outcome::Fail(_) | Outcome::Lost { .. }) && shared.has_lost_its_runtime() {
         return None;
     }
     // Otherwise it was abandoned.
@@ -404,12 +405,6 @@ async fn carry_one_out(shared: &Arc<Shared>, prepared: Box<Prepared>) -> Option<
         _ => command_of(shared, &attempt.lease, outcome, snapshot, purpose),
     };
     bring_home(shared, attempt, command, slot).await
-}
-
-/// Returns whether the runtime still goes on. An attempt that is no task of it does not end with it. If it fails then, as timers
-/// and tasks are gone, that is no fault of its step, and the next process makes the attempt again.
-async fn has_runtime() -> bool {
-    tokio::task::try_id().is_some() || tokio::spawn(std::future::ready(())).await.is_ok()
 }
 
 fn without_secrets(secrets: &Secrets, outcome: Outcome) -> Outcome {

@@ -197,6 +197,7 @@ impl Engine {
             outbox::spawn(&shared);
         }
         worker::spawn_flush(&shared);
+        shared.notice_end_of_runtime();
         Ok(Self { shared })
     }
 

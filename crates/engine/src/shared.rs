@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     /// Nothing has gone on: this engine moves no run any more.
     pub(crate) closed: CancellationToken,
     pub(crate) tracker: TaskTracker,
+    /// The tasks of the runtime that it was opened in are no more.
+    runtime_has_ended: AtomicBool,
     pub(crate) session: OnceLock<SessionRef>,
     /// Those of its own runs, whose work it takes.
     trees: Trees,
@@ -72,6 +74,15 @@ pub(crate) struct Shared {
     mailboxes: Mutex<Mailboxes>,
     pub(crate) definitions: Definitions,
     pub(crate) fault: watch::Sender<Option<ErrorObject>>,
+}
+
+/// Takes note, by being dropped, that the runtime of an engine has ended.
+struct NotesEnd(Arc<Shared>);
+
+impl Drop for NotesEnd {
+    fn drop(&mut self) {
+        self.0.runtime_has_ended.store(!self.0.closed.is_cancelled(), Ordering::Release);
+    }
 }
 
 #[derive(Default)]
@@ -152,6 +163,7 @@ impl Shared {
             abort: CancellationToken::new(),
             closed: CancellationToken::new(),
             tracker: TaskTracker::new(),
+            runtime_has_ended: AtomicBool::new(false),
             session: OnceLock::new(),
             session_gone: AtomicBool::new(false),
             trees: Trees::default(),
@@ -160,6 +172,18 @@ impl Shared {
             definitions: Definitions::default(),
             fault: watch::Sender::new(None),
         })
+    }
+
+    /// Takes note of the end of the runtime, which drops its tasks before anything else ends. What an executor of its own carries out
+    /// does not end with it.
+    pub(crate) fn notice_end_of_runtime(self: &Arc<Self>) {
+        let note = NotesEnd(self.clone());
+        tokio::spawn(async move { note.0.closed.cancelled().await });
+    }
+
+    /// Returns whether its runtime has ended before it was shut down.
+    pub(crate) fn has_lost_its_runtime(&self) -> bool {
+        self.runtime_has_ended.load(Ordering::Acquire)
     }
 
     /// Returns the mailbox of a run.

@@ -16,7 +16,7 @@ use stepwell_core::error::{Code, ErrorObject};
 use tokio::sync::watch;
 
 use crate::border::{Answer, Border, Queue, Registered, Replaced};
-use crate::carrier::Carrier;
+use crate::carrier::{Carrier, OnRuntime};
 use crate::context::duration;
 use crate::engine::{PyEngine, look_here, now, request};
 use crate::errors::exception;
@@ -37,12 +37,14 @@ pub(crate) struct PyAgent {
 struct Called {
     queue: Arc<Queue>,
     replaced: Replaced,
-    /// Carries its attempts out, if that is not for tasks of the runtime.
-    executor: Option<Arc<dyn Executor>>,
+    /// Carries its attempts out.
+    executor: Arc<dyn Executor>,
 }
 
-fn carrier(py: Python<'_>) -> PyResult<Arc<dyn Executor>> {
-    Ok(Arc::new(Carrier { runtime: runtime::hold(py)?.handle().clone() }))
+fn executor(py: Python<'_>, is_in_memory: bool) -> PyResult<Arc<dyn Executor>> {
+    let runtime = runtime::hold(py)?.handle().clone();
+    // A commit that waits for a disk would hold up the event loop.
+    Ok(if is_in_memory { Arc::new(Carrier { runtime }) } else { Arc::new(OnRuntime { runtime }) })
 }
 
 /// An agent as Python describes it. Times are seconds.
@@ -138,9 +140,7 @@ impl DescribedState {
             .resources(self.resources)
             .priority(self.priority)
             .effect(self.effect);
-        if let Some(executor) = &called.executor {
-            state = state.carried_out_by(executor.clone());
-        }
+        state = state.carried_out_by(called.executor.clone());
         state = match self.next {
             Some(names) if self.is_inferred => state.next_inferred(names),
             Some(names) => state.next(names),
@@ -267,8 +267,7 @@ impl PyAgent {
         let called = Called {
             queue: border.queue.clone(),
             replaced: replaced.subscribe(),
-            // A commit that waits for a disk would hold up the event loop.
-            executor: engine.is_in_memory.then(|| carrier(py)).transpose()?,
+            executor: executor(py, engine.is_in_memory)?,
         };
         let built = builder(described, &called, &mut problems).build(engine.engine(py)?);
         let agent = built.map_err(|error| exception(py, &with_problems(error.to_error(), &problems)))?;

@@ -56,6 +56,17 @@ pub(crate) fn is_carrying_for(queue: &Queue) -> bool {
     ptr::eq(BROUGHT_BY.get(), queue)
 }
 
+/// Carries attempts on as tasks of the runtime, which is begun anew in a forked process.
+pub(crate) struct OnRuntime {
+    pub(crate) runtime: Handle,
+}
+
+impl Executor for OnRuntime {
+    fn spawn(&self, attempt: BoxFuture<'static, ()>) {
+        drop(self.runtime.spawn(attempt));
+    }
+}
+
 /// Brings something of a queue to attempts, which does not panic, and carries those on that go on by it as far as they go without waiting.
 pub(crate) fn carry_on(runtime: &Handle, queue: &Queue, bring: impl FnOnce()) {
     let _runtime = runtime.enter();

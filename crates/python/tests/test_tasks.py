@@ -13,6 +13,8 @@ from conftest import Backend
 from task_support import Counts, failing, paused, review
 
 from stepwell import (
+    Client,
+    Engine,
     Flujo,
     InMemoryBackend,
     InvalidFilterError,
@@ -103,6 +105,24 @@ async def test_f3_without_anybody_who_can_carry_it_out_nothing_is_taken(tmp_path
         assert (await stranger.get_task("r")).status == "paused"
         result = await stranger.resume_task("r", "yes", registry={"review": review()})
         assert result.status == "completed"
+    await backend.close()
+
+
+async def test_who_waits_for_a_run_whose_program_is_gone_lets_it_go_on(tmp_path: Path) -> None:
+    backend = SQLiteBackend(tmp_path / "runs.db")
+    async with TaskClient(backend) as client:
+        await paused(client, review(), "r")
+    await backend.close()
+    # Somebody answers who has none of its steps, as the command line does.
+    async with Engine(f"sqlite://{tmp_path}/runs.db", work=False) as looks:
+        run = await Client(looks).get("r")
+        [question] = await run.questions()
+        await run.answer(question["wait_id"], "yes")
+    backend = SQLiteBackend(tmp_path / "runs.db")
+    async with TaskClient(backend, registry={"review": review()}) as next_one:
+        with pytest.raises(NotResumableError, match="is running"):
+            await next_one.resume_task("r")
+        assert (await next_one.wait_task("r", timeout=60)).status == "completed"
     await backend.close()
 
 

@@ -21,7 +21,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 /// What carries functions out, of all engines of the process.
 static FUNCTIONS: LazyLock<Arc<dyn Executor>> = LazyLock::new(|| {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    Arc::new(OnThreads::new(Threads::new(Limits { at_once: processors.max(2), ..Limits::default() })))
+    Arc::new(OnThreads(Arc::new(Threads::new(Limits { at_once: processors.max(2), ..Limits::default() }))))
 });
 
 /// Returns what carries out functions that have no executor of their own.
@@ -30,28 +30,7 @@ pub(crate) fn functions() -> &'static Arc<dyn Executor> {
 }
 
 /// Carries attempts out on threads of their own; in a runtime of one thread, whose clock may stand still while it has anything to do, as its tasks.
-struct OnThreads {
-    /// The process that began the threads, and what it knows of them.
-    begun: Mutex<(u32, Arc<Threads>)>,
-}
-
-impl OnThreads {
-    fn new(threads: Threads) -> Self {
-        Self { begun: Mutex::new((std::process::id(), Arc::new(threads))) }
-    }
-
-    /// Returns the threads of this process. They do not come along into a forked one: it gets its own.
-    fn threads(&self) -> Arc<Threads> {
-        let pid = std::process::id();
-        let mut begun = self.begun.lock().expect("no panic happens under this lock");
-        if begun.0 != pid {
-            let own = Arc::new(Threads::new(begun.1.limits));
-            // What is ready there is for the process that was forked.
-            std::mem::forget(std::mem::replace(&mut *begun, (pid, own)));
-        }
-        begun.1.clone()
-    }
-}
+struct OnThreads(Arc<Threads>);
 
 impl Executor for OnThreads {
     fn spawn(&self, attempt: BoxFuture<'static, ()>) {
@@ -60,7 +39,7 @@ impl Executor for OnThreads {
             drop(runtime.spawn(attempt));
             return;
         }
-        let threads = self.threads();
+        let threads = self.0.clone();
         let schedule = WithInfo(move |task, info| threads.take_in(task, info));
         let (task, handle) = async_task::Builder::new().metadata(runtime).spawn(|_| attempt, schedule);
         handle.detach();
@@ -279,8 +258,8 @@ mod tests {
     const FOREVER: Duration = Duration::from_hours(1);
 
     fn threads(limits: Limits) -> (Arc<Threads>, OnThreads) {
-        let on = OnThreads::new(Threads::new(limits));
-        (on.threads(), on)
+        let threads = Arc::new(Threads::new(limits));
+        (threads.clone(), OnThreads(threads))
     }
 
     /// Runs so many copies of a function as tasks of their own, and waits for them all.
@@ -401,16 +380,6 @@ mod tests {
         }));
         threads.do_without(&std::io::Error::other("as it is tested"));
         told.await.unwrap();
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn a_forked_process_has_threads_of_its_own() {
-        let (threads, on) = threads(Limits::default());
-        // One that waits, in the process that was forked.
-        (threads.state().threads, threads.state().idle) = (1, 1);
-        on.begun.lock().unwrap().0 = 0;
-        run_all(&on, 1, || {}).await;
-        assert!(threads.state().ready.is_empty());
     }
 
     #[tokio::test]

@@ -343,7 +343,7 @@ class Step:
 
     @classmethod
     def cached(cls, wrapped_step: Step, cache_backend: Any = None) -> Step:
-        """Remember the last 1 000 outputs of a step, by input, while its store is open here; failures are not remembered.
+        """Remember the last 1 000 outputs of a step, by input, while its store is open here; failures are forgotten.
 
         Each call of `Flujo.run` opens the store anew; within one event loop `run_async` keeps it open.
         """

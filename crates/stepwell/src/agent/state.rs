@@ -130,7 +130,7 @@ impl State {
         Self { step: Step::function(name), handler, conditions: Vec::new(), on_failure: None, executor: None }
     }
 
-    /// Has its attempts carried out by that executor in place of tasks of the runtime. For bindings, whose functions live on a
+    /// Has its attempts carried out by that executor in place of the threads of functions. For bindings, whose functions live on a
     /// thread of another language: where that thread also brings their outcome home, a state costs no change of threads.
     pub fn carried_out_by(mut self, executor: Arc<dyn Executor>) -> Self {
         self.executor = Some(executor);

@@ -15,7 +15,7 @@ use stepwell_core::workflow::definition::{
 };
 use stepwell_core::workflow::template::Template;
 use stepwell_core::workflow::{Problem, Workflow as Checked};
-use stepwell_engine::Engine;
+use stepwell_engine::{Engine, Executor};
 
 use super::Part;
 use super::child;
@@ -61,15 +61,15 @@ pub(super) struct Built {
 
 impl Built {
     /// Lets an engine carry out its steps, in child runs too.
-    pub(super) fn register(&self, engine: &Engine) -> Arc<Checked> {
+    pub(super) fn register(&self, engine: &Engine, executor: &Arc<dyn Executor>) -> Arc<Checked> {
         // Only parts that are child runs ask for it.
         self.engine.get_or_init(|| engine.clone());
         for (step, stage) in self.workflow.definition().steps.iter().zip(&self.stages) {
             let ix = self.workflow.find(step.name.as_str()).expect("it is one of its steps");
-            engine.register_for(&self.workflow, ix, Arc::new(stage.clone()));
+            engine.register_for(&self.workflow, ix, Arc::new(stage.clone().carried_out_by(executor)));
         }
         for child in &self.children {
-            child.register(engine);
+            child.register(engine, executor);
         }
         self.workflow.clone()
     }

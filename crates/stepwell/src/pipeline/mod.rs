@@ -31,6 +31,7 @@ mod stage;
 mod step;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -38,7 +39,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map as Object, Value};
 use stepwell_core::ids::StepName;
 use stepwell_core::workflow::definition::Definition;
-use stepwell_engine::Engine;
+use stepwell_engine::{Engine, Executor};
 
 use self::exit::Exit;
 use self::lower::Lowering;
@@ -47,6 +48,7 @@ use crate::agent::DefinitionError;
 use crate::context::Context;
 use crate::error::StepError;
 use crate::millis;
+use crate::threads;
 use crate::workflow::Workflow;
 pub use branch::Branch;
 pub use callback::Callback;
@@ -223,7 +225,13 @@ impl Prepared {
 
     /// Lets the engine carry out its steps from now on: that engine, and no other.
     pub fn register(&self, engine: &Engine) -> Workflow {
-        Workflow::of(engine.clone(), self.built.register(engine))
+        self.register_with(engine, threads::functions())
+    }
+
+    /// The same with attempts that are carried out by that executor. For bindings, whose functions live on threads of another
+    /// language.
+    pub fn register_with(&self, engine: &Engine, executor: &Arc<dyn Executor>) -> Workflow {
+        Workflow::of(engine.clone(), self.built.register(engine, executor))
     }
 }
 

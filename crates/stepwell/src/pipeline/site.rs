@@ -54,7 +54,7 @@ impl Site {
 
     /// Returns what carries out a step there.
     pub(super) fn stage(&self, work: Work) -> Stage {
-        Stage { scope: self.scope.clone(), in_map: self.in_map, work }
+        Stage::new(self.scope.clone(), self.in_map, work)
     }
 
     /// Returns whether it is within an item of a map.

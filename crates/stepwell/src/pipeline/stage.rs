@@ -16,7 +16,6 @@ use crate::context::scope::Scope;
 use crate::error::StepError;
 use crate::function::{Ended, carry_out};
 use crate::json::{from_json, to_json};
-use crate::threads;
 
 /// What a lowered step does.
 pub(super) type Work =
@@ -55,6 +54,7 @@ pub(super) struct Stage {
     pub(super) scope: Scope,
     pub(super) in_map: bool,
     pub(super) work: Work,
+    executor: Option<Arc<dyn Executor>>,
 }
 
 #[async_trait]
@@ -66,11 +66,19 @@ impl Provider for Stage {
     }
 
     fn executor(&self) -> Option<&Arc<dyn Executor>> {
-        Some(threads::functions())
+        self.executor.as_ref()
     }
 }
 
 impl Stage {
+    pub(super) fn new(scope: Scope, in_map: bool, work: Work) -> Self {
+        Self { scope, in_map, work, executor: None }
+    }
+
+    pub(super) fn carried_out_by(self, executor: &Arc<dyn Executor>) -> Self {
+        Self { executor: Some(executor.clone()), ..self }
+    }
+
     /// Returns where an attempt is made, and what it is given. A step that stands in for a failed one is given what that was
     /// given; the first of all is given the input of the run.
     fn place(&self, task: &Task) -> (Scope, Input) {

@@ -173,7 +173,7 @@ async fn a_function_that_never_yields_ends_with_its_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn any_number_of_functions_may_block_at_once() {
+async fn more_functions_than_processors_may_block_at_once() {
     let options = Options { slots: 64, pool: Resources::cpu(64), ..impatient() };
     on_each_store_with(&options, async |engine| {
         let other = beside(&engine).await;
