@@ -1,13 +1,13 @@
 //! Threads that functions run on.
 //!
 //! A function may block its thread or compute for long, although it should not. On a thread of the runtime it would hold up
-//! what that thread is to do next, timers of others among it. So functions have threads of their own. An attempt goes from one function to the next
-//! on its thread, commits included, as long as nothing has to be waited for; a state in memory wakes nobody.
+//! what that thread is to do next, timers of others among it. So functions have threads of their own. An attempt goes from one
+//! function to the next on its thread, commits included, as long as nothing has to be waited for; a state in memory wakes nobody.
 //!
-//! As many threads work at once as the machine has processors. If all of them stay away although tasks are ready, they are
-//! taken for blocked, and as many others go on in their place.
+//! As many threads work at once as the machine has processors. One that stays away while others find no room is taken for
+//! blocked, and another goes on in its place.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard};
@@ -29,7 +29,8 @@ pub(crate) fn functions() -> &'static Arc<dyn Executor> {
     &FUNCTIONS
 }
 
-/// Carries attempts out on threads of their own; in a runtime of one thread, whose clock may stand still while it has anything to do, as its tasks.
+/// Carries attempts out on threads of their own; in a runtime of one thread, whose clock may be one that stands still, as its
+/// tasks.
 struct OnThreads(Arc<Threads>);
 
 impl Executor for OnThreads {
@@ -56,7 +57,7 @@ struct Limits {
     at_once: usize,
     /// There are never more threads than this.
     most: usize,
-    /// Threads that all stay away for so long are taken for blocked.
+    /// A thread that stays away for so long while something waits for room is taken for blocked.
     patience: Duration,
     /// A thread with nothing to do ends after so long.
     keep_alive: Duration,
@@ -86,14 +87,10 @@ struct State {
     threads: usize,
     /// Of these, so many wait, for something to do or for those that are busy.
     idle: usize,
-    /// And so many have a task in hand.
-    busy: usize,
-    /// Of the busy ones, so many are taken for blocked.
-    blocked: usize,
-    /// So often all busy ones were taken for blocked.
-    judgements: u64,
-    /// So many tasks were begun or went on.
+    /// So many tasks were taken in hand, each under the next number.
     taken: u64,
+    /// The tasks in hand, but for those whose threads are taken for blocked.
+    busy: BTreeSet<u64>,
     /// One of those that wait looks whether the busy ones come back.
     is_watched: bool,
 }
@@ -108,7 +105,7 @@ enum Call {
 
 impl State {
     fn is_full(&self, limits: &Limits) -> bool {
-        self.busy - self.blocked >= limits.at_once
+        self.busy.len() >= limits.at_once
     }
 
     /// Returns who is to come because of what is ready: a thread to take it, or one to watch those that do not come back.
@@ -192,17 +189,15 @@ impl Threads {
             (state, taken) = self.next(state);
             taken
         } {
-            state.busy += 1;
             state.taken += 1;
-            let (judgements, call) = (state.judgements, state.call(&self.limits));
+            let number = state.taken;
+            state.busy.insert(number);
+            let call = state.call(&self.limits);
             drop(state);
             self.carry(call);
             run(task);
             state = self.state();
-            state.busy -= 1;
-            if state.judgements != judgements {
-                state.blocked -= 1;
-            }
+            state.busy.remove(&number);
         }
         state.threads -= 1;
     }
@@ -230,9 +225,9 @@ impl Threads {
             if !watches && state.ready.is_empty() {
                 return (state, None);
             }
-            if watches && state.taken == taken {
-                state.blocked = state.busy;
-                state.judgements += 1;
+            if watches && !state.ready.is_empty() {
+                // Who had something in hand before has it still.
+                state.busy = state.busy.split_off(&(taken + 1));
             }
         }
     }
@@ -249,7 +244,7 @@ fn run(task: Task) {
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use tokio::sync::{mpsc, oneshot};
 
@@ -311,7 +306,28 @@ mod tests {
         run_all(&on, 20, move || pass(&barrier)).await;
         until(|| threads.state().threads == 0).await;
         let state = threads.state();
-        assert_eq!((state.busy, state.blocked, state.idle, state.is_watched), (0, 0, 0, false));
+        assert_eq!((state.busy.len(), state.idle, state.is_watched), (0, 0, false));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn one_that_blocks_beside_many_short_ones_is_taken_for_blocked() {
+        let (threads, on) = threads(Limits { patience: Duration::from_millis(1), ..Limits::default() });
+        let (barrier, is_over) = (Arc::new(Barrier::new(2)), Arc::new(AtomicBool::new(false)));
+        let blocks = barrier.clone();
+        on.spawn(Box::pin(async move { pass(&blocks) }));
+        until(|| threads.state().busy.contains(&1)).await;
+        for _ in 0..3 {
+            let is_over = is_over.clone();
+            on.spawn(Box::pin(async move {
+                while !is_over.load(Ordering::SeqCst) {
+                    stepwell_engine::yield_once().await;
+                }
+            }));
+        }
+        until(|| !threads.state().busy.contains(&1)).await;
+        is_over.store(true, Ordering::SeqCst);
+        pass(&barrier);
+        until(|| threads.state().busy.is_empty()).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -322,7 +338,7 @@ mod tests {
         let blocks = barrier.clone();
         let all = tokio::spawn(async move { run_all(&on, 6, move || pass(&blocks)).await });
         for waiting in [3, 0] {
-            until(|| threads.state().busy == 3 && threads.state().ready.len() == waiting).await;
+            until(|| threads.state().idle == 0 && threads.state().ready.len() == waiting).await;
             assert_eq!(threads.state().threads, 3);
             let joins = barrier.clone();
             tokio::task::spawn_blocking(move || pass(&joins)).await.unwrap();
@@ -349,7 +365,7 @@ mod tests {
         let (threads, on) = threads(Limits { at_once: 1, ..Limits::default() });
         on.spawn(Box::pin(async { panic!("as it is tested") }));
         run_all(&on, 1, || {}).await;
-        until(|| threads.state().busy == 0).await;
+        until(|| threads.state().busy.is_empty()).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -360,11 +376,11 @@ mod tests {
         let barrier = Arc::new(Barrier::new(2));
         let blocks = barrier.clone();
         on.spawn(Box::pin(async move { pass(&blocks) }));
-        until(|| threads.state().busy == 1).await;
+        until(|| threads.state().busy.len() == 1).await;
         on.spawn(Box::pin(async {}));
         until(|| threads.state().is_watched || threads.state().ready.is_empty()).await;
         barrier.wait();
-        until(|| threads.state().busy == 0 && !threads.state().is_watched).await;
+        until(|| threads.state().busy.is_empty() && !threads.state().is_watched).await;
         assert_eq!(threads.state().threads, 2);
     }
 
