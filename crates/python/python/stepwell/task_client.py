@@ -271,12 +271,13 @@ class TaskClient:
             RunFailedError: It failed, or was cancelled.
         """
         run = await self._ask("find", run_id)
-        known = (self._registry or {}).get((await self._ask("summary", run_id))["workflow"])
-        whole = None if known is None else Pipeline.of(known)
-        engine = await self._opened()
-        if whole is not None and not _engines.is_carried_elsewhere(engine, whole.name, whole.version):
-            whole._in(engine, of_running_loop())
-        return await self._rested(run, timeout, None, {} if whole is None else whole._causes)
+        causes: dict[str, BaseException] = {}
+        if self._registry and (known := self._registry.get((await self._ask("summary", run_id))["workflow"])):
+            whole, engine = Pipeline.of(known), await self._opened()
+            if not _engines.is_carried_elsewhere(engine, whole.name, whole.version):
+                whole._in(engine, of_running_loop())
+            causes = whole._causes
+        return await self._rested(run, timeout, None, causes)
 
     async def get_system_state(self, key: str) -> SystemState | None:
         """Return the value under a key; None if there is none.
