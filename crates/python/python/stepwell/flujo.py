@@ -183,8 +183,10 @@ class Flujo:
             TimeoutError: It does not rest yet.
         """
         waits = None if timeout is None else _checks.seconds("timeout", timeout)
-        run = await self._start(input, run_id, metadata, initial_context_data)
-        async with self._waits_for(run), _progress.following(Run(run), progress):
+        async with (
+            self._waited_for(input, run_id, metadata, initial_context_data) as run,
+            _progress.following(Run(run), progress),
+        ):
             return await self._rested(run, waits)
 
     def run(self, input: Any = None, *, progress: bool = True, **options: Any) -> PipelineResult:
@@ -213,8 +215,7 @@ class Flujo:
         Raises:
             RunFailedError: It failed or was cancelled, unless the runner gives that back as a result.
         """
-        run = await self._start(input, run_id, metadata, initial_context_data)
-        async with self._waits_for(run):
+        async with self._waited_for(input, run_id, metadata, initial_context_data) as run:
             async for event in self._events(run):
                 self._tell(event)
                 yield event
@@ -281,14 +282,28 @@ class Flujo:
         return run
 
     @contextlib.asynccontextmanager
-    async def _waits_for(self, run: _native.Run) -> AsyncIterator[None]:
-        self._waiting[run.id] += 1
+    async def _waited_for(
+        self,
+        input: Any,
+        run_id: str | None,
+        metadata: Mapping[str, Any] | None,
+        initial_context_data: Mapping[str, Any] | None,
+    ) -> AsyncIterator[_native.Run]:
+        """Begin or join a run, and count who waits for it: from before that, or another would delete it meanwhile."""
+        counted = run_id
+        if counted is not None:
+            self._waiting[counted] += 1
         try:
-            yield
+            run = await self._start(input, run_id, metadata, initial_context_data)
+            if counted is None:
+                counted = run.id
+                self._waiting[counted] += 1
+            yield run
         finally:
-            self._waiting[run.id] -= 1
-            if not self._waiting[run.id]:
-                del self._waiting[run.id]
+            if counted is not None:
+                self._waiting[counted] -= 1
+                if not self._waiting[counted]:
+                    del self._waiting[counted]
 
     async def _rested(self, run: _native.Run, timeout: float | None) -> PipelineResult:
         try:
