@@ -21,7 +21,7 @@ pub(super) type Handler = Arc<dyn Fn(Context) -> BoxFuture<'static, Result<Next,
 /// The predicate of a conditional need.
 pub(super) type Condition = Arc<dyn Fn(Context) -> BoxFuture<'static, Result<bool, StepError>> + Send + Sync>;
 
-/// Returns a function whose futures the runtime drives. They are dropped when their attempt is cancelled.
+/// Returns a function whose futures are dropped when their attempt is cancelled.
 pub(super) fn driven<F, Fut>(function: F) -> Handler
 where
     F: Fn(Context) -> Fut + Send + Sync + 'static,

@@ -52,8 +52,8 @@ pub struct State {
 impl State {
     /// Returns a state whose function is a future. When it should end early, it is dropped.
     ///
-    /// It runs on a thread of the engine's own for functions, in the context of the runtime, so that one which blocks its thread
-    /// or computes for long holds nobody up; others go on in its place after some milliseconds. It cannot be dropped then. Its
+    /// It runs on a thread for functions, in the context of the runtime, so that one which blocks its thread or computes for long
+    /// holds nobody up: others go on in its place after some milliseconds. Such a one cannot be dropped early. Its
     /// attempt ends with its time all the same, after the [clean-up time](crate::Options::cleanup_ms), and what it brings later
     /// is refused. What is known to block belongs in [`State::blocking`]. On a runtime of one thread, functions run on that
     /// thread, and all waits for one that blocks.
